@@ -1,0 +1,198 @@
+//! Gathers the layers: which files, which variables, which flags, and what each says.
+
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map as FigmentMap, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::check::{self, nearest};
+use super::schema::{Field, Kind, Section};
+use super::{ConfigError, Layers, Problem};
+
+/// The environment prefix of every key.
+pub const PREFIX: &str = "WATCHDOG_";
+/// Variables with this prefix belong to the test suite and are no configuration.
+const TEST_PREFIX: &str = "WATCHDOG_TEST_";
+/// The name of the environment layer in figment's metadata.
+pub const ENVIRONMENT: &str = "environment";
+/// The name of the command line layer in figment's metadata.
+pub const COMMAND_LINE: &str = "command line";
+/// A configuration file larger than this is not one.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// All layers put together, not yet checked.
+pub struct Gathered {
+    /// The layers, later ones over earlier ones.
+    pub figment: Figment,
+    /// The files read, in order.
+    pub files: Vec<PathBuf>,
+    /// What is already known to be wrong.
+    pub problems: Vec<Problem>,
+}
+
+/// One TOML text as a layer.
+pub fn text(text: &str) -> impl Provider {
+    Toml::string(text)
+}
+
+/// Reads every layer that `layers` names.
+pub fn gather(layers: &Layers, schema: &[Section]) -> Result<Gathered, ConfigError> {
+    let files = files(&layers.files)?;
+    let mut figment = Figment::new();
+    for file in &files {
+        readable(file)?;
+        figment = figment.admerge(Toml::file_exact(file));
+    }
+    let mut problems = Vec::new();
+    let environment = environment(&layers.environment, schema, &mut problems);
+    figment = figment.merge(Layer { name: ENVIRONMENT, dict: environment });
+    let overrides = overrides(&layers.overrides, schema, &mut problems);
+    figment = figment.merge(Layer { name: COMMAND_LINE, dict: overrides });
+    Ok(Gathered { figment, files, problems })
+}
+
+/// The named files, or the default places that exist; then `conf.d/*.toml` beside the first, sorted.
+fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
+    let mut files: Vec<PathBuf> = if named.is_empty() {
+        ["/etc/watchdog/watchdog.toml", "watchdog.toml"].iter().map(PathBuf::from).filter(|p| p.is_file()).collect()
+    } else {
+        named.to_vec()
+    };
+    let Some(first) = files.first() else { return Ok(files) };
+    let directory = first.parent().unwrap_or(Path::new("")).join("conf.d");
+    if directory.is_dir() {
+        let entries =
+            std::fs::read_dir(&directory).map_err(|e| whole_file(&directory, &format!("cannot be read: {e}")))?;
+        let mut more: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "toml") && path.is_file())
+            .collect();
+        more.sort();
+        files.extend(more);
+    }
+    Ok(files)
+}
+
+fn readable(file: &Path) -> Result<(), ConfigError> {
+    let meta = std::fs::metadata(file).map_err(|e| whole_file(file, &format!("cannot be read: {e}")))?;
+    if !meta.is_file() || meta.len() > FILE_LIMIT {
+        return Err(whole_file(file, "is not a plain file of at most 1 MiB"));
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| whole_file(file, &format!("cannot be read: {e}")))?;
+    match text.parse::<toml::Table>() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(whole_file(file, &format!("is not TOML: {}", e.to_string().trim_end()))),
+    }
+}
+
+fn whole_file(file: &Path, what: &str) -> ConfigError {
+    let place = Some(file.display().to_string());
+    ConfigError { problems: vec![Problem { key: String::new(), place, what: what.to_string() }] }
+}
+
+fn environment(variables: &[(String, String)], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {
+    let mut dict = Dict::new();
+    for (name, text) in variables {
+        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !name.starts_with(TEST_PREFIX)) else { continue };
+        let key = rest.to_lowercase().replace("__", ".");
+        let place = format!("environment variable {name}");
+        set(&mut dict, &key, text, &place, schema, problems);
+    }
+    dict
+}
+
+fn overrides(pairs: &[String], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {
+    let mut dict = Dict::new();
+    for pair in pairs {
+        let Some((key, text)) = pair.split_once('=') else {
+            let what = format!("--set wants KEY=VALUE, not \"{pair}\"");
+            problems.push(Problem { key: String::new(), place: Some(COMMAND_LINE.to_string()), what });
+            continue;
+        };
+        set(&mut dict, key.trim(), text, COMMAND_LINE, schema, problems);
+    }
+    dict
+}
+
+/// Puts one written value where it belongs, by the kind of its field.
+fn set(dict: &mut Dict, key: &str, text: &str, place: &str, schema: &[Section], problems: &mut Vec<Problem>) {
+    let mut refuse = |what: String| {
+        problems.push(Problem { key: key.to_string(), place: Some(place.to_string()), what });
+    };
+    let Some(kind) = find(schema, key) else {
+        let known = check::all_keys(schema);
+        refuse(nearest("unknown key", key, known.iter().map(String::as_str)));
+        return;
+    };
+    let value = match written(kind, text) {
+        Ok(value) => value,
+        Err(what) => return refuse(what),
+    };
+    match key.split_once('.') {
+        None => {
+            dict.insert(key.to_string(), value);
+        }
+        Some((section, field)) => {
+            let table = dict.entry(section.to_string()).or_insert_with(|| Value::from(Dict::new()));
+            if let Value::Dict(_, inner) = table {
+                inner.insert(field.to_string(), value);
+            }
+        }
+    }
+}
+
+/// The kind of the value at a dotted key, `None` when nobody knows the key.
+fn find(schema: &[Section], key: &str) -> Option<Kind> {
+    if let Some(list) = schema.iter().find(|s| s.list && s.path == key) {
+        return Some(Kind::Tables(list.fields));
+    }
+    let (path, name) = key.split_once('.').unwrap_or(("", key));
+    let section = schema.iter().find(|s| !s.list && s.path == path)?;
+    section.fields.iter().find(|f: &&Field| f.name == name).map(|f| f.kind)
+}
+
+/// Reads a value written outside TOML (a variable, a flag) by the kind of its field.
+fn written(kind: Kind, text: &str) -> Result<Value, String> {
+    match kind {
+        Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => Ok(Value::from(text)),
+        Kind::Flag => match text.trim().to_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(Value::from(true)),
+            "false" | "0" | "no" | "off" => Ok(Value::from(false)),
+            _ => Err(format!("\"{text}\" is neither true nor false")),
+        },
+        Kind::Count => {
+            text.trim().parse::<u64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a whole number"))
+        }
+        Kind::Number => text.trim().parse::<f64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a number")),
+        Kind::List if !text.trim_start().starts_with('[') => {
+            let items: Vec<Value> =
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect();
+            Ok(Value::from(items))
+        }
+        Kind::List | Kind::Tables(_) | Kind::Map => {
+            let table: toml::Table = format!("value = {text}")
+                .parse()
+                .map_err(|e: toml::de::Error| format!("is not a TOML value: {}", e.message()))?;
+            let value = table.get("value").cloned().unwrap_or(toml::Value::Array(Vec::new()));
+            Value::serialize(value).map_err(|e| e.to_string())
+        }
+    }
+}
+
+/// One layer that is no file.
+struct Layer {
+    name: &'static str,
+    dict: Dict,
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.name)
+    }
+
+    fn data(&self) -> Result<FigmentMap<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.dict.clone()))
+    }
+}

@@ -1,0 +1,255 @@
+//! The configuration: layers, provenance, and refusal of what nobody knows.
+//!
+//! Layers, later wins: defaults < files (TOML; `conf.d/*.toml` beside the first) < `WATCHDOG_*`
+//! environment < `--set`. Lists of tables (`[[probe]]`) add up across files. This module owns only
+//! the top-level keys; every other part is declared by the file that uses it
+//! (`adr/0011-settings-live-beside-their-user.md`). All problems are reported at once, each with its
+//! place and the nearest thing that would have been right.
+
+mod check;
+mod layers;
+pub mod schema;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use self::schema::Section;
+use self::value::{Secret, Span};
+
+crate::settings! {
+    /// The program as a whole.
+    pub struct Root {
+        /// false: alive and idle; collects, says and repairs nothing. The health check still passes.
+        enabled: bool = true,
+        /// The name in every alert. Default: the host name.
+        instance: String = host_name(),
+        /// Grid of the loop, at least 100ms.
+        tick: Span = Span::seconds(15),
+        /// Least time before a still-firing signal is said again; 0 = never again.
+        cooldown: Span = Span::seconds(3600),
+        /// Default limit of every outside call.
+        timeout: Span = Span::seconds(5),
+        /// SQLite file for what must survive a restart; empty = memory only.
+        state: String = String::new(),
+        /// Address of the status page, JSON and metrics; empty = off.
+        listen: String = "127.0.0.1:9106".to_string(),
+        /// What is logged: error, warn, info, debug, trace, also by module (info,watchdog::deliver=debug).
+        log: String = "info".to_string(),
+        /// How it is logged: text on a terminal and JSON otherwise with auto.
+        log_format: LogFormat = LogFormat::Auto,
+        /// Dead-man's switch: fetched from the loop after a full pass, at most once a minute, and not
+        /// while an alert has been undelivered for 10 minutes.
+        heartbeat_url: Option<Secret> = None,
+        /// File that holds heartbeat_url.
+        heartbeat_url_file: Option<PathBuf> = None,
+        /// Short form of probes: name=tcp://db:5432, name=https://host/health, name=dns://example.org, name=tls://host:443.
+        deps: Vec<String> = Vec::new(),
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl schema::Setting for LogFormat {
+    const KIND: schema::Kind = schema::Kind::Choice(&["auto", "text", "json"]);
+}
+
+/// Where the layers come from.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// Files named by the user, in order; each must exist. Empty: the default places, if present.
+    pub files: Vec<PathBuf>,
+    /// Environment variables; only those that begin with `WATCHDOG_` are looked at.
+    pub environment: Vec<(String, String)>,
+    /// `KEY=VALUE` from the command line.
+    pub overrides: Vec<String>,
+}
+
+/// The effective configuration: every value checked against the schema, with its place.
+#[derive(Debug, Clone)]
+pub struct Config {
+    values: Map<String, Value>,
+    places: BTreeMap<String, String>,
+    root: Root,
+    files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads all layers and checks every key and value.
+    pub fn load(layers: &Layers) -> Result<Config, ConfigError> {
+        let schema = sections();
+        let gathered = layers::gather(layers, &schema)?;
+        let checked = check::check(&gathered.figment, &schema, gathered.problems)?;
+        let mut config =
+            Config { values: checked.values, places: checked.places, root: Root::default(), files: gathered.files };
+        config.root = config.section("")?;
+        config.check_root()?;
+        Ok(config)
+    }
+
+    /// A configuration from one TOML text, without files or environment; for tests and examples.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        let schema = sections();
+        let figment = figment::Figment::from(layers::text(text));
+        let checked = check::check(&figment, &schema, Vec::new())?;
+        let mut config =
+            Config { values: checked.values, places: checked.places, root: Root::default(), files: Vec::new() };
+        config.root = config.section("")?;
+        config.check_root()?;
+        Ok(config)
+    }
+
+    /// The top-level settings.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The files that were read, in order.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// The settings at `path` (`telegram`), defaults where nothing is set.
+    pub fn section<T: DeserializeOwned>(&self, path: &str) -> Result<T, ConfigError> {
+        let value = if path.is_empty() {
+            let own: Map<String, Value> = self
+                .values
+                .iter()
+                .filter(|(key, _)| Root::FIELDS.iter().any(|f| f.name == key.as_str()))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            Value::Object(own)
+        } else {
+            self.values.get(path).cloned().unwrap_or_else(|| Value::Object(Map::new()))
+        };
+        serde_json::from_value(value).map_err(|e| self.error(path, e.to_string()))
+    }
+
+    /// The tables at `path` (`[[probe]]`), in order; none when nothing is set.
+    pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ConfigError> {
+        let value = self.values.get(path).cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+        serde_json::from_value(value).map_err(|e| self.error(path, e.to_string()))
+    }
+
+    /// True when any layer sets something at or below `key`.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.places.keys().any(|k| k == key || k.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '['])))
+    }
+
+    /// Where the value of `key` came from, in words; `None` for a default.
+    pub fn place(&self, key: &str) -> Option<&str> {
+        self.places.get(key).map(String::as_str)
+    }
+
+    /// The effective values as set by files, environment and flags; secrets not masked. Use
+    /// [`Config::shown`] for people.
+    pub(crate) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
+    /// A problem with the value of `key` (`telegram.chat_id`, `probe[2].target`), named with its place.
+    pub fn error(&self, key: &str, what: impl Into<String>) -> ConfigError {
+        let place = self.place(key).map(str::to_string);
+        ConfigError { problems: vec![Problem { key: key.to_string(), place, what: what.into() }] }
+    }
+
+    fn check_root(&self) -> Result<(), ConfigError> {
+        let root = &self.root;
+        if root.tick.0 < std::time::Duration::from_millis(100) {
+            return Err(self.error("tick", format!("{} is too short; the least is 100ms", root.tick)));
+        }
+        if root.timeout.0 < std::time::Duration::from_millis(10) {
+            return Err(self.error("timeout", format!("{} is too short; the least is 10ms", root.timeout)));
+        }
+        if root.instance.trim().is_empty() {
+            return Err(self.error("instance", "is empty; give the name that alerts should carry"));
+        }
+        if !root.listen.is_empty() && root.listen.parse::<std::net::SocketAddr>().is_err() {
+            return Err(self.error(
+                "listen",
+                format!(
+                    "\"{}\" is not an address and port; write for example \"127.0.0.1:9106\", or \"\" for off",
+                    root.listen
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Every part of the configuration, in the order in which it is documented.
+pub fn sections() -> Vec<Section> {
+    let mut all = vec![Root::section("")];
+    for entry in crate::notifier::NOTIFIERS {
+        all.extend_from_slice(entry.sections);
+    }
+    for entry in crate::source::SOURCES {
+        all.extend_from_slice(entry.sections);
+    }
+    all
+}
+
+/// What is wrong with the configuration: every problem found, in reading order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// At least one.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as written in TOML with dots; empty when it concerns a whole file.
+    pub key: String,
+    /// The file or variable it stands in; `None` when nobody wrote it.
+    pub place: Option<String>,
+    /// What is wrong and what would be right. Never contains a secret.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(place) = &self.place {
+            write!(f, "{place}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "`{}`: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The name of this machine.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_string() } else { name }
+}

@@ -1,0 +1,167 @@
+//! How a settings struct describes itself: one declaration gives the struct, its defaults, and
+//! the list of fields that validation, `config explain`, `.env.example` and the README iterate.
+
+use std::path::PathBuf;
+
+use super::value::{Secret, Span};
+
+/// One key of a settings struct.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The key as written in TOML.
+    pub name: &'static str,
+    /// The doc comment: meaning, unit, range.
+    pub doc: &'static str,
+    /// What may stand there.
+    pub kind: Kind,
+}
+
+/// What may stand in a field; drives parsing from the environment and the message for a bad value.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Any text. A number or boolean is taken by its spelling.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// A whole number, not negative.
+    Count,
+    /// Any number.
+    Number,
+    /// A duration such as `15s`, `5m`, `1h30m`.
+    Span,
+    /// A value that is masked wherever it is shown.
+    Secret,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of texts; in the environment a TOML list or comma-separated.
+    List,
+    /// A list of tables with these keys.
+    Tables(&'static [Field]),
+    /// A table of text to text, keys free.
+    Map,
+}
+
+/// A type that may be a field of a settings struct.
+pub trait Setting {
+    /// What may stand there.
+    const KIND: Kind;
+}
+
+macro_rules! kinds {
+    ($($ty:ty => $kind:expr),* $(,)?) => { $(impl Setting for $ty { const KIND: Kind = $kind; })* };
+}
+
+kinds! {
+    String => Kind::Text,
+    PathBuf => Kind::Text,
+    bool => Kind::Flag,
+    u16 => Kind::Count,
+    u32 => Kind::Count,
+    u64 => Kind::Count,
+    i64 => Kind::Number,
+    f64 => Kind::Number,
+    Span => Kind::Span,
+    Secret => Kind::Secret,
+    Vec<String> => Kind::List,
+    std::collections::BTreeMap<String, String> => Kind::Map,
+    crate::core::signal::Severity => Kind::Choice(&["critical", "warning", "info"]),
+}
+
+impl<T: Setting> Setting for Option<T> {
+    const KIND: Kind = T::KIND;
+}
+
+/// A part of the configuration that one file of the program owns.
+#[derive(Clone, Copy)]
+pub struct Section {
+    /// Where it stands: `telegram`, or `probe` for `[[probe]]`; empty for the top level.
+    pub path: &'static str,
+    /// True for a list of tables (`[[probe]]`).
+    pub list: bool,
+    /// The doc comment of the struct.
+    pub doc: &'static str,
+    /// Its keys.
+    pub fields: &'static [Field],
+    /// Its defaults as data; secrets are absent.
+    pub defaults: fn() -> serde_json::Value,
+}
+
+/// Declares a settings struct. Every field has a doc comment (meaning, unit, range) and a default.
+///
+/// ```
+/// watchdog::settings! {
+///     /// The tea kitchen.
+///     pub struct Settings {
+///         /// Cups per pot, 1 to 12.
+///         cups: u32 = 4,
+///     }
+/// }
+/// assert_eq!(Settings::default().cups, 4);
+/// assert_eq!(Settings::FIELDS[0].name, "cups");
+/// ```
+///
+/// Gives the struct (serde, unknown fields denied), `Default`, `FIELDS`, `DOC`, `section(path)`
+/// and `sections(path)` (for a list of tables).
+#[macro_export]
+macro_rules! settings {
+    (
+        $(#[doc = $doc:literal])+
+        pub struct $name:ident {
+            $( $(#[doc = $field_doc:literal])+ $field:ident : $ty:ty = $default:expr ),* $(,)?
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name { $( $(#[doc = $field_doc])+ pub $field: $ty ),* }
+
+        impl ::std::default::Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default ),* }
+            }
+        }
+
+        impl $name {
+            /// What these settings are about.
+            pub const DOC: &'static str = concat!($($doc, "\n"),+);
+            /// Every key, in the order of declaration.
+            pub const FIELDS: &'static [$crate::config::schema::Field] = &[ $(
+                $crate::config::schema::Field {
+                    name: $crate::config::schema::plain(stringify!($field)),
+                    doc: concat!($($field_doc, "\n"),+),
+                    kind: <$ty as $crate::config::schema::Setting>::KIND,
+                }
+            ),* ];
+
+            /// The section these settings make at `path`.
+            #[allow(dead_code)]
+            pub const fn section(path: &'static str) -> $crate::config::schema::Section {
+                $crate::config::schema::Section {
+                    path, list: false, doc: Self::DOC, fields: Self::FIELDS,
+                    defaults: || ::serde_json::to_value(Self::default()).unwrap_or_default(),
+                }
+            }
+
+            /// The section these settings make as a list of tables at `path`.
+            #[allow(dead_code)]
+            pub const fn sections(path: &'static str) -> $crate::config::schema::Section {
+                $crate::config::schema::Section { list: true, ..Self::section(path) }
+            }
+        }
+
+        impl $crate::config::schema::Setting for ::std::vec::Vec<$name> {
+            const KIND: $crate::config::schema::Kind = $crate::config::schema::Kind::Tables($name::FIELDS);
+        }
+    };
+}
+
+/// A field's name without the `r#` that Rust keywords need.
+pub const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => match name.split_at_checked(2) {
+            Some((_, rest)) => rest,
+            None => name,
+        },
+        _ => name,
+    }
+}

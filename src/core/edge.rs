@@ -1,0 +1,83 @@
+//! An edge: the one thing that is worth saying about a signal, as plain data.
+//!
+//! Edges are made by [`watch`](super::watch), remembered by the store together with the state
+//! that caused them (one commit), and turned into text by [`message`](super::message).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::signal::{Severity, SignalKey};
+use super::time::Wall;
+
+/// Names one incident from its first alert to its recovery: four to six letters or digits,
+/// written with a leading `#`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incident(pub String);
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What kind of news an edge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EdgeKind {
+    /// A signal began to fire, or an event happened.
+    Alert,
+    /// It still fires after a cooldown, or it is worse (flapping).
+    Realert,
+    /// It is over.
+    Recovery,
+    /// Nobody could see it for long.
+    Unknown,
+    /// After [`EdgeKind::Unknown`]: it can be seen again.
+    Seen,
+}
+
+impl EdgeKind {
+    /// The word used in JSON, metrics and history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EdgeKind::Alert => "alert",
+            EdgeKind::Realert => "realert",
+            EdgeKind::Recovery => "recovery",
+            EdgeKind::Unknown => "unknown",
+            EdgeKind::Seen => "seen",
+        }
+    }
+
+    /// True for the kinds that end an incident.
+    pub fn closes(self) -> bool {
+        matches!(self, EdgeKind::Recovery | EdgeKind::Seen)
+    }
+}
+
+/// One thing to say about one signal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Edge {
+    /// What kind of news this is.
+    pub kind: EdgeKind,
+    /// The signal it is about.
+    pub key: SignalKey,
+    /// The signal's title, for people.
+    pub title: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The fact that was seen.
+    pub fact: String,
+    /// When the condition began, by the wall clock.
+    pub since: Wall,
+    /// When this edge was decided, by the wall clock.
+    pub at: Wall,
+    /// How long the condition has lasted, by the monotonic clock.
+    pub lasted: Duration,
+    /// The incident it belongs to, the same in alert, realert and recovery.
+    pub incident: Incident,
+    /// Why this is said now, for people and `why`.
+    pub reason: String,
+}

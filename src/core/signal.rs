@@ -1,0 +1,165 @@
+//! The words of the core: what a source reports and how a signal is described.
+//!
+//! A source turns what it saw into [`Observation`]s: a [`Reading`] (a raw fact) together with the
+//! [`Spec`] of the signal it speaks of (key, title, severity, rule). The rule, not the source,
+//! decides whether the condition holds. Unknown is a third state (`adr/0004-unknown-is-a-third-state.md`).
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::rule::Rule;
+use super::time::Mono;
+
+/// The name of a signal, as people and other programs see it: `container/web`, `probe/db`.
+///
+/// Cheap to clone; two keys cloned from one another compare without reading their text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SignalKey(Arc<str>);
+
+impl SignalKey {
+    /// A key from its full text.
+    pub fn new(text: &str) -> Self {
+        SignalKey(Arc::from(text))
+    }
+
+    /// The full text of the key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for SignalKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for SignalKey {}
+
+impl PartialOrd for SignalKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for SignalKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
+
+impl fmt::Display for SignalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How much a firing signal matters. Ordered from the most to the least severe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Somebody should get up.
+    #[default]
+    Critical,
+    /// Somebody should look in the morning.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+impl Severity {
+    /// The word used in messages, JSON and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What is always true of one signal, decided by its source when it is set up.
+///
+/// Keep one `Arc<Spec>` per signal and hand out clones: the core recognises it without
+/// comparing text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// The signal's key, unique within the whole program.
+    pub key: SignalKey,
+    /// A few words for people: `container web`, `memory in use`.
+    pub title: String,
+    /// How much it matters when it fires.
+    pub severity: Severity,
+    /// When an observation of it means trouble.
+    pub rule: Rule,
+    /// A signal that explains this one's blindness (`app/down` for the application's rules):
+    /// while the parent fires, this one being unknown is not told a second time.
+    pub parent: Option<SignalKey>,
+}
+
+/// What was seen, before any rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    /// Looked, and it is well.
+    Up,
+    /// Looked, and it is not well.
+    Down,
+    /// Could not look, or could not tell. Never well, never a reason to act.
+    Unknown,
+    /// A number, to be judged by the rule. Not-a-number counts as [`Reading::Unknown`].
+    Value(f64),
+    /// Looked, and the thing is not there.
+    Absent,
+    /// Something happened this many times since the last look. Zero is quiet.
+    Happened(u32),
+}
+
+/// One look at one signal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The signal looked at.
+    pub spec: Arc<Spec>,
+    /// When the look was finished. An observation whose `seen_at` is not later than the one
+    /// before counts as no new look.
+    pub seen_at: Mono,
+    /// The raw fact.
+    pub reading: Reading,
+    /// The fact in words for people, at most a few hundred characters: `exit code 137, out of memory`.
+    pub fact: Cow<'static, str>,
+}
+
+/// Everything one source saw in one look.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Report {
+    /// One observation per signal; sorted by key is fastest, any order is right.
+    pub observations: Vec<Observation>,
+    /// True when `observations` covers every signal this source has now, each seen since the
+    /// instant it was asked for. Signals that a complete report leaves out are gone (a removed
+    /// rule, an agent that ended). Never set it on an empty or partial answer that may be an error.
+    pub complete: bool,
+    /// Why part of the picture is missing although the source answered (a stale envelope,
+    /// inspect calls that hang). Raises `source/<name>`.
+    pub blind: Option<String>,
+}
+
+/// The answer of one source in one pass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The source's name, as in `source/<name>`.
+    pub source: Arc<str>,
+    /// When it answered.
+    pub at: Mono,
+    /// What it saw, or why it could not look, in words.
+    pub outcome: Result<Report, String>,
+}

@@ -1,0 +1,22 @@
+//! Watchdog: observes an application from outside, tells the truth about it, repairs with care.
+//!
+//! Two flows:
+//!
+//! ```text
+//! observe   sources ──▶ core::rule ──▶ core::decide ──edges──▶ store (state + outbox, one commit) ──▶ deliver ──▶ notifiers
+//! repair    signals + targets ──▶ core::recovery ──steps──▶ store (journal) ──▶ act ──▶ executors ──results──▶ next tick
+//! ```
+//!
+//! Arrows point down only: `cli → tick → gather, deliver → source, notifier, store, serve → core, client`.
+//! Only `source`, `notifier`, `store`, `serve`, `client` and `cli` do I/O; only `clock` reads time.
+//! A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one
+//! line in [`notifier::NOTIFIERS`].
+
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod notifier;
+pub mod source;
+pub mod store;
+pub mod wake;

@@ -1,0 +1,71 @@
+//! Sources look at the world, each in its own long-lived thread, and report what they saw.
+//!
+//! A source is asked once per pass and answers with a [`Report`] or with the reason why it could
+//! not look. It never decides whether something is an alert (its [`Spec`](crate::core::signal::Spec)s
+//! carry the rule), never sleeps for luck, bounds every call, and never imports another source.
+//! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::schema::Section;
+use crate::config::{Config, ConfigError};
+use crate::core::signal::Report;
+use crate::core::time::{Mono, Now};
+use crate::wake::Waker;
+
+/// Every source, in the order in which they are shown.
+pub const SOURCES: &[Entry] = &[];
+
+/// How the program knows a source.
+pub struct Entry {
+    /// The name in `source/<name>`.
+    pub name: &'static str,
+    /// The parts of the configuration it owns.
+    pub sections: &'static [Section],
+    /// Makes the source from the configuration; `None` when it is off.
+    pub build: fn(&Config, &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError>,
+}
+
+/// What the program lends to every source when it is built.
+#[derive(Clone)]
+pub struct Outfit {
+    /// Reads the clocks.
+    pub clock: Clock,
+    /// Wakes the loop early: the source with this name will then be asked at once. A hint only.
+    pub waker: Waker,
+    /// The default limit of one outside call (`timeout`).
+    pub timeout: Duration,
+    /// The grid of the loop (`tick`).
+    pub tick: Duration,
+}
+
+/// One question to a source.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// When the pass began.
+    pub now: Now,
+    /// Observations made before this instant belong to the time before a restart, suspend or
+    /// clock step; a report is complete only when every observation in it is later.
+    pub fresh_since: Mono,
+    /// True for the one look of `check` and `run --once`: a source that samples by its own
+    /// schedule should look at everything now and answer when it has.
+    pub once: bool,
+}
+
+/// Looks at one part of the world.
+pub trait Source: Send {
+    /// The name in `source/<name>`.
+    fn name(&self) -> &str;
+
+    /// Looks once and says what was seen, or why looking was not possible (one sentence: what
+    /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.
+    fn observe(&mut self, ask: &Ask) -> Result<Report, String>;
+
+    /// The longest an honest answer may take; later than this, the source counts as blind.
+    fn patience(&self) -> Duration;
+}
+
+/// A source's name, shared.
+pub type SourceName = Arc<str>;

@@ -1,0 +1,1 @@
+//! Durable memory: signal states, outbox, receipts, history.
