@@ -163,3 +163,30 @@ pub struct Answer {
     /// What it saw, or why it could not look, in words.
     pub outcome: Result<Report, String>,
 }
+
+/// How a signal stands, as people and other programs see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Seen and well.
+    Ok,
+    /// Seen bad, not yet for long enough.
+    Pending,
+    /// Alerted, not yet recovered.
+    Firing,
+    /// Not seen, or cannot be told.
+    #[default]
+    Unknown,
+}
+
+impl State {
+    /// The word used in JSON, metrics and on the page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Pending => "pending",
+            State::Firing => "firing",
+            State::Unknown => "unknown",
+        }
+    }
+}
