@@ -1,1 +1,120 @@
-//! placeholder
+//! What to say about one signal now: the heart of the program, and the smallest part of it.
+//!
+//! [`decide`] is pure and total: whatever the clock shows, it answers, and it always says why.
+//! It knows nothing of rules (is the condition active?) nor of channels (was it delivered?).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Mono;
+
+/// Does the condition hold now?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Active {
+    /// It holds.
+    Yes,
+    /// It does not.
+    No,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// What was said last about a signal that is alerting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// When an alert or realert was decided last.
+    pub at: Mono,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// Say that it began.
+    Alert,
+    /// Say again that it still holds.
+    Realert,
+    /// Say that it is over.
+    Recovery,
+    /// It was said; stay silent and go on remembering it.
+    Hold,
+    /// Nothing is wrong and nothing was said.
+    Nothing,
+}
+
+impl Action {
+    /// Every action, for tables and metrics.
+    pub const ALL: [Action; 5] = [Action::Alert, Action::Realert, Action::Recovery, Action::Hold, Action::Nothing];
+
+    /// The word used in metrics and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Alert => "alert",
+            Action::Realert => "realert",
+            Action::Recovery => "recovery",
+            Action::Hold => "hold",
+            Action::Nothing => "nothing",
+        }
+    }
+}
+
+/// Why that is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The condition holds and nobody was told yet.
+    Began,
+    /// It still holds and the cooldown is over.
+    CooldownOver,
+    /// It still holds and was said less than a cooldown ago; this much is left.
+    CoolingDown(Duration),
+    /// It still holds and reminders are switched off (cooldown 0).
+    SaidOnce,
+    /// The clock shows an instant before the last alert. The cooldown begins again from now, so a
+    /// clock that went back delays a reminder by one cooldown at most, and never floods.
+    ClockWentBack,
+    /// The condition is over.
+    Ended,
+    /// Nothing is wrong.
+    Quiet,
+    /// Nobody can tell; unknown neither fires nor resolves.
+    CannotTell,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Decision {
+    /// What to do.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Decides what to say about one signal. `prev` is what was said last while it is alerting, `None`
+/// when it is not; `cooldown` zero means that a firing signal is never said again.
+pub fn decide(active: Active, prev: Option<Said>, now: Mono, cooldown: Duration) -> Decision {
+    let answer = |action, reason| Decision { action, reason };
+    match (active, prev) {
+        // Not knowing is no news: it must neither wake a person nor tell them that all is well.
+        (Active::Unknown, None) => answer(Action::Nothing, Reason::CannotTell),
+        (Active::Unknown, Some(_)) => answer(Action::Hold, Reason::CannotTell),
+        (Active::No, None) => answer(Action::Nothing, Reason::Quiet),
+        // Whoever was told of the trouble is told of its end.
+        (Active::No, Some(_)) => answer(Action::Recovery, Reason::Ended),
+        (Active::Yes, None) => answer(Action::Alert, Reason::Began),
+        (Active::Yes, Some(_)) if cooldown.is_zero() => answer(Action::Hold, Reason::SaidOnce),
+        (Active::Yes, Some(said)) if now < said.at => answer(Action::Hold, Reason::ClockWentBack),
+        (Active::Yes, Some(said)) => match cooldown.checked_sub(now.since(said.at)) {
+            Some(left) if !left.is_zero() => answer(Action::Hold, Reason::CoolingDown(left)),
+            _ => answer(Action::Realert, Reason::CooldownOver),
+        },
+    }
+}
+
+/// What is remembered after a decision was carried out at `now`.
+pub fn after(decision: Decision, prev: Option<Said>, now: Mono) -> Option<Said> {
+    match (decision.action, decision.reason) {
+        (Action::Alert | Action::Realert, _) | (Action::Hold, Reason::ClockWentBack) => Some(Said { at: now }),
+        (Action::Hold, _) => prev,
+        (Action::Recovery | Action::Nothing, _) => None,
+    }
+}

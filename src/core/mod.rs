@@ -10,4 +10,5 @@ pub mod message;
 pub mod rule;
 pub mod signal;
 pub mod time;
+pub mod tracked;
 pub mod watch;
