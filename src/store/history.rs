@@ -1,0 +1,118 @@
+//! The audit log: bounded, oldest lines go first, a few at a time.
+//!
+//! Written in the same transaction as what it tells of. Never read to decide anything.
+
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Result, Row, params, params_from_iter};
+
+use crate::core::edge::{Edge, Incident};
+use crate::core::signal::Severity;
+use crate::core::time::Wall;
+
+use super::{Filter, HistoryEntry};
+
+/// Lines kept in a file.
+pub const ROWS_ON_FILE: i64 = 100_000;
+/// Lines kept in memory.
+pub const ROWS_IN_MEMORY: i64 = 10_000;
+/// How long lines are kept.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// The most lines one question is answered with.
+const ANSWER_ROWS: usize = 10_000;
+/// The most characters of one line.
+const TEXT_CHARS: usize = 2_000;
+/// Old lines removed by one write beyond what it added itself.
+const SWEEP_ROWS: i64 = 64;
+
+/// The line for an edge that was decided.
+pub fn decided(edge: &Edge) -> HistoryEntry {
+    HistoryEntry {
+        at: edge.at,
+        kind: edge.kind.as_str().to_string(),
+        subject: edge.key.to_string(),
+        incident: Some(edge.incident.clone()),
+        severity: Some(edge.severity),
+        text: format!("{}: {} ({})", edge.title, edge.fact, edge.reason),
+    }
+}
+
+/// The line for an edge that a channel acknowledged.
+pub fn delivered(at: Wall, channel: &str, edge: &Edge) -> HistoryEntry {
+    HistoryEntry {
+        at,
+        kind: "delivered".to_string(),
+        subject: edge.key.to_string(),
+        incident: Some(edge.incident.clone()),
+        severity: Some(edge.severity),
+        text: format!("{} told on {channel}", edge.kind.as_str()),
+    }
+}
+
+/// Adds lines, and removes lines that are beyond `rows` or too old: at most 64 more than twice
+/// those added, so that no write waits for a large clean-up.
+pub fn append(db: &Connection, now: Wall, lines: &[HistoryEntry], rows: i64) -> Result<()> {
+    let mut add = db.prepare_cached(
+        "INSERT INTO history (at, kind, subject, incident, severity, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for line in lines {
+        let text = match line.text.char_indices().nth(TEXT_CHARS) {
+            Some((end, _)) => line.text.get(..end).unwrap_or_default(),
+            None => &line.text,
+        };
+        add.execute(params![
+            line.at.0,
+            line.kind,
+            line.subject,
+            line.incident.as_ref().map(|incident| &incident.0),
+            line.severity.map(Severity::as_str),
+            text
+        ])?;
+    }
+    let added = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+    db.prepare_cached(
+        "DELETE FROM history WHERE id IN (SELECT id FROM history ORDER BY id LIMIT ?1)
+         AND (at < ?2 OR id <= (SELECT max(id) FROM history) - ?3)",
+    )?
+    .execute(params![added.saturating_mul(2).saturating_add(SWEEP_ROWS), now.minus(KEPT).0, rows])?;
+    Ok(())
+}
+
+/// The lines that match, newest first.
+pub fn select(db: &Connection, filter: &Filter) -> Result<Vec<HistoryEntry>> {
+    let mut conditions = Vec::new();
+    let mut values = Vec::new();
+    if let Some(subject) = &filter.subject {
+        conditions.push("subject = ?");
+        values.push(Value::from(subject.clone()));
+    }
+    if let Some(since) = filter.since {
+        conditions.push("at >= ?");
+        values.push(Value::from(since.0));
+    }
+    values.push(Value::from(i64::try_from(filter.limit.min(ANSWER_ROWS)).unwrap_or(0)));
+    let conditions = if conditions.is_empty() { "TRUE".to_string() } else { conditions.join(" AND ") };
+    // "+id": with a condition its index is used to find and the few found are sorted, instead of
+    // walking the whole log backwards.
+    let order = if values.len() > 1 { "+id" } else { "id" };
+    db.prepare_cached(&format!(
+        "SELECT at, kind, subject, incident, severity, text FROM history WHERE {conditions} ORDER BY {order} DESC LIMIT ?"
+    ))?
+    .query_map(params_from_iter(values), entry)?
+    .collect()
+}
+
+fn entry(row: &Row<'_>) -> Result<HistoryEntry> {
+    let severity: Option<String> = row.get(4)?;
+    Ok(HistoryEntry {
+        at: Wall(row.get(0)?),
+        kind: row.get(1)?,
+        subject: row.get(2)?,
+        incident: row.get::<_, Option<String>>(3)?.map(Incident),
+        severity: severity.and_then(|word| {
+            [Severity::Critical, Severity::Warning, Severity::Info].into_iter().find(|known| known.as_str() == word)
+        }),
+        text: row.get(5)?,
+    })
+}

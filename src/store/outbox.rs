@@ -1,0 +1,103 @@
+//! What is still to be said, per channel, until the channel acknowledges it (A1).
+//!
+//! At most one row per channel, signal, incident and kind: a newer edge takes the place of the
+//! pending older one under a new id, so that an acknowledgement of the older one, already on its
+//! way, cannot remove the newer. Never drops a row by itself; `merge` folds what is over.
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use crate::core::edge::{Edge, EdgeKind};
+use crate::core::time::{Mono, Now, Wall};
+
+use super::schema::sum;
+use super::{Backlog, Pending};
+
+/// The most rows handed out at once.
+const HANDED_ROWS: usize = 1_000;
+
+/// Puts one row per edge and channel into the outbox.
+pub fn put(db: &Connection, now: Now, tick: i64, edges: &[Edge], channels: &[String]) -> Result<()> {
+    let mut older = db.prepare_cached(
+        "DELETE FROM outbox WHERE channel = ?1 AND key = ?2 AND incident = ?3 AND kind = ?4 RETURNING times, first",
+    )?;
+    let mut add = db.prepare_cached(
+        "INSERT INTO outbox (tick, channel, key, incident, kind, wall, mono, times, first, body, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
+    for edge in edges {
+        let body = serde_json::to_string(edge).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        for channel in channels {
+            let place = params![channel, edge.key.as_str(), edge.incident.0, edge.kind.as_str()];
+            let replaced: Option<(i64, i64)> =
+                older.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            // A reminder replaces a reminder; anything else that happened twice says so.
+            let (times, first) = match replaced {
+                Some((times, first)) if edge.kind != EdgeKind::Realert => (times.saturating_add(1), first),
+                _ => (1, edge.since.0),
+            };
+            add.execute(params![
+                tick,
+                channel,
+                edge.key.as_str(),
+                edge.incident.0,
+                edge.kind.as_str(),
+                now.wall.0,
+                now.mono.0,
+                times,
+                first,
+                body,
+                sum(&[channel, &body])
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+/// What `channel` has not acknowledged, oldest first.
+pub fn pending(db: &Connection, channel: &str, limit: usize) -> Result<Vec<Pending>> {
+    let limit = i64::try_from(limit.min(HANDED_ROWS)).unwrap_or(0);
+    db.prepare_cached("SELECT id, tick, times, first, body FROM outbox WHERE channel = ?1 ORDER BY id LIMIT ?2")?
+        .query_map(params![channel, limit], |row| {
+            let mut edge = edge(row.get_ref(4)?.as_str()?)?;
+            let times: i64 = row.get(2)?;
+            if times > 1 {
+                let first = Wall(row.get(3)?);
+                edge.fact = format!("{times} times since {first}, most recently: {}", edge.fact);
+            }
+            Ok(Pending { id: row.get(0)?, tick: row.get(1)?, edge })
+        })?
+        .collect()
+}
+
+/// How much there is.
+pub fn backlog(db: &Connection, channel: &str) -> Result<Backlog> {
+    db.prepare_cached("SELECT count(*), min(wall), min(mono) FROM outbox WHERE channel = ?1")?.query_row(
+        [channel],
+        |row| {
+            let pending: i64 = row.get(0)?;
+            Ok(Backlog {
+                pending: pending.unsigned_abs(),
+                oldest_at: row.get::<_, Option<i64>>(1)?.map(Wall),
+                oldest_mono: row.get::<_, Option<i64>>(2)?.map(Mono),
+            })
+        },
+    )
+}
+
+/// Removes acknowledged rows and gives their edges, in the order of `ids`.
+pub fn remove(db: &Connection, channel: &str, ids: &[i64]) -> Result<Vec<Edge>> {
+    let mut remove = db.prepare_cached("DELETE FROM outbox WHERE channel = ?1 AND id = ?2 RETURNING body")?;
+    let mut edges = Vec::with_capacity(ids.len());
+    for id in ids {
+        // A row that is gone was replaced by a newer one while this one was on its way.
+        if let Some(body) = remove.query_row(params![channel, id], |row| row.get::<_, String>(0)).optional()? {
+            edges.push(edge(&body)?);
+        }
+    }
+    Ok(edges)
+}
+
+fn edge(body: &str) -> Result<Edge> {
+    serde_json::from_str(body).map_err(|e| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, Box::new(e)))
+}

@@ -1,0 +1,88 @@
+//! What channels gave back: the first message of each incident, to answer to, and what they
+//! asked to be remembered (a migrated chat).
+//!
+//! Bounded: receipts go 7 days after their incident was told to be over, or 30 days after they
+//! were last of use, or when a channel has more than 10,000.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Result, params};
+
+use crate::core::edge::{Edge, Incident};
+use crate::core::time::Wall;
+use crate::notifier::Receipt;
+
+use super::schema::sum;
+
+const DAY: u64 = 86_400;
+/// How long the receipt of a closed incident is kept.
+const CLOSED_KEPT: Duration = Duration::from_secs(7 * DAY);
+/// How long a receipt is kept that nothing was said about.
+const IDLE_KEPT: Duration = Duration::from_secs(30 * DAY);
+/// Receipts per channel.
+const RECEIPTS: i64 = 10_000;
+/// Remembered names per channel.
+const NAMES: i64 = 100;
+
+/// Keeps the receipt for each incident that has none yet, and notes which incidents are over.
+pub fn keep(
+    db: &Connection,
+    now: Wall,
+    channel: &str,
+    incidents: &[Incident],
+    edges: &[Edge],
+    receipt: &Receipt,
+) -> Result<()> {
+    if let Some(reference) = &receipt.reference {
+        let mut put = db.prepare_cached(
+            "INSERT INTO receipts (channel, incident, reference, touched, closed, sum) VALUES (?1, ?2, ?3, ?4, NULL, ?5)
+             ON CONFLICT (channel, incident) DO UPDATE SET touched = ?4",
+        )?;
+        for Incident(incident) in incidents {
+            put.execute(params![channel, incident, reference, now.0, sum(&[channel, incident, reference])])?;
+        }
+    }
+    let mut close =
+        db.prepare_cached("UPDATE receipts SET closed = ?3 WHERE channel = ?1 AND incident = ?2 AND closed IS NULL")?;
+    for edge in edges.iter().filter(|edge| edge.kind.closes()) {
+        close.execute(params![channel, edge.incident.0, now.0])?;
+    }
+    db.prepare_cached("DELETE FROM receipts WHERE channel = ?1 AND (closed < ?2 OR touched < ?3)")?
+        .execute(params![channel, now.minus(CLOSED_KEPT).0, now.minus(IDLE_KEPT).0])?;
+    db.prepare_cached(
+        "DELETE FROM receipts WHERE channel = ?1 AND incident IN
+         (SELECT incident FROM receipts WHERE channel = ?1 ORDER BY touched DESC, incident LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![channel, RECEIPTS])?;
+    match &receipt.remember {
+        Some((name, value)) => remember(db, channel, name, value),
+        None => Ok(()),
+    }
+}
+
+/// The receipt of the first message about `incident`.
+pub fn reference(db: &Connection, channel: &str, incident: &Incident) -> Result<Option<String>> {
+    db.prepare_cached("SELECT reference FROM receipts WHERE channel = ?1 AND incident = ?2")?
+        .query_row([channel, &incident.0], |row| row.get(0))
+        .optional()
+}
+
+/// Everything remembered for `channel`.
+pub fn remembered(db: &Connection, channel: &str) -> Result<BTreeMap<String, String>> {
+    db.prepare_cached("SELECT name, value FROM remembered WHERE channel = ?1")?
+        .query_map([channel], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Remembers a value; the oldest names make room.
+pub fn remember(db: &Connection, channel: &str, name: &str, value: &str) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO remembered (channel, name, value, sum) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![channel, name, value, sum(&[channel, name, value])])?;
+    db.prepare_cached(
+        "DELETE FROM remembered WHERE channel = ?1 AND id IN
+         (SELECT id FROM remembered WHERE channel = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![channel, NAMES])?;
+    Ok(())
+}
