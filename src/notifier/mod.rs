@@ -4,6 +4,9 @@
 //! time. It does not retry, keep a queue or decide what is said: the courier does, from the class
 //! of the error. To add one: a new file with `Settings` and `ENTRY`, and its line in [`NOTIFIERS`].
 
+pub mod console;
+pub mod telegram;
+
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -12,7 +15,7 @@ use crate::config::{Config, ConfigError};
 use crate::core::message::Message;
 
 /// Every notifier, in the order in which they are shown.
-pub const NOTIFIERS: &[Entry] = &[];
+pub const NOTIFIERS: &[Entry] = &[telegram::ENTRY, console::ENTRY];
 
 /// How the program knows a notifier.
 pub struct Entry {

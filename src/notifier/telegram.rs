@@ -1,0 +1,370 @@
+//! Telegram: one chat, by one bot.
+//!
+//! Owns how a message looks there (HTML, previews off, at most 4096 UTF-16 units a part), the pace
+//! that Telegram asks for, and what each of its answers means. Two answers are acted upon here, once
+//! each: markup that it cannot parse is sent again as plain text, and a group that became a
+//! supergroup is followed. Everything else is the courier's decision, by the class of the error.
+//! Never retries, never shows the token (`adr/0005-notifications-fail-open.md`).
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Class, Entry, Notifier, Outfit, Part, Receipt, SendError};
+use crate::client::http::{Http, HttpError, Options};
+use crate::client::resolve::ResolveError;
+use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, TelegramError, token_is_well_formed};
+use crate::clock::Clock;
+use crate::config::value::Secret;
+use crate::config::{Config, ConfigError};
+use crate::core::message::{Markup, Message, Style, split};
+use crate::core::time::Mono;
+
+/// UTF-16 units of one message at most.
+pub const TEXT_LIMIT: usize = 4096;
+/// Messages to one group within [`WINDOW`] at most.
+pub const GROUP_LIMIT: usize = 20;
+/// See [`GROUP_LIMIT`].
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// Least time between two messages to one chat.
+pub const GAP: Duration = Duration::from_secs(1);
+/// The longest wait that an answer may impose on us.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+/// The wait after a 429 that names none.
+const WAIT_UNNAMED: Duration = Duration::from_secs(30);
+
+crate::settings! {
+    /// Alerts by Telegram. On when a token and a chat are set.
+    pub struct Settings {
+        /// The bot's token, as @BotFather gave it: 123456:ABC-DEF…
+        bot_token: Option<Secret> = None,
+        /// File that holds bot_token.
+        bot_token_file: Option<PathBuf> = None,
+        /// Where alerts go: a number (groups and channels are negative) or @channelname.
+        chat_id: String = String::new(),
+        /// Topic of a forum group; 0 for General and for chats without topics.
+        thread_id: u32 = 0,
+        /// Where the Bot API is; set it for a server of your own.
+        api_base: String = "https://api.telegram.org".to_string(),
+        /// true: recoveries arrive without a sound.
+        silent_recovery: bool = true,
+    }
+}
+
+/// How the program knows Telegram.
+pub const ENTRY: Entry = Entry { name: "telegram", sections: &[Settings::section("telegram")], build };
+
+fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {
+    let settings: Settings = config.section("telegram")?;
+    // An empty variable in a compose file means "not set", not "set to nothing".
+    let direct = settings.bot_token.filter(|token| !token.expose().trim().is_empty());
+    let file = settings.bot_token_file.filter(|path| !path.as_os_str().is_empty());
+    let token = Secret::resolve("bot_token", direct.as_ref(), file.as_deref())
+        .map_err(|what| config.error("telegram.bot_token", what))?;
+    let chat = settings.chat_id.trim();
+    let token = match (token, chat.is_empty()) {
+        (None, true) => return Ok(None),
+        (Some(_), true) => {
+            let what = "is missing while bot_token is set; add chat_id, the number of the chat that alerts go to";
+            return Err(config.error("telegram.chat_id", what));
+        }
+        (None, false) => {
+            let what = "is missing while chat_id is set; add bot_token or bot_token_file, as @BotFather gave it";
+            return Err(config.error("telegram.bot_token", what));
+        }
+        (Some(token), false) => Secret::new(token.expose().trim()),
+    };
+    if !token_is_well_formed(token.expose()) {
+        let what = "is not a bot token; it looks like 123456:ABC-DEF and comes from @BotFather";
+        return Err(config.error("telegram.bot_token", what));
+    }
+    let Some(chat) = Chat::parse(chat) else {
+        let what = "is neither a number such as -1001234567890 nor a @channelname";
+        return Err(config.error("telegram.chat_id", what));
+    };
+    if !(settings.api_base.starts_with("https://") || settings.api_base.starts_with("http://")) {
+        return Err(
+            config.error("telegram.api_base", "should begin with https:// (or http:// for a server of your own)")
+        );
+    }
+    let http = Http::new(Options { timeout: outfit.timeout, ..Options::default() });
+    Ok(Some(Box::new(Telegram {
+        bot: Bot::new(http, &settings.api_base, token),
+        chat: current_chat(chat, outfit),
+        // Topic 1 is General, which must not be named.
+        thread: (settings.thread_id > 1).then_some(settings.thread_id),
+        silent_recovery: settings.silent_recovery,
+        pace: Pace::default(),
+        clock: outfit.clock.clone(),
+        moved: None,
+    })))
+}
+
+/// The chat of the settings, or where it moved to. The memory is named by the chat of the
+/// settings, so that other settings do not inherit it.
+fn current_chat(chat: Chat, outfit: &Outfit) -> Chat {
+    outfit.remembered.get(&moved_name(&chat)).and_then(|moved| Chat::parse(moved)).unwrap_or(chat)
+}
+
+fn moved_name(from: &Chat) -> String {
+    format!("chat {from} moved to")
+}
+
+/// One chat, by one bot.
+pub struct Telegram {
+    bot: Bot,
+    chat: Chat,
+    thread: Option<u32>,
+    silent_recovery: bool,
+    pace: Pace,
+    clock: Clock,
+    /// A move that no receipt has carried yet.
+    moved: Option<(String, String)>,
+}
+
+impl Notifier for Telegram {
+    fn name(&self) -> &str {
+        ENTRY.name
+    }
+
+    fn render(&self, message: &Message) -> Vec<String> {
+        split(message, &Html, TEXT_LIMIT)
+    }
+
+    fn send(&mut self, part: &Part<'_>) -> Result<Receipt, SendError> {
+        let now = self.clock.now().mono;
+        if let Some(wait) = self.pace.wait(now, is_group(&self.chat)) {
+            let what = "telegram: waiting, to keep the pace that Telegram asks for".to_string();
+            return Err(SendError { what, class: Class::RateLimited(wait) });
+        }
+        let outcome = match self.once(part, part.text, true) {
+            Err(TelegramError::Refused { migrate_to_chat_id: Some(number), .. })
+                if Chat::Number(number) != self.chat && number != 0 =>
+            {
+                self.follow(number);
+                self.once(part, part.text, true)
+            }
+            Err(TelegramError::Refused { code: 400, description, .. }) if is_about_markup(&description) => {
+                self.once(part, &plain(part.text), false)
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(sent) => Ok(Receipt {
+                reference: Some(format!("{}/{}", self.chat, sent.message_id)),
+                remember: self.moved.take(),
+            }),
+            Err(error) => Err(judge(&error)),
+        }
+    }
+}
+
+impl Telegram {
+    fn once(
+        &mut self,
+        part: &Part<'_>,
+        text: &str,
+        html: bool,
+    ) -> Result<crate::client::telegram::Sent, TelegramError> {
+        self.pace.note(self.clock.now().mono);
+        self.bot.send_message(&SendMessage {
+            chat_id: &self.chat,
+            message_thread_id: self.thread,
+            text,
+            parse_mode: html.then_some("HTML"),
+            link_preview_options: LinkPreview { is_disabled: true },
+            disable_notification: part.silent && self.silent_recovery,
+            reply_parameters: part.reply_to.and_then(|reference| self.reply(reference)),
+        })
+    }
+
+    /// A reference of this chat; one from before a move names a message that is not here.
+    fn reply(&self, reference: &str) -> Option<Reply> {
+        let (chat, message) = reference.rsplit_once('/')?;
+        let message_id = message.parse().ok()?;
+        (chat == self.chat.to_string()).then_some(Reply { message_id, allow_sending_without_reply: true })
+    }
+
+    fn follow(&mut self, number: i64) {
+        let moved_to = Chat::Number(number);
+        // A second move before the first was remembered still belongs to the chat of the settings.
+        let name = self.moved.take().map_or_else(|| moved_name(&self.chat), |(name, _)| name);
+        self.moved = Some((name, moved_to.to_string()));
+        self.chat = moved_to;
+    }
+}
+
+/// Telegram's HTML.
+pub struct Html;
+
+impl Markup for Html {
+    fn open(&self, style: Style) -> &'static str {
+        match style {
+            Style::Plain => "",
+            Style::Bold => "<b>",
+            Style::Code => "<code>",
+        }
+    }
+
+    fn close(&self, style: Style) -> &'static str {
+        match style {
+            Style::Plain => "",
+            Style::Bold => "</b>",
+            Style::Code => "</code>",
+        }
+    }
+
+    fn escape(&self, c: char, out: &mut String) {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            other => out.push(other),
+        }
+    }
+}
+
+/// The text of what [`Html`] wrote, without its tags.
+pub fn plain(html: &str) -> String {
+    let mut text = html.to_string();
+    for tag in ["<b>", "</b>", "<code>", "</code>"] {
+        text = text.replace(tag, "");
+    }
+    // The ampersand last: "&amp;lt;" is the text "&lt;".
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+fn is_about_markup(description: &str) -> bool {
+    let words = description.to_lowercase();
+    words.contains("can't parse entities") || words.contains("can't find end of the entity")
+}
+
+/// Groups and channels are negative; a public name is never a private chat.
+fn is_group(chat: &Chat) -> bool {
+    match chat {
+        Chat::Number(number) => *number < 0,
+        Chat::Name(_) => true,
+    }
+}
+
+/// What an error means, and what a person should do about it.
+fn judge(error: &TelegramError) -> SendError {
+    let (class, advice) = match error {
+        TelegramError::Refused { code, description, retry_after, .. } => match code {
+            429 => {
+                let wait = retry_after.map_or(WAIT_UNNAMED, Duration::from_secs);
+                (Class::RateLimited(wait.clamp(GAP, WAIT_LIMIT)), "waiting as told")
+            }
+            401 => (Class::Auth, "the token is wrong or revoked; set telegram.bot_token"),
+            403 => (Class::Auth, "the bot may not write there; let it into the chat of telegram.chat_id"),
+            404 | 421 => {
+                (Class::Auth, "the API does not know this bot; check telegram.bot_token and telegram.api_base")
+            }
+            409 | 500.. => (Class::Transient, "trying again"),
+            400 if description.contains("chat not found") => {
+                (Class::Permanent, "check telegram.chat_id, and that the bot was let into the chat")
+            }
+            400 if description.contains("thread not found") => (Class::Permanent, "check telegram.thread_id"),
+            _ => (Class::Permanent, "Telegram does not accept the message"),
+        },
+        TelegramError::Http(HttpError::BadUrl) => (Class::Permanent, "check telegram.api_base"),
+        TelegramError::Http(HttpError::Resolve(ResolveError::Refused(_))) => {
+            (Class::Permanent, "telegram.api_base may not point there")
+        }
+        TelegramError::Stranger(_) => (Class::Transient, "trying again; check telegram.api_base if it lasts"),
+        TelegramError::Http(_) | TelegramError::Unreadable(_) => (Class::Transient, "trying again"),
+    };
+    SendError { what: format!("telegram: {error}; {advice}"), class }
+}
+
+/// The pace that Telegram asks for: one message a second, twenty a minute to a group.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last requests were made, oldest first; at most [`GROUP_LIMIT`].
+    asked: VecDeque<Mono>,
+}
+
+impl Pace {
+    /// How long to wait before the next request; `None` when it may be made now.
+    fn wait(&self, now: Mono, group: bool) -> Option<Duration> {
+        let left = |since: Option<&Mono>, span: Duration| {
+            since.map_or(Duration::ZERO, |at| span.saturating_sub(now.since(*at)))
+        };
+        let mut wait = left(self.asked.back(), GAP);
+        if group && self.asked.len() >= GROUP_LIMIT {
+            wait = wait.max(left(self.asked.front(), WINDOW));
+        }
+        (wait > Duration::ZERO).then_some(wait)
+    }
+
+    fn note(&mut self, now: Mono) {
+        while self.asked.len() >= GROUP_LIMIT {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_gets_twenty_messages_a_minute_and_a_person_one_a_second() {
+        for (group, most) in [(true, 20), (false, 60)] {
+            let mut pace = Pace::default();
+            let mut sent = Vec::new();
+            for ms in (0..300_000).step_by(100) {
+                if pace.wait(Mono(ms), group).is_none() {
+                    pace.note(Mono(ms));
+                    sent.push(ms);
+                }
+            }
+            for begin in (0..240_000).step_by(100) {
+                let within = sent.iter().filter(|ms| (begin..begin + 60_000).contains(*ms)).count();
+                assert!(within <= most, "{within} messages in the minute from {begin} ms, group: {group}");
+            }
+            assert!(sent.len() >= most * 5, "{} messages in five minutes, group: {group}", sent.len());
+        }
+    }
+
+    #[test]
+    fn every_code_has_its_class() {
+        let class = |code, description: &str, retry_after| {
+            let description = description.to_string();
+            judge(&TelegramError::Refused { code, description, retry_after, migrate_to_chat_id: None }).class
+        };
+        assert_eq!(class(400, "Bad Request: chat not found", None), Class::Permanent);
+        assert_eq!(class(400, "Bad Request: message text is empty", None), Class::Permanent);
+        for code in [401, 403, 404, 421] {
+            assert_eq!(class(code, "", None), Class::Auth, "{code}");
+        }
+        for code in [409, 500, 502, 503, 599] {
+            assert_eq!(class(code, "", None), Class::Transient, "{code}");
+        }
+        assert_eq!(class(429, "", Some(17)), Class::RateLimited(Duration::from_secs(17)));
+        assert_eq!(class(429, "", Some(0)), Class::RateLimited(GAP));
+        assert_eq!(class(429, "", Some(u64::MAX)), Class::RateLimited(WAIT_LIMIT));
+        assert_eq!(class(429, "", None), Class::RateLimited(WAIT_UNNAMED));
+        for error in [
+            TelegramError::Unreadable(200),
+            TelegramError::Stranger(403),
+            TelegramError::Stranger(502),
+            TelegramError::Http(HttpError::Refused),
+            TelegramError::Http(HttpError::Timeout(GAP, "reading the answer")),
+            TelegramError::Http(HttpError::TooLarge(1)),
+        ] {
+            assert_eq!(judge(&error).class, Class::Transient, "{error}");
+        }
+        assert_eq!(judge(&TelegramError::Http(HttpError::BadUrl)).class, Class::Permanent);
+    }
+
+    #[test]
+    fn plain_text_is_what_the_markup_was_made_from() {
+        for text in ["a & b < c > d", "&lt;b&gt;", "&amp;lt;", "<b>", "\"'"] {
+            let mut html = String::new();
+            text.chars().for_each(|c| Html.escape(c, &mut html));
+            assert_eq!(plain(&format!("<b>{html}</b> <code>{html}</code>")), format!("{text} {text}"));
+        }
+    }
+}
