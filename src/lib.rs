@@ -17,6 +17,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod notifier;
+pub mod serve;
 pub mod source;
 pub mod store;
 pub mod wake;

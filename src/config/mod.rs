@@ -201,6 +201,7 @@ pub fn sections() -> Vec<Section> {
     for entry in crate::source::SOURCES {
         all.extend_from_slice(entry.sections);
     }
+    all.extend_from_slice(crate::serve::SECTIONS);
     all
 }
 
