@@ -5,6 +5,8 @@
 //! carry the rule), never sleeps for luck, bounds every call, and never imports another source.
 //! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
 
+// pub mod docker;
+
 use std::sync::Arc;
 use std::time::Duration;
 
