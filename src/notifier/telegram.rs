@@ -52,7 +52,13 @@ crate::settings! {
 }
 
 /// How the program knows Telegram.
-pub const ENTRY: Entry = Entry { name: "telegram", sections: &[Settings::section("telegram")], build };
+pub const ENTRY: Entry = Entry {
+    name: "telegram",
+    about: "alerts go to the chat of telegram.chat_id",
+    advice: "telegram.bot_token and telegram.chat_id to be told by Telegram",
+    sections: &[Settings::section("telegram")],
+    build,
+};
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {
     let settings: Settings = config.section("telegram")?;

@@ -61,6 +61,13 @@ pub fn start(config: &Config, published: &Arc<Published>, clock: &Clock) -> Resu
     Server::start(address, access, Arc::clone(published), clock.clone()).map(Some)
 }
 
+/// Checks the settings without listening. Errors: as in [`start`].
+pub fn check(config: &Config) -> Result<(), ConfigError> {
+    // The address was checked with the top-level keys; any stands for it where none is listened on.
+    let address = config.root().listen.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    access(config, address).map(drop)
+}
+
 fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("serve")?;
     let token = Secret::resolve("serve.token", settings.token.as_ref(), settings.token_file.as_deref())

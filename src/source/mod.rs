@@ -24,6 +24,8 @@ pub const SOURCES: &[Entry] = &[];
 pub struct Entry {
     /// The name in `source/<name>`.
     pub name: &'static str,
+    /// What to set so that it watches, for the first screen; empty when it is on by itself.
+    pub advice: &'static str,
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the source from the configuration; `None` when it is off.
@@ -60,6 +62,9 @@ pub struct Ask {
 pub trait Source: Send {
     /// The name in `source/<name>`.
     fn name(&self) -> &str;
+
+    /// What it watches, in a few words, for the first screen.
+    fn describe(&self) -> String;
 
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.
