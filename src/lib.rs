@@ -16,6 +16,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod deliver;
 pub mod notifier;
 pub mod source;
 pub mod store;
