@@ -25,11 +25,11 @@ pub const TEXT_LIMIT: usize = 4096;
 /// Messages to one group within [`WINDOW`] at most.
 pub const GROUP_LIMIT: usize = 20;
 /// See [`GROUP_LIMIT`].
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 /// Least time between two messages to one chat.
 pub const GAP: Duration = Duration::from_secs(1);
 /// The longest wait that an answer may impose on us.
-pub const WAIT_LIMIT: Duration = Duration::from_secs(3600);
+pub const WAIT_LIMIT: Duration = Duration::from_hours(1);
 /// The wait after a 429 that names none.
 const WAIT_UNNAMED: Duration = Duration::from_secs(30);
 
@@ -96,36 +96,40 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
     let http = Http::new(Options { timeout: outfit.timeout, ..Options::default() });
     Ok(Some(Box::new(Telegram {
         bot: Bot::new(http, &settings.api_base, token),
-        chat: current_chat(chat, outfit),
+        chat: current_chat(&chat, outfit),
+        home: chat,
         // Topic 1 is General, which must not be named.
         thread: (settings.thread_id > 1).then_some(settings.thread_id),
         silent_recovery: settings.silent_recovery,
         pace: Pace::default(),
         clock: outfit.clock.clone(),
-        moved: None,
+        moved: false,
     })))
 }
 
 /// The chat of the settings, or where it moved to. The memory is named by the chat of the
 /// settings, so that other settings do not inherit it.
-fn current_chat(chat: Chat, outfit: &Outfit) -> Chat {
-    outfit.remembered.get(&moved_name(&chat)).and_then(|moved| Chat::parse(moved)).unwrap_or(chat)
+fn current_chat(home: &Chat, outfit: &Outfit) -> Chat {
+    outfit.remembered.get(&moved_name(home)).and_then(|moved| Chat::parse(moved)).unwrap_or_else(|| home.clone())
 }
 
-fn moved_name(from: &Chat) -> String {
-    format!("chat {from} moved to")
+fn moved_name(home: &Chat) -> String {
+    format!("chat {home} moved to")
 }
 
 /// One chat, by one bot.
 pub struct Telegram {
     bot: Bot,
+    /// The chat of the settings.
+    home: Chat,
+    /// Where it is now.
     chat: Chat,
     thread: Option<u32>,
     silent_recovery: bool,
     pace: Pace,
     clock: Clock,
-    /// A move that no receipt has carried yet.
-    moved: Option<(String, String)>,
+    /// True after a move that no receipt has carried yet.
+    moved: bool,
 }
 
 impl Notifier for Telegram {
@@ -147,7 +151,8 @@ impl Notifier for Telegram {
             Err(TelegramError::Refused { migrate_to_chat_id: Some(number), .. })
                 if Chat::Number(number) != self.chat && number != 0 =>
             {
-                self.follow(number);
+                self.chat = Chat::Number(number);
+                self.moved = true;
                 self.once(part, part.text, true)
             }
             Err(TelegramError::Refused { code: 400, description, .. }) if is_about_markup(&description) => {
@@ -158,7 +163,7 @@ impl Notifier for Telegram {
         match outcome {
             Ok(sent) => Ok(Receipt {
                 reference: Some(format!("{}/{}", self.chat, sent.message_id)),
-                remember: self.moved.take(),
+                remember: std::mem::take(&mut self.moved).then(|| (moved_name(&self.home), self.chat.to_string())),
             }),
             Err(error) => Err(judge(&error)),
         }
@@ -189,14 +194,6 @@ impl Telegram {
         let (chat, message) = reference.rsplit_once('/')?;
         let message_id = message.parse().ok()?;
         (chat == self.chat.to_string()).then_some(Reply { message_id, allow_sending_without_reply: true })
-    }
-
-    fn follow(&mut self, number: i64) {
-        let moved_to = Chat::Number(number);
-        // A second move before the first was remembered still belongs to the chat of the settings.
-        let name = self.moved.take().map_or_else(|| moved_name(&self.chat), |(name, _)| name);
-        self.moved = Some((name, moved_to.to_string()));
-        self.chat = moved_to;
     }
 }
 
