@@ -235,13 +235,12 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>
     response
 }
 
-const SECURITY: [(&str, &str); 6] = [
+const SECURITY: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
 ];
 
 /// A body that counts against [`UNREAD_LIMIT`] until its last byte is handed to the system.

@@ -95,6 +95,7 @@ impl Headline {
         out.push_str("<header class=\"top\"><div class=\"bar\"><p class=\"instance\">");
         html(out, &snapshot.instance, 100);
         plain(out, format_args!("</p><h1><span class=\"lamp\" aria-hidden=\"true\">{}</span>{}</h1>", self.glyph(), self.words));
+        severities(out, snapshot);
         out.push_str("<p class=\"looked\">");
         match snapshot.tick.last_at {
             Some(at) => {
@@ -123,9 +124,20 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
         }
     }
     out.push_str("</ul>");
-    let critical = snapshot.signals.iter().filter(|s| s.state == State::Firing && s.severity == Severity::Critical).count();
-    if critical > 0 {
-        plain(out, format_args!("<p class=\"critical\">{} of the firing</p>", count(critical, "critical one", "critical ones")));
+}
+
+/// `1 critical · 2 warning`, when something fires.
+fn severities(out: &mut String, snapshot: &Snapshot) {
+    let mut before = "<p class=\"severities\">";
+    for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
+        let n = snapshot.signals.iter().filter(|s| s.state == State::Firing && s.severity == severity).count();
+        if n > 0 {
+            plain(out, format_args!("{before}{n} {severity}"));
+            before = " · ";
+        }
+    }
+    if before == " · " {
+        out.push_str("</p>");
     }
 }
 

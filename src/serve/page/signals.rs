@@ -130,7 +130,7 @@ fn strip(out: &mut String, strip: &Strip) {
     plain(
         out,
         format_args!(
-            "<svg class=\"strip\" viewBox=\"0 0 {QUARTERS} 10\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">",
+            "<svg class=\"strip\" viewBox=\"0 0 {QUARTERS} 10\" preserveAspectRatio=\"none\" role=\"img\"><title>{}</title>",
             spoken(strip)
         ),
     );
