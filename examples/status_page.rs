@@ -53,7 +53,8 @@ fn picture(scene: &str, now: Now) -> Snapshot {
                 state: if bad { "refused" } else { "ok" }.into(),
                 pending: if bad { 3 } else { 0 },
                 oldest_pending_s: if bad { 725 } else { 0 },
-                error: bad.then(|| "401 Unauthorized: the bot token is not valid any more; set telegram.bot_token".into()),
+                error: bad
+                    .then(|| "401 Unauthorized: the bot token is not valid any more; set telegram.bot_token".into()),
             },
         ],
         sources: ["app", "docker", "host", "probe"]
@@ -120,7 +121,14 @@ fn signals(scene: &str, now: Now) -> Vec<SignalView> {
             12,
         ));
         all.push(signal("probe/certificate", "tls shop.example", State::Firing, Warning, "expires in 6 days", 3_100));
-        all.push(signal("container/web", "container web", State::Unknown, Critical, "not seen since docker went quiet", 9));
+        all.push(signal(
+            "container/web",
+            "container web",
+            State::Unknown,
+            Critical,
+            "not seen since docker went quiet",
+            9,
+        ));
         all.push(signal("probe/db", "tcp db:5432", State::Pending, Critical, "connection refused", 0));
     }
     all.sort_by(|a, b| a.key.cmp(&b.key));

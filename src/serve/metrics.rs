@@ -94,7 +94,11 @@ fn loop_of(page: &mut Page, snapshot: &Snapshot) {
     page.sample("watchdog_tick_duration_seconds", "", &[], seconds(tick.duration_ms));
     page.family("watchdog_tick_lateness_seconds", Kind::Gauge, "How late the last pass began.");
     page.sample("watchdog_tick_lateness_seconds", "", &[], seconds(tick.lateness_ms));
-    page.family("watchdog_last_tick_timestamp_seconds", Kind::Gauge, "When the last pass finished; 0 before the first.");
+    page.family(
+        "watchdog_last_tick_timestamp_seconds",
+        Kind::Gauge,
+        "When the last pass finished; 0 before the first.",
+    );
     page.sample("watchdog_last_tick_timestamp_seconds", "", &[], seconds(tick.last_at.map_or(0.0, |at| at.0 as f64)));
 }
 
@@ -123,10 +127,19 @@ fn deliveries(page: &mut Page, snapshot: &Snapshot, now: Now) {
     for channel in &snapshot.channels {
         page.sample("watchdog_outbox_pending", "", &[("channel", &channel.name)], channel.pending as f64);
     }
-    page.family("watchdog_outbox_oldest_seconds", Kind::Gauge, "Age of the oldest message not yet acknowledged; 0 without one.");
+    page.family(
+        "watchdog_outbox_oldest_seconds",
+        Kind::Gauge,
+        "Age of the oldest message not yet acknowledged; 0 without one.",
+    );
     for channel in &snapshot.channels {
         let age = if channel.pending == 0 { 0.0 } else { snapshot.age(now).as_secs() as f64 };
-        page.sample("watchdog_outbox_oldest_seconds", "", &[("channel", &channel.name)], channel.oldest_pending_s as f64 + age);
+        page.sample(
+            "watchdog_outbox_oldest_seconds",
+            "",
+            &[("channel", &channel.name)],
+            channel.oldest_pending_s as f64 + age,
+        );
     }
 }
 

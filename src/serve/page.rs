@@ -18,7 +18,7 @@ use crate::core::time::{Now, Wall, people};
 /// The page's style; the response header allows exactly this text.
 pub const STYLE: &str = include_str!("page/style.css");
 /// SHA-256 of [`STYLE`] in base64, for the content security policy.
-pub const STYLE_HASH: &str = "0ZV6Zv9ap8SXyPDMQBt5i33RtgMjbAoKxp89xs55Oi4=";
+pub const STYLE_HASH: &str = "ohHDbI2nfMPjb7KwyEUE8UqysaeKarH/hIajp+4hG48=";
 
 /// What the reader asked for in the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,7 +126,15 @@ fn foot(out: &mut String, snapshot: &Snapshot, view: View) {
     out.push_str("<a href=\"/api/v1/status\">JSON</a><a href=\"/metrics\">metrics</a></nav><p>All times are UTC. Each strip is the last 24 hours, now at the right; the higher, the worse.</p><p>watchdog ");
     html(out, &snapshot.version, 40);
     out.push_str(", running since ");
-    plain(out, format_args!("<time datetime=\"{0}\">{1} {2}</time>", snapshot.started_at, snapshot.started_at.date(), snapshot.started_at.clock()));
+    plain(
+        out,
+        format_args!(
+            "<time datetime=\"{0}\">{1} {2}</time>",
+            snapshot.started_at,
+            snapshot.started_at.date(),
+            snapshot.started_at.clock()
+        ),
+    );
     out.push_str(", mode ");
     html(out, &snapshot.mode, 20);
     out.push_str(", state ");
