@@ -81,9 +81,7 @@ impl Docker {
     /// All containers, also those that do not run. `limit` is for everything, negotiation included.
     pub fn list(&mut self, limit: Duration) -> Result<Vec<Listed>, DockerError> {
         let operation = "list containers";
-        let body = self.versioned(operation, "/containers/json?all=1", limit, |response| {
-            read(response, LIST_LIMIT)
-        })?;
+        let body = self.versioned(operation, "/containers/json?all=1", limit, |response| read(response, LIST_LIMIT))?;
         parse(&body).map_err(|cause| DockerError::new(operation, &self.socket, cause))
     }
 
@@ -134,9 +132,9 @@ impl Docker {
         ids.iter()
             .zip(answers)
             .map(|(id, answer)| {
-                answer.unwrap_or(Err(Cause::NotAsked)).map_err(|cause| {
-                    DockerError::new(&format!("inspect container {}", short(id)), &self.socket, cause)
-                })
+                answer
+                    .unwrap_or(Err(Cause::NotAsked))
+                    .map_err(|cause| DockerError::new(&format!("inspect container {}", short(id)), &self.socket, cause))
             })
             .collect()
     }
@@ -175,8 +173,7 @@ impl Docker {
         let deadline = Instant::now() + limit;
         let mut second = false;
         loop {
-            self.negotiate(deadline, limit)
-                .map_err(|error| DockerError::new(operation, &self.socket, error.cause))?;
+            self.negotiate(deadline, limit).map_err(|error| DockerError::new(operation, &self.socket, error.cause))?;
             let path = format!("{}{path}", self.prefix());
             let (wire, socket) = (&self.wire, &self.socket);
             let answer = self.runtime.block_on(in_time(deadline, limit, async {

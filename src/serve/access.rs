@@ -218,8 +218,7 @@ mod tests {
 
     #[test]
     fn only_the_whole_token_opens() {
-        let access =
-            Access::new("127.0.0.1:9106".parse().unwrap(), &[], Some(Secret::new("correct-horse")));
+        let access = Access::new("127.0.0.1:9106".parse().unwrap(), &[], Some(Secret::new("correct-horse")));
         let judge = |value: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(value) = value {

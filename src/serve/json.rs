@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{
-    ChannelView, HistoryView, RECENT, Snapshot, SignalView, SourceView, StateFile, TargetView, Tick,
+    ChannelView, HistoryView, RECENT, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
 };
 use crate::config::value::Span;
 use crate::core::time::Now;
@@ -85,7 +85,9 @@ impl Wanted {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value).ok_or_else(|| "the query is not valid percent-encoded UTF-8".to_string())?;
             match name {
-                "since" => wanted.since = Span::parse(&value).map_err(|_| "since: write for example 24h".to_string())?.0,
+                "since" => {
+                    wanted.since = Span::parse(&value).map_err(|_| "since: write for example 24h".to_string())?.0
+                }
                 "subject" if value.is_empty() => wanted.subject = None,
                 "subject" => wanted.subject = Some(value),
                 "limit" => {
@@ -129,8 +131,8 @@ fn written<T: Serialize>(value: &T) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::sample::sample;
     use crate::core::time::{Mono, Wall};
+    use crate::serve::sample::sample;
 
     #[test]
     fn the_names_are_those_of_the_contract() {
@@ -142,10 +144,7 @@ mod tests {
             "channels enabled instance interval_ms mode signals sources started_at state_file targets tick version"
         );
         assert_eq!(keys(&value["tick"]), "age_ms count duration_ms last_at lateness_ms");
-        assert_eq!(
-            keys(&value["signals"][0]),
-            "detail incident key last_alert_at reason severity since state title"
-        );
+        assert_eq!(keys(&value["signals"][0]), "detail incident key last_alert_at reason severity since state title");
         assert_eq!(keys(&value["targets"][0]), "attempts blocked name phase since");
         assert_eq!(keys(&value["channels"][0]), "error name oldest_pending_s pending state");
         assert_eq!(keys(&value["sources"][0]), "duration_ms error last_ok_at name state");
@@ -197,7 +196,9 @@ mod tests {
         assert_eq!(entries(&snapshot, now, "subject=a%2F%C5%BE"), (2, true));
         assert_eq!(entries(&snapshot, now, "subject=a/ž&limit=1"), (1, false));
         assert_eq!(entries(&snapshot, now, "limit=99999&subject="), (3, true));
-        for bad in ["since=soon", "limit=0", "limit=-1", "limit=x", "subject=%zz", "subject=%ff", "subject=%4", "who=me"] {
+        for bad in
+            ["since=soon", "limit=0", "limit=-1", "limit=x", "subject=%zz", "subject=%ff", "subject=%4", "who=me"]
+        {
             assert!(history(&snapshot, now, bad).is_err(), "{bad}");
         }
     }

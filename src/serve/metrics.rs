@@ -94,7 +94,11 @@ fn loop_of(page: &mut Page, snapshot: &Snapshot) {
     page.sample("watchdog_tick_duration_seconds", "", &[], seconds(tick.duration_ms));
     page.family("watchdog_tick_lateness_seconds", Kind::Gauge, "How late the last pass began.");
     page.sample("watchdog_tick_lateness_seconds", "", &[], seconds(tick.lateness_ms));
-    page.family("watchdog_last_tick_timestamp_seconds", Kind::Gauge, "When the last pass finished; 0 before the first.");
+    page.family(
+        "watchdog_last_tick_timestamp_seconds",
+        Kind::Gauge,
+        "When the last pass finished; 0 before the first.",
+    );
     page.sample("watchdog_last_tick_timestamp_seconds", "", &[], seconds(tick.last_at.map_or(0.0, |at| at.0 as f64)));
 }
 
@@ -123,10 +127,19 @@ fn deliveries(page: &mut Page, snapshot: &Snapshot, now: Now) {
     for channel in &snapshot.channels {
         page.sample("watchdog_outbox_pending", "", &[("channel", &channel.name)], channel.pending as f64);
     }
-    page.family("watchdog_outbox_oldest_seconds", Kind::Gauge, "Age of the oldest message not yet acknowledged; 0 without one.");
+    page.family(
+        "watchdog_outbox_oldest_seconds",
+        Kind::Gauge,
+        "Age of the oldest message not yet acknowledged; 0 without one.",
+    );
     for channel in &snapshot.channels {
         let age = if channel.pending == 0 { 0.0 } else { snapshot.age(now).as_secs() as f64 };
-        page.sample("watchdog_outbox_oldest_seconds", "", &[("channel", &channel.name)], channel.oldest_pending_s as f64 + age);
+        page.sample(
+            "watchdog_outbox_oldest_seconds",
+            "",
+            &[("channel", &channel.name)],
+            channel.oldest_pending_s as f64 + age,
+        );
     }
 }
 
@@ -188,5 +201,61 @@ impl Page {
             v if v.is_infinite() => writeln!(self.out, " {}Inf", if v > 0.0 { '+' } else { '-' }),
             v => writeln!(self.out, " {v}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::sample::sample;
+
+    #[test]
+    fn both_formats_are_written_as_agreed() {
+        let (snapshot, now) = sample();
+        let process = Process { resident: Some(5_242_880) };
+        for (format, golden) in [
+            (Format::Text, include_str!("golden/metrics.txt")),
+            (Format::OpenMetrics, include_str!("golden/metrics.openmetrics.txt")),
+        ] {
+            let page = render(&snapshot, now, process, format);
+            for (line, (written, agreed)) in page.lines().zip(golden.lines()).enumerate() {
+                assert_eq!(written, agreed, "line {} of {format:?}", line + 1);
+            }
+            assert_eq!(page, golden, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn accept_is_read_as_scrapers_write_it() {
+        let table = [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("text/plain", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("Application/OpenMetrics-Text; version=1.0.0; charset=utf-8", Format::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", Format::Text),
+            ("application/openmetrics-text;q=0,text/plain", Format::Text),
+            ("application/openmetrics-text;q=0.3,text/plain;q=0.9", Format::Text),
+            ("application/openmetrics-text;q=high", Format::Text),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
+        ];
+        for (accept, format) in table {
+            assert_eq!(Format::accepted(accept), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_written_as_the_format_wants() {
+        let mut page = Page { out: String::new(), format: Format::Text };
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e21, 0.1] {
+            page.sample("x", "", &[], value);
+        }
+        assert_eq!(page.out, "x NaN\nx +Inf\nx -Inf\nx 1000000000000000000000\nx 0.1\n");
     }
 }

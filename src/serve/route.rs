@@ -8,10 +8,10 @@ use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode, Uri};
 
 use super::access::{Access, Refusal};
+use super::json;
 use super::metrics::{self, Format, Process};
 use super::page::{self, View};
 use super::snapshot::Snapshot;
-use super::json;
 use crate::core::time::Now;
 
 /// The head of a request.
@@ -71,7 +71,8 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
         return refusal.into();
     }
     if asked.method != Method::GET && asked.method != Method::HEAD {
-        let mut answer = Answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD; nothing here can be changed");
+        let mut answer =
+            Answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD; nothing here can be changed");
         answer.extra = Some((header::ALLOW, "GET, HEAD"));
         return answer;
     }
@@ -106,7 +107,10 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
             let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
             Answer::found(format.content_type(), metrics::render(snapshot, now, process(), format))
         }
-        _ => Answer::sentence(StatusCode::NOT_FOUND, "there are /, /api/v1/status, /api/v1/history, /metrics, /healthz, /readyz"),
+        _ => Answer::sentence(
+            StatusCode::NOT_FOUND,
+            "there are /, /api/v1/status, /api/v1/history, /metrics, /healthz, /readyz",
+        ),
     }
 }
 

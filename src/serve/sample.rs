@@ -57,7 +57,12 @@ pub fn sample() -> (Snapshot, Now) {
                 duration_ms: 2.0,
                 error: None,
             },
-            SourceView { name: "host".into(), state: "blind".into(), error: Some("no /proc".into()), ..SourceView::default() },
+            SourceView {
+                name: "host".into(),
+                state: "blind".into(),
+                error: Some("no /proc".into()),
+                ..SourceView::default()
+            },
         ],
         at,
         recent: [HistoryView {

@@ -92,8 +92,11 @@ impl Server {
         if access.is_open() {
             warn!(%address, "the status page is open to everybody who reaches this address; set serve.token to close it");
         }
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(ServeError::Start)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(ServeError::Start)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let shared = Arc::new(Shared { access, published, clock, open: AtomicUsize::new(0), unread: Arc::default() });
         let serve = move || {
@@ -235,13 +238,12 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>
     response
 }
 
-const SECURITY: [(&str, &str); 6] = [
+const SECURITY: [(&str, &str); 5] = [
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
 ];
 
 /// A body that counts against [`UNREAD_LIMIT`] until its last byte is handed to the system.
@@ -272,8 +274,9 @@ impl Drop for Unread {
 /// Our own memory, from the kernel's table.
 fn measure() -> Process {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| {
-        rest.trim().strip_suffix("kB").and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok())
-    });
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB").and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok()));
     Process { resident: resident.map(|kilobytes| kilobytes.saturating_mul(1_024)) }
 }

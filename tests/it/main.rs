@@ -1,1 +1,3 @@
+mod exposition;
+mod serve;
 fn main() {}

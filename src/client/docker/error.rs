@@ -87,8 +87,9 @@ fn version_words(theirs: Option<&ApiVersion>) -> String {
         Some(version) => format!(
             "the engine speaks API {version} and this watchdog {OLDEST} to {NEWEST}; upgrade the older of the two"
         ),
-        None => "neither /_ping nor /version said which API version the engine speaks; is this a Docker socket?"
-            .to_string(),
+        None => {
+            "neither /_ping nor /version said which API version the engine speaks; is this a Docker socket?".to_string()
+        }
     }
 }
 
@@ -103,7 +104,8 @@ pub fn complaint(body: &[u8]) -> String {
         Ok(said) => said.message,
         Err(_) => without_tags(&String::from_utf8_lossy(body)),
     };
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     words.join(" ").chars().take(200).collect()
 }
 
@@ -132,7 +134,10 @@ mod tests {
     fn a_complaint_is_one_short_clean_line_whatever_the_body() {
         let table: [(&[u8], &str); 5] = [
             (br#"{"message":"No such container: web"}"#, "No such container: web"),
-            (b"<html><body><h1>403 Forbidden</h1>\r\nRequest <b>forbidden</b>.\n</body></html>", "403 Forbidden Request forbidden ."),
+            (
+                b"<html><body><h1>403 Forbidden</h1>\r\nRequest <b>forbidden</b>.\n</body></html>",
+                "403 Forbidden Request forbidden .",
+            ),
             (b"", ""),
             (b"\x1b[31mred\x07\xff", "[31mred \u{fffd}"),
             (br#"{"other":1}"#, r#"{"other":1}"#),
@@ -151,7 +156,8 @@ mod tests {
             (io::ErrorKind::ConnectionRefused, "not running"),
         ];
         for (kind, words) in table {
-            let error = DockerError::new("list containers", Path::new("/d.sock"), Cause::Connect(io::Error::from(kind)));
+            let error =
+                DockerError::new("list containers", Path::new("/d.sock"), Cause::Connect(io::Error::from(kind)));
             let text = error.to_string();
             assert!(text.starts_with("cannot list containers at /d.sock: ") && text.contains(words), "{text}");
         }

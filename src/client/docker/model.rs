@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn null_and_missing_are_the_same_and_the_environment_is_not_kept() {
         let listed: Vec<Listed> =
-            serde_json::from_str(r#"[{"Id":"ab","Names":null,"Labels":null,"State":"running","Health":null}]"#).unwrap();
+            serde_json::from_str(r#"[{"Id":"ab","Names":null,"Labels":null,"State":"running","Health":null}]"#)
+                .unwrap();
         assert_eq!(listed[0].id, "ab");
         assert!(listed[0].names.is_empty() && listed[0].labels.is_empty());
         let inspected: Inspected = serde_json::from_str(

@@ -94,7 +94,15 @@ impl Headline {
         let snapshot = seen.snapshot;
         out.push_str("<header class=\"top\"><div class=\"bar\"><p class=\"instance\">");
         html(out, &snapshot.instance, 100);
-        plain(out, format_args!("</p><h1><span class=\"lamp\" aria-hidden=\"true\">{}</span>{}</h1>", self.glyph(), self.words));
+        plain(
+            out,
+            format_args!(
+                "</p><h1><span class=\"lamp\" aria-hidden=\"true\">{}</span>{}</h1>",
+                self.glyph(),
+                self.words
+            ),
+        );
+        severities(out, snapshot);
         out.push_str("<p class=\"looked\">");
         match snapshot.tick.last_at {
             Some(at) => {
@@ -123,9 +131,20 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
         }
     }
     out.push_str("</ul>");
-    let critical = snapshot.signals.iter().filter(|s| s.state == State::Firing && s.severity == Severity::Critical).count();
-    if critical > 0 {
-        plain(out, format_args!("<p class=\"critical\">{} of the firing</p>", count(critical, "critical one", "critical ones")));
+}
+
+/// `1 critical · 2 warning`, when something fires.
+fn severities(out: &mut String, snapshot: &Snapshot) {
+    let mut before = "<p class=\"severities\">";
+    for severity in [Severity::Critical, Severity::Warning, Severity::Info] {
+        let n = snapshot.signals.iter().filter(|s| s.state == State::Firing && s.severity == severity).count();
+        if n > 0 {
+            plain(out, format_args!("{before}{n} {severity}"));
+            before = " · ";
+        }
+    }
+    if before == " · " {
+        out.push_str("</p>");
     }
 }
 
@@ -133,7 +152,13 @@ fn counts(out: &mut String, snapshot: &Snapshot) {
 pub fn notes(out: &mut String, seen: Seen<'_>) {
     let snapshot = seen.snapshot;
     if !snapshot.enabled {
-        note(out, "off", "Switched off", "by configuration (enabled = false): nothing is looked at and nothing is said.", None);
+        note(
+            out,
+            "off",
+            "Switched off",
+            "by configuration (enabled = false): nothing is looked at and nothing is said.",
+            None,
+        );
     }
     if let Some(age) = snapshot.late(seen.now) {
         let text = format!("the last look was {} ago. Everything below is that old.", people(age));
@@ -143,7 +168,13 @@ pub fn notes(out: &mut String, seen: Seen<'_>) {
         undelivered(out, channel);
     }
     if let StateFile::Failing(why) = &snapshot.state_file {
-        note(out, "bad", "Nothing is remembered:", "the state file cannot be written; a restart would forget.", Some(why));
+        note(
+            out,
+            "bad",
+            "Nothing is remembered:",
+            "the state file cannot be written; a restart would forget.",
+            Some(why),
+        );
     }
 }
 
@@ -159,7 +190,13 @@ fn undelivered(out: &mut String, channel: &ChannelView) {
     } else {
         format!("by {}: the channel is {}.", channel.name, channel.state)
     };
-    note(out, "bad", if channel.pending > 0 { "Alerts do not arrive" } else { "Alerts may not arrive" }, &text, channel.error.as_deref());
+    note(
+        out,
+        "bad",
+        if channel.pending > 0 { "Alerts do not arrive" } else { "Alerts may not arrive" },
+        &text,
+        channel.error.as_deref(),
+    );
 }
 
 fn note(out: &mut String, class: &str, loud: &str, text: &str, detail: Option<&str>) {

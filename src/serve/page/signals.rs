@@ -82,7 +82,13 @@ fn well(out: &mut String, seen: Seen<'_>, view: View) {
     if group.is_empty() {
         return;
     }
-    plain(out, format_args!("<section id=\"ok\" aria-labelledby=\"h-ok\"><h2 id=\"h-ok\">Well <span class=\"n\">{}</span></h2>", group.len()));
+    plain(
+        out,
+        format_args!(
+            "<section id=\"ok\" aria-labelledby=\"h-ok\"><h2 id=\"h-ok\">Well <span class=\"n\">{}</span></h2>",
+            group.len()
+        ),
+    );
     let folded = group.len() > UNFOLDED;
     if folded {
         let open = if view.all { " open" } else { "" };
@@ -113,7 +119,12 @@ fn row(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
 
 fn left_out(out: &mut String, total: usize) {
     if let Some(more) = total.checked_sub(SHOWN).filter(|more| *more > 0) {
-        plain(out, format_args!("<p class=\"more\">{more} more are not shown here; see <a href=\"/api/v1/status\">JSON</a>.</p>"));
+        plain(
+            out,
+            format_args!(
+                "<p class=\"more\">{more} more are not shown here; see <a href=\"/api/v1/status\">JSON</a>.</p>"
+            ),
+        );
     }
 }
 
@@ -130,7 +141,7 @@ fn strip(out: &mut String, strip: &Strip) {
     plain(
         out,
         format_args!(
-            "<svg class=\"strip\" viewBox=\"0 0 {QUARTERS} 10\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">",
+            "<svg class=\"strip\" viewBox=\"0 0 {QUARTERS} 10\" preserveAspectRatio=\"none\" role=\"img\"><title>{}</title>",
             spoken(strip)
         ),
     );
