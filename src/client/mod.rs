@@ -2,6 +2,7 @@
 //! Every call has a deadline and a limit on what it reads; no error shows a URL or a secret.
 
 pub mod docker;
+pub mod dial;
 pub mod http;
 pub mod resolve;
 pub mod telegram;
