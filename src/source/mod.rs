@@ -5,6 +5,8 @@
 //! carry the rule), never sleeps for luck, bounds every call, and never imports another source.
 //! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
 
+pub mod app;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[];
+pub const SOURCES: &[Entry] = &[app::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
@@ -39,6 +41,8 @@ pub struct Outfit {
     pub timeout: Duration,
     /// The grid of the loop (`tick`).
     pub tick: Duration,
+    /// The boot id that an earlier run of the program remembered; `None` where nothing is remembered.
+    pub previous_boot: Option<String>,
 }
 
 /// One question to a source.
