@@ -5,7 +5,7 @@
 //! carry the rule), never sleeps for luck, bounds every call, and never imports another source.
 //! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
 
-// pub mod docker;
+pub mod app;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[];
+pub const SOURCES: &[Entry] = &[app::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
@@ -43,6 +43,8 @@ pub struct Outfit {
     pub timeout: Duration,
     /// The grid of the loop (`tick`).
     pub tick: Duration,
+    /// The boot id that an earlier run of the program remembered; `None` where nothing is remembered.
+    pub previous_boot: Option<String>,
 }
 
 /// One question to a source.
@@ -64,7 +66,9 @@ pub trait Source: Send {
     fn name(&self) -> &str;
 
     /// What it watches, in a few words, for the first screen.
-    fn describe(&self) -> String;
+    fn describe(&self) -> String {
+        "on".to_string()
+    }
 
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.
