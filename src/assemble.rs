@@ -44,11 +44,12 @@ pub fn notifiers(config: &Config, clock: &Clock, remembered: &Remembered) -> Res
 }
 
 /// What sources are lent.
-pub fn outfit(config: &Config, clock: &Clock, waker: &Waker) -> source::Outfit {
+pub fn outfit(config: &Config, clock: &Clock, waker: &Waker, previous_boot: Option<&str>) -> source::Outfit {
     source::Outfit {
         clock: clock.clone(),
         waker: waker.clone(),
         timeout: config.root().timeout.0,
         tick: config.root().tick.0,
+        previous_boot: previous_boot.filter(|id| !id.is_empty()).map(str::to_string),
     }
 }

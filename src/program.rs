@@ -35,6 +35,8 @@ pub struct Program {
     server: Option<Server>,
     described: BTreeMap<String, String>,
     notes: Vec<String>,
+    /// The boot that the run before saw, until the first sources have been told.
+    previous_boot: Option<String>,
 }
 
 impl Program {
@@ -58,6 +60,7 @@ impl Program {
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
         let opened = Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
+        let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
         if let Some(before) = opened.before {
             restore(&mut watch, before, now, once);
         }
@@ -73,9 +76,11 @@ impl Program {
             server: None,
             described: BTreeMap::new(),
             notes: opened.notes,
+            previous_boot,
         };
         let parts = program.parts(config, waker)?;
         program.install(parts)?;
+        program.previous_boot = None;
         for note in &program.notes {
             tracing::warn!("{note}");
         }
@@ -171,7 +176,7 @@ impl Program {
         if !root.enabled {
             return Ok(Parts::default());
         }
-        let sources = assemble::sources(config, &assemble::outfit(config, &self.clock, waker))?;
+        let sources = assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
         let remembered: Remembered = NOTIFIERS

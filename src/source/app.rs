@@ -174,7 +174,7 @@ impl App {
             Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl)) => {
                 Fetched::Unseen(format!("{shown}: {error}"))
             }
-            Err(error @ (HttpError::Refused | HttpError::Timeout(..) | HttpError::Broken(_))) => {
+            Err(error @ (HttpError::Refused(_) | HttpError::Timeout(..) | HttpError::Broken(_))) => {
                 Fetched::Down(format!("{shown}: {error}"))
             }
         }

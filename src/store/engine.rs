@@ -92,6 +92,7 @@ impl Engine {
                 last_at: mark.wall,
                 last_mono: mark.mono,
                 same_boot: !boot_id.is_empty() && boot_id == mark.boot_id,
+                boot_id: mark.boot_id,
                 signals: signals::all(db)?,
             }))
         })

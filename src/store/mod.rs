@@ -63,6 +63,8 @@ pub struct Before {
     pub last_at: Wall,
     /// Its last commit by its monotonic clock; comparable with ours only if `same_boot`.
     pub last_mono: Mono,
+    /// The boot it ran in, as the kernel names it; empty where that could not be read.
+    pub boot_id: String,
     /// True when the machine has not booted since.
     pub same_boot: bool,
     /// The signal states it remembered, by key.
