@@ -58,7 +58,8 @@ impl Program {
         let root = config.root().clone();
         let now = clock.now();
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
-        let opened = Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
+        let opened =
+            Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
         let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
         if let Some(before) = opened.before {
@@ -117,7 +118,9 @@ impl Program {
     fn take_over(&mut self, config: &Config, parts: Parts) {
         let (old, new) = (&self.root, config.root());
         if (&old.listen, &old.state, &old.log, old.log_format) != (&new.listen, &new.state, &new.log, new.log_format) {
-            tracing::warn!("listen, state, log and log_format change only with a restart; the old values stay in force");
+            tracing::warn!(
+                "listen, state, log and log_format change only with a restart; the old values stay in force"
+            );
         }
         self.root = new.clone();
         self.tick.interval = self.root.tick.0;
@@ -176,7 +179,8 @@ impl Program {
         if !root.enabled {
             return Ok(Parts::default());
         }
-        let sources = assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
+        let sources =
+            assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
         let remembered: Remembered = NOTIFIERS

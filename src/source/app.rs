@@ -171,7 +171,7 @@ impl App {
             Err(error @ HttpError::TooLarge(_)) => Fetched::Unreadable(error.to_string()),
             // A name that goes away goes with its container; a resolver that is silent says nothing.
             Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
-            Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl)) => {
+            Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl | HttpError::Own(_))) => {
                 Fetched::Unseen(format!("{shown}: {error}"))
             }
             Err(error @ (HttpError::Refused(_) | HttpError::Timeout(..) | HttpError::Broken(_))) => {

@@ -73,8 +73,7 @@ impl Rules {
         if settings.len() > RULES {
             problems.refuse("rule", format!("has {} tables; at most {RULES} are possible", settings.len()));
         }
-        let lists: Vec<Pointer> =
-            settings.iter().filter_map(|one| Pointer::parse(one.each.as_deref()?).ok()).collect();
+        let lists: Vec<Pointer> = settings.iter().filter_map(|one| Pointer::parse(one.each.as_deref()?).ok()).collect();
         for (index, one) in settings.iter().enumerate() {
             let mut refuse = |field: &str, what: String| problems.refuse(&format!("rule[{index}].{field}"), what);
             if let Some(what) = wrong_name(&one.name) {
@@ -97,7 +96,13 @@ impl Rules {
         (self.all.len() > metrics, metrics > 0)
     }
 
-    fn place(&mut self, one: &RuleSettings, format: Format, lists: &[Pointer], refuse: &mut impl FnMut(&str, String)) -> Option<Place> {
+    fn place(
+        &mut self,
+        one: &RuleSettings,
+        format: Format,
+        lists: &[Pointer],
+        refuse: &mut impl FnMut(&str, String),
+    ) -> Option<Place> {
         let is_json = one.each.is_some() || one.value.starts_with('/');
         if one.value.is_empty() {
             refuse(
@@ -133,7 +138,12 @@ impl Rules {
         }
     }
 
-    fn json_place(&mut self, one: &RuleSettings, lists: &[Pointer], refuse: &mut impl FnMut(&str, String)) -> Option<Place> {
+    fn json_place(
+        &mut self,
+        one: &RuleSettings,
+        lists: &[Pointer],
+        refuse: &mut impl FnMut(&str, String),
+    ) -> Option<Place> {
         let mut checked = |field: &str, pointer: Result<Pointer, String>| match pointer {
             Ok(pointer) => Some(pointer),
             Err(what) => {
