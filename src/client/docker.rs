@@ -11,7 +11,6 @@ mod events;
 mod model;
 mod version;
 
-use std::error::Error as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
