@@ -26,7 +26,11 @@ pub fn sources(config: &Config, outfit: &source::Outfit) -> Result<Vec<Box<dyn S
 }
 
 /// Every notifier that is switched on.
-pub fn notifiers(config: &Config, clock: &Clock, remembered: &Remembered) -> Result<Vec<Box<dyn Notifier>>, ConfigError> {
+pub fn notifiers(
+    config: &Config,
+    clock: &Clock,
+    remembered: &Remembered,
+) -> Result<Vec<Box<dyn Notifier>>, ConfigError> {
     let mut built = Vec::new();
     let mut problems = Vec::new();
     for entry in NOTIFIERS {

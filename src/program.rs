@@ -56,7 +56,8 @@ impl Program {
         let root = config.root().clone();
         let now = clock.now();
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
-        let opened = Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
+        let opened =
+            Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
         if let Some(before) = opened.before {
             restore(&mut watch, before, now, once);
@@ -112,7 +113,9 @@ impl Program {
     fn take_over(&mut self, config: &Config, parts: Parts) {
         let (old, new) = (&self.root, config.root());
         if (&old.listen, &old.state, &old.log, old.log_format) != (&new.listen, &new.state, &new.log, new.log_format) {
-            tracing::warn!("listen, state, log and log_format change only with a restart; the old values stay in force");
+            tracing::warn!(
+                "listen, state, log and log_format change only with a restart; the old values stay in force"
+            );
         }
         self.root = new.clone();
         self.tick.interval = self.root.tick.0;

@@ -98,7 +98,8 @@ impl Tick {
         };
         let signals: Vec<SignalRow> = keys.iter().filter_map(|key| self.row(key)).collect();
         let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
-        let commit = Commit { signals: &signals, removed: &outcome.removed, edges: &outcome.edges, channels: &channels };
+        let commit =
+            Commit { signals: &signals, removed: &outcome.removed, edges: &outcome.edges, channels: &channels };
         if let Err(error) = self.store.commit(now, &commit) {
             tracing::error!("state: {error}");
         }

@@ -9,7 +9,9 @@ use crate::clock::Clock;
 use crate::config::Root;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
-use crate::serve::snapshot::{ChannelView, Counters, HistoryView, RECENT, SignalView, SourceView, StateFile, Tick as TickView};
+use crate::serve::snapshot::{
+    ChannelView, Counters, HistoryView, RECENT, SignalView, SourceView, StateFile, Tick as TickView,
+};
 use crate::serve::strip::Strip;
 use crate::serve::{Published, Snapshot};
 use crate::store::{Condition, Filter, HistoryEntry};

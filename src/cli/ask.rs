@@ -30,7 +30,8 @@ pub enum Standing {
 pub fn standing(config: &Config) -> anyhow::Result<Standing> {
     let no_daemon = match get(config, "/api/v1/status") {
         Ok(body) => {
-            let snapshot = serde_json::from_slice(&body).context("the daemon's answer cannot be read; is it the same version?")?;
+            let snapshot =
+                serde_json::from_slice(&body).context("the daemon's answer cannot be read; is it the same version?")?;
             return Ok(Standing::Live(Box::new(snapshot), String::from_utf8_lossy(&body).into_owned()));
         }
         Err(error) => format!("{error:#}"),

@@ -30,7 +30,12 @@ fn age_by_daemon(config: &Config) -> anyhow::Result<Duration> {
 
 fn age_in_file(config: &Config) -> anyhow::Result<Duration> {
     let state = &config.root().state;
-    anyhow::ensure!(!state.is_empty(), "listen is off and there is no state file; set one of them so that health can be seen");
-    let (_, last) = Store::read(Path::new(state))?.last().ok_or_else(|| anyhow::anyhow!("the state file {state} holds no tick yet"))?;
+    anyhow::ensure!(
+        !state.is_empty(),
+        "listen is off and there is no state file; set one of them so that health can be seen"
+    );
+    let (_, last) = Store::read(Path::new(state))?
+        .last()
+        .ok_or_else(|| anyhow::anyhow!("the state file {state} holds no tick yet"))?;
     Ok(Clock::system().now().mono.since(last))
 }

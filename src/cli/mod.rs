@@ -2,10 +2,10 @@
 //! 0 well, 1 something is wrong out there, 2 wrong use or configuration, 3 nothing to ask.
 
 mod ask;
+mod banner;
 mod check;
 mod completions;
 mod healthcheck;
-mod banner;
 mod history;
 mod log;
 mod notify;
@@ -54,7 +54,9 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Watch until told to stop (the default)
-    #[command(after_help = "Examples:\n  watchdog run\n  watchdog run --once   one full pass, for cron; exit code 1 while something fires")]
+    #[command(
+        after_help = "Examples:\n  watchdog run\n  watchdog run --once   one full pass, for cron; exit code 1 while something fires"
+    )]
     Run(run::Arguments),
     /// Look once at everything and print a table; sends, repairs and writes nothing
     Check(check::Arguments),

@@ -164,7 +164,8 @@ fn effective(config: &Config, section: &Section, field: &Field) -> Value {
 fn toml(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let inner: Vec<String> = map.iter().map(|(k, v)| format!("{} = {}", Value::from(k.as_str()), toml(v))).collect();
+            let inner: Vec<String> =
+                map.iter().map(|(k, v)| format!("{} = {}", Value::from(k.as_str()), toml(v))).collect();
             format!("{{ {} }}", inner.join(", "))
         }
         Value::Array(items) => {

@@ -38,7 +38,10 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => {
             let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
-            eprintln!("watchdog: {}", crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known));
+            eprintln!(
+                "watchdog: {}",
+                crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known)
+            );
             Ok(ExitCode::from(1))
         }
     }
@@ -63,7 +66,9 @@ fn explain(signal: &SignalView) {
 
 fn to_change(signal: &SignalView) -> &'static str {
     match (signal.state, signal.incident.is_some()) {
-        (State::Firing, _) => "it recovers when enough looks in a row are good; until then it is said again each cooldown",
+        (State::Firing, _) => {
+            "it recovers when enough looks in a row are good; until then it is said again each cooldown"
+        }
         (State::Unknown, true) => "it must be seen again; being unseen neither resolves it nor says it again",
         (State::Unknown, false) => "it must be seen; being unseen is no alert until it lasts for long",
         (State::Pending, _) => "it fires if it stays as it is, and is well again if the next look is good",

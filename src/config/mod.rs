@@ -283,7 +283,10 @@ fn masked(tables: Option<&Value>, fields: &[Field]) -> Vec<Map<String, Value>> {
         })
         .map(|table| {
             let secret = |name: &str| fields.iter().any(|f| f.name == name && matches!(f.kind, Kind::Secret));
-            table.into_iter().map(|(name, value)| if secret(&name) { (name, Value::from(MASK)) } else { (name, value) }).collect()
+            table
+                .into_iter()
+                .map(|(name, value)| if secret(&name) { (name, Value::from(MASK)) } else { (name, value) })
+                .collect()
         })
         .collect()
 }
