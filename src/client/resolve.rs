@@ -129,6 +129,7 @@ const METADATA_V6: [Ipv6Addr; 4] = [
 /// translated form `::ffff:0:a.b.c.d`, in ISATAP interface ids, and in the old compatible form
 /// `::a.b.c.d`.
 fn six_to_four(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    #[allow(clippy::many_single_char_names, reason = "eight segments in a row read best by their letters")]
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match (a, b) {

@@ -7,6 +7,8 @@
 
 pub mod app;
 pub mod docker;
+// pub mod docker;
+pub mod probe;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
 pub const SOURCES: &[Entry] = &[app::ENTRY, docker::ENTRY];
+pub const SOURCES: &[Entry] = &[probe::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
