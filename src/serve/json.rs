@@ -80,7 +80,7 @@ struct Wanted {
 
 impl Wanted {
     fn parse(query: &str) -> Result<Wanted, String> {
-        let mut wanted = Wanted { since: Duration::from_secs(24 * 3_600), subject: None, limit: RECENT };
+        let mut wanted = Wanted { since: Duration::from_hours(24), subject: None, limit: RECENT };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value).ok_or_else(|| "the query is not valid percent-encoded UTF-8".to_string())?;

@@ -4,6 +4,8 @@
 //! value over the limit, or with control characters in it, is cut and gets a short fingerprint of
 //! the whole, so that two long names with the same beginning stay two.
 
+use std::fmt::Write as _;
+
 /// The longest value written, in bytes, without escapes.
 pub const LIMIT: usize = 200;
 
@@ -19,7 +21,8 @@ pub fn write(out: &mut String, value: &str) {
         value.get(..end).unwrap_or_default().chars().map(|c| if c.is_control() { '_' } else { c }).collect();
     escape(out, &cut);
     out.push('~');
-    out.push_str(&format!("{:016x}", fingerprint(value)));
+    // Writing into a String cannot fail.
+    let _ = write!(out, "{:016x}", fingerprint(value));
 }
 
 fn escape(out: &mut String, text: &str) {

@@ -18,7 +18,7 @@ use crate::core::time::{Now, Wall, people};
 /// The page's style; the response header allows exactly this text.
 pub const STYLE: &str = include_str!("page/style.css");
 /// SHA-256 of [`STYLE`] in base64, for the content security policy.
-pub const STYLE_HASH: &str = "ohHDbI2nfMPjb7KwyEUE8UqysaeKarH/hIajp+4hG48=";
+pub const STYLE_HASH: &str = "RUWUCoz/svsPZj6SCirFkfpqqL1H2rhQ4qZi+eeNl2k=";
 
 /// What the reader asked for in the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,9 +147,13 @@ fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
-/// Appends `3m 5s ago`.
+/// Appends `3m 5s ago`, or `just now`.
 fn ago(out: &mut String, span: Duration) {
-    plain(out, format_args!("{} ago", people(span)));
+    if span < Duration::from_secs(1) {
+        out.push_str("just now");
+    } else {
+        plain(out, format_args!("{} ago", people(span)));
+    }
 }
 
 #[cfg(test)]

@@ -294,6 +294,7 @@ mod wall {
 
     use crate::core::time::Wall;
 
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
     pub fn serialize<S: Serializer>(at: &Wall, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(at)
     }
@@ -369,7 +370,8 @@ mod tests {
 
     #[test]
     fn readiness_names_what_is_wrong() {
-        let table: [(&dyn Fn(&mut Snapshot), i64, Option<&str>); 7] = [
+        type Row<'a> = (&'a dyn Fn(&mut Snapshot), i64, Option<&'a str>);
+        let table: [Row<'_>; 7] = [
             (&|_| {}, 500_000, None),
             (&|_| {}, 544_999, None),
             (&|_| {}, 545_000, Some("45s ago")),

@@ -12,6 +12,8 @@ use crate::core::time::Wall;
 pub const QUARTERS: usize = 96;
 /// A quarter of an hour in milliseconds.
 const QUARTER_MS: i64 = 15 * 60 * 1_000;
+/// [`QUARTERS`] as the numbers of quarters are counted.
+const DAY: i64 = 96;
 
 /// The last day of one signal. 112 bytes, no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +54,8 @@ impl Strip {
         if steps <= 0 {
             return;
         }
-        let fresh = usize::try_from(steps).unwrap_or(QUARTERS).min(QUARTERS);
-        for back in 0..fresh {
-            self.put(quarter.saturating_sub(back as i64), None);
+        for back in 0..steps.min(DAY) {
+            self.put(quarter.saturating_sub(back), None);
         }
         self.newest = Some(quarter);
     }
@@ -73,8 +74,7 @@ impl Strip {
     pub fn runs(&self) -> Vec<Run> {
         let newest = self.newest.unwrap_or(0);
         let mut runs: Vec<Run> = Vec::new();
-        for from in 0..QUARTERS {
-            let back = (QUARTERS - 1 - from) as i64;
+        for (from, back) in (0..DAY).rev().enumerate() {
             let state = self.get(newest.saturating_sub(back));
             match runs.last_mut() {
                 Some(run) if run.state == state => run.count += 1,
@@ -101,7 +101,7 @@ impl Strip {
 }
 
 fn place(quarter: i64) -> usize {
-    usize::try_from(quarter.rem_euclid(QUARTERS as i64)).unwrap_or(0)
+    usize::try_from(quarter.rem_euclid(DAY)).unwrap_or(0)
 }
 
 /// Worse is greater: firing is worst, then not knowing, then a suspicion.

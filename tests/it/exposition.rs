@@ -1,5 +1,7 @@
 //! A strict reader of exposition pages: refuses what a scraper might.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One sample: name, labels, value.

@@ -1,5 +1,7 @@
 //! The status server over real sockets: what it answers, to whom, and what the rude cannot do.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -70,7 +72,7 @@ fn connect(address: SocketAddr) -> TcpStream {
 /// All that comes until the server closes; what came before a reset counts, too.
 fn drain(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
-    let mut piece = [0; 65_536];
+    let mut piece = vec![0; 65_536];
     loop {
         match stream.read(&mut piece) {
             Ok(0) => break,

@@ -81,11 +81,8 @@ fn targets(out: &mut String, seen: Seen<'_>) {
             plain(out, format_args!(", attempt {}", target.attempts));
         }
         out.push_str("</span>");
-        if !target.blocked.is_empty() {
-            error(out, Some(&format!("blocked: {}", target.blocked.join(", "))));
-        } else {
-            error(out, None);
-        }
+        let blocked = (!target.blocked.is_empty()).then(|| format!("blocked: {}", target.blocked.join(", ")));
+        error(out, blocked.as_deref());
     }
     out.push_str("</ul></section>");
 }
