@@ -89,7 +89,12 @@ impl Setting for Switch {
 }
 
 /// How the program knows this source.
-pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("docker")], build };
+pub const ENTRY: Entry = Entry {
+    name: NAME,
+    advice: "docker.socket, and mount it, to watch containers",
+    sections: &[Settings::section("docker")],
+    build,
+};
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let settings: Settings = config.section("docker")?;

@@ -7,7 +7,6 @@
 
 pub mod app;
 pub mod docker;
-// pub mod docker;
 pub mod probe;
 
 use std::sync::Arc;
@@ -21,8 +20,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, docker::ENTRY];
-pub const SOURCES: &[Entry] = &[probe::ENTRY];
+pub const SOURCES: &[Entry] = &[app::ENTRY, docker::ENTRY, probe::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
