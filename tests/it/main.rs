@@ -1,1 +1,6 @@
-fn main() {}
+//! The integration tests: one binary, one file per part.
+
+mod deliver;
+mod message;
+mod peer;
+mod telegram;
