@@ -1,3 +1,9 @@
 mod exposition;
 mod serve;
 fn main() {}
+//! The integration tests: one binary, one file per part.
+
+mod deliver;
+mod message;
+mod peer;
+mod telegram;

@@ -1,0 +1,6 @@
+//! Scripted peers on loopback: they assert what they are asked, and misbehave as told.
+
+#![allow(dead_code, reason = "each peer serves several tests; not every test uses every verb")]
+
+pub mod html;
+pub mod telegram;
