@@ -1,4 +1,9 @@
+//! The integration tests, one binary.
+
+mod docker_wire;
 mod exposition;
+mod parts;
+mod peer;
 mod serve;
 fn main() {}
 //! The integration tests: one binary, one file per part.
