@@ -86,7 +86,7 @@ impl Wanted {
             let value = decoded(value).ok_or_else(|| "the query is not valid percent-encoded UTF-8".to_string())?;
             match name {
                 "since" => {
-                    wanted.since = Span::parse(&value).map_err(|_| "since: write for example 24h".to_string())?.0
+                    wanted.since = Span::parse(&value).map_err(|_| "since: write for example 24h".to_string())?.0;
                 }
                 "subject" if value.is_empty() => wanted.subject = None,
                 "subject" => wanted.subject = Some(value),
@@ -94,7 +94,7 @@ impl Wanted {
                     wanted.limit = match value.parse::<usize>() {
                         Ok(limit) if limit > 0 => limit.min(RECENT),
                         _ => return Err(format!("limit: write a whole number from 1 to {RECENT}")),
-                    }
+                    };
                 }
                 _ => return Err("unknown parameter; there are since, subject and limit".to_string()),
             }

@@ -29,7 +29,7 @@ pub fn parse(page: &str, open: bool) -> Result<Vec<Sample>, String> {
             if help.as_deref() != Some(name) || !families.insert(name.to_string()) {
                 return fail("HELP and TYPE of one family do not stand together, or come twice");
             }
-            if !["counter", "gauge"].contains(&kind) && !(open && kind == "info") {
+            if !(["counter", "gauge"].contains(&kind) || open && kind == "info") {
                 return fail("type");
             }
             family = Some((name.to_string(), kind.to_string()));
