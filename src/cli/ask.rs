@@ -68,7 +68,7 @@ pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
         ..Options::default()
     });
     let answer = http.get(&format!("http://{address}{path}"), &headers).map_err(|error| match error {
-        HttpError::Refused => anyhow!("no daemon answers at {address}"),
+        HttpError::Refused(_) => anyhow!("no daemon answers at {address}"),
         other => anyhow!("the daemon at {address} does not answer: {other}"),
     })?;
     if answer.status != 200 {

@@ -1,3 +1,7 @@
 mod exposition;
+mod peer {
+    pub mod http;
+}
+mod probe;
 mod serve;
 fn main() {}
