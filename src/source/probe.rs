@@ -129,6 +129,16 @@ impl Source for Probes {
         ENTRY.name
     }
 
+    fn describe(&self) -> String {
+        let names: Vec<&str> = self.all.iter().filter_map(|p| p.spec.key.as_str().strip_prefix("probe/")).collect();
+        match names.as_slice() {
+            [] => "no probes".to_string(),
+            [name] => format!("1 probe: {name}"),
+            [a, b, c, _, ..] if names.len() > 4 => format!("{} probes: {a}, {b}, {c} and more", names.len()),
+            _ => format!("{} probes: {}", names.len(), names.join(", ")),
+        }
+    }
+
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         let since = if ask.once { ask.now.mono } else { ask.fresh_since };
         if self.fresh_since != Some(since) {

@@ -4,6 +4,10 @@ mod docker_wire;
 mod exposition;
 mod parts;
 mod peer;
+mod peer {
+    pub mod http;
+}
+mod probe;
 mod serve;
 fn main() {}
 //! The integration tests: one binary, one file per part.
