@@ -353,7 +353,7 @@ mod tests {
             TelegramError::Unreadable(200),
             TelegramError::Stranger(403),
             TelegramError::Stranger(502),
-            TelegramError::Http(HttpError::Refused),
+            TelegramError::Http(HttpError::Refused(([127, 0, 0, 1], 9).into())),
             TelegramError::Http(HttpError::Timeout(GAP, "reading the answer")),
             TelegramError::Http(HttpError::TooLarge(1)),
         ] {
