@@ -354,6 +354,7 @@ mod tests {
             TelegramError::Stranger(403),
             TelegramError::Stranger(502),
             TelegramError::Http(HttpError::Refused(([127, 0, 0, 1], 443).into())),
+            TelegramError::Http(HttpError::Refused(([127, 0, 0, 1], 9).into())),
             TelegramError::Http(HttpError::Timeout(GAP, "reading the answer")),
             TelegramError::Http(HttpError::TooLarge(1)),
         ] {

@@ -8,6 +8,7 @@
 mod answer;
 mod envelope;
 mod exposition;
+mod fact;
 mod rules;
 mod selector;
 mod settings;

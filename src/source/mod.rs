@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod docker;
+pub mod host;
 pub mod probe;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, docker::ENTRY, probe::ENTRY];
+pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {

@@ -89,8 +89,6 @@ pub enum Asked {
 
 /// One path that is watched.
 pub struct Disk {
-    /// The path as people know it.
-    pub path: String,
     place: PathBuf,
     out: Option<(Instant, Receiver<io::Result<Usage>>)>,
 }
@@ -99,7 +97,7 @@ impl Disk {
     /// Watches `path`, which stands below `root` here.
     pub fn new(root: &Path, path: &str) -> Disk {
         let place = root.join(path.trim_start_matches('/'));
-        Disk { path: path.to_string(), place, out: None }
+        Disk { place, out: None }
     }
 
     /// Sends the question out, unless one is out already.
@@ -118,12 +116,14 @@ impl Disk {
         }
     }
 
-    /// Takes the answer, waiting for it until `deadline` at most.
+    /// Takes the answer, waiting for it until `deadline` at most, and not at all for a disk that hangs.
     pub fn take(&mut self, deadline: Instant) -> Asked {
         let Some((since, answered)) = &self.out else {
             return Asked::Failed("no thread could be started to ask for it".to_string());
         };
-        let answer = match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let hangs = since.elapsed() >= LIMIT;
+        let wait = if hangs { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
+        let answer = match answered.recv_timeout(wait) {
             Ok(Ok(usage)) => Asked::Usage(usage),
             Ok(Err(error)) => Asked::Failed(error.to_string()),
             Err(RecvTimeoutError::Disconnected) => Asked::Failed("the question was lost".to_string()),
@@ -140,15 +140,8 @@ impl Disk {
 mod tests {
     use super::*;
 
-    const USAGE: Usage = Usage {
-        block: 4096,
-        blocks: 1000,
-        free: 300,
-        available: 250,
-        inodes: 0,
-        inodes_free: 0,
-        read_only: false,
-    };
+    const USAGE: Usage =
+        Usage { block: 4096, blocks: 1000, free: 300, available: 250, inodes: 0, inodes_free: 0, read_only: false };
 
     #[test]
     fn percent_is_what_df_says() {

@@ -314,6 +314,7 @@ mod tests {
             waker: Waker::new(),
             timeout: Duration::from_secs(5),
             tick: Duration::from_secs(15),
+            previous_boot: None,
         };
         probes(&config, &outfit).map(|(probes, _)| probes).map_err(|e| e.to_string())
     }
