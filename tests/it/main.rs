@@ -1,3 +1,5 @@
+//! The integration tests: one binary, one file per part.
+
+mod docs;
 mod exposition;
 mod serve;
-fn main() {}
