@@ -33,6 +33,6 @@ USER 65532:65532
 # To publish the page, tell the program to listen beyond its own loopback (see compose.yaml).
 EXPOSE 9106
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["/watchdog", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["/watchdog", "healthcheck"]
 ENTRYPOINT ["/watchdog"]
 CMD ["run"]

@@ -1,6 +1,9 @@
 //! The integration tests, one binary.
 
 mod docker_wire;
+//! The integration tests: one binary, one file per part.
+
+mod docs;
 mod exposition;
 mod parts;
 mod peer;
