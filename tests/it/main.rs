@@ -1,21 +1,16 @@
-//! The integration tests, one binary.
+//! The integration tests: one binary, one file per part. Peers that misbehave are in `peer`, what a
+//! test needs of the machine is in `parts`, the real binary is in `daemon`.
 
+mod daemon;
+mod deliver;
 mod docker_wire;
-//! The integration tests: one binary, one file per part.
-
 mod docs;
+mod docs_env;
+mod e2e;
 mod exposition;
+mod message;
 mod parts;
 mod peer;
-mod peer {
-    pub mod http;
-}
 mod probe;
 mod serve;
-fn main() {}
-//! The integration tests: one binary, one file per part.
-
-mod deliver;
-mod message;
-mod peer;
 mod telegram;

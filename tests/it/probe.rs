@@ -23,7 +23,7 @@ use crate::peer::http::{Manner, Peer};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn outfit(clock: &Clock) -> Outfit {
-    Outfit { clock: clock.clone(), waker: Waker::new(), timeout: Duration::from_secs(5), tick: Duration::from_secs(15) }
+    Outfit { clock: clock.clone(), waker: Waker::new(), timeout: Duration::from_secs(5), tick: Duration::from_secs(15), previous_boot: None }
 }
 
 fn source(text: &str, outfit: &Outfit) -> Box<dyn Source> {
