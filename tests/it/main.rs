@@ -1,21 +1,15 @@
-//! The integration tests, one binary.
-
-mod docker_wire;
-//! The integration tests: one binary, one file per part.
-
-mod docs;
-mod exposition;
-mod parts;
-mod peer;
-mod peer {
-    pub mod http;
-}
-mod probe;
-mod serve;
-fn main() {}
-//! The integration tests: one binary, one file per part.
+//! The integration tests: one binary, one file per part. Peers that misbehave are in `peer`, what a
+//! test needs of the machine is in `parts`.
 
 mod deliver;
+mod docker_wire;
+mod docs;
+mod docs_env;
+mod exposition;
 mod message;
+mod parts;
 mod peer;
+mod probe;
+mod serve;
+mod store;
 mod telegram;
