@@ -276,7 +276,7 @@ fn every_prefix_of_a_state_file_is_served_or_put_aside_and_never_lost_silently()
     let dir = quick_dir();
     assert!(scene.play(dir.path(), &scene.file, &scene.log, 6, "untouched"));
     let near_a_page = |length: usize| length % 4_096 < 2 || length % 4_096 == 4_095;
-    let lengths = |all: usize| (0..=all).filter(move |n| *n < 120 || n % 509 == 0 || near_a_page(*n) || all - n < 3);
+    let lengths = |all: usize| (0..=all).filter(move |n| *n < 120 || n % 1_021 == 0 || near_a_page(*n) || all - n < 3);
     let mut served = 0;
     for length in lengths(scene.file.len()) {
         // With its log, a short file may be whole again; without, what the log held is missing.
@@ -295,14 +295,14 @@ fn many_damaged_bytes_are_found_and_never_believed() {
     let dir = quick_dir();
     let (mut served, mut found) = (0, 0);
     let mut count = |whole: bool| if whole { served += 1 } else { found += 1 };
-    for position in (0..scene.file.len()).filter(|n| *n < 100 || n % 61 == 0) {
-        for mask in [0x01, 0x80, 0xff] {
+    for position in (0..scene.file.len()).filter(|n| *n < 100 || n % 97 == 0) {
+        for mask in [0x01, 0xff] {
             let mut file = scene.file.clone();
             file[position] ^= mask;
             count(scene.play(dir.path(), &file, &scene.log, 6, &format!("file byte {position} ^ {mask:#x}")));
         }
     }
-    for position in (0..scene.log.len()).filter(|n| *n < 64 || n % 211 == 0) {
+    for position in (0..scene.log.len()).filter(|n| *n < 64 || n % 307 == 0) {
         let mut log = scene.log.clone();
         log[position] ^= 0xff;
         count(scene.play(dir.path(), &scene.file, &log, 6, &format!("log byte {position}")));
@@ -447,6 +447,7 @@ fn a_read_only_disk_is_read_and_worked_without() {
 }
 
 const CHILD: &str = "WATCHDOG_TEST_STORE";
+const LIMITED: &str = "WATCHDOG_TEST_STORE_LIMITED";
 
 /// Not a test of its own: the process that the kill test kills.
 #[test]
@@ -514,6 +515,85 @@ fn a_kill_in_the_middle_of_commits_loses_nothing_that_was_reported() {
         reported = count;
     }
     println!("20 kills, {reported} commits");
+}
+
+/// Not a test of its own: runs with a limit on the size of files, which only a process of its own may set.
+#[test]
+fn child_that_meets_a_write_error() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let Ok(path) = std::env::var(LIMITED) else { return };
+    let limit = |current| setrlimit(Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    signal_hook::flag::register(rustix::process::Signal::XFSZ.as_raw(), asked).unwrap();
+    let opened = open(Path::new(&path), 0);
+    let store = &opened.store;
+    commit_alert(store, 1);
+    limit(Some(fs::metadata(beside(Path::new(&path), "-wal")).unwrap().len()));
+    let mut n = 1;
+    while store.condition() == Condition::File {
+        n += 1;
+        commit_alert(store, n);
+        assert!(n < 100, "the limit was never met");
+    }
+    commit_alert(store, n + 61);
+    assert!(matches!(store.condition(), Condition::Degraded { .. }));
+    limit(None);
+    commit_alert(store, n + 130);
+    assert_eq!(store.condition(), Condition::File);
+    let expected: Vec<String> = (1..=n).chain([n + 61, n + 130]).map(|n| format!("probe/{n}")).collect();
+    assert_eq!(keys(store, "telegram"), expected);
+    drop(opened);
+    assert_eq!(keys(&open(Path::new(&path), 0).store, "telegram"), expected);
+}
+
+#[test]
+fn a_write_error_in_the_middle_of_a_commit_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let done = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store::child_that_meets_a_write_error", "--nocapture"])
+        .env(LIMITED, dir.path().join("state.db"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(!names(dir.path()).iter().any(|name| name.contains(".suspect-")), "a limit says nothing against the file");
+}
+
+#[test]
+fn a_file_that_is_damaged_while_in_use_is_replaced_by_what_is_known() {
+    use std::os::unix::fs::FileExt;
+    let dir = quick_dir();
+    let path = dir.path().join("state.db");
+    let opened = open(&path, 0);
+    let store = &opened.store;
+    let entry = HistoryEntry {
+        at: at(0).wall,
+        kind: "failed".to_string(),
+        subject: "telegram".to_string(),
+        incident: None,
+        severity: None,
+        text: "x".repeat(1_900),
+    };
+    (0..400).for_each(|_| store.note(at(0), &entry).unwrap());
+    commit_alert(store, 1);
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    file.write_all_at(&vec![0xa5; length - 80 * 4_096], 80 * 4_096).unwrap();
+
+    let lines = store.history(&Filter { limit: 10_000, ..Filter::default() }).unwrap();
+    assert!(lines.len() < 400);
+    let Condition::Degraded { why, .. } = store.condition() else { panic!("damage was not seen") };
+    assert!(why.contains("malformed"), "{why}");
+    commit_alert(store, 2);
+    assert_eq!(keys(store, "telegram"), ["probe/1", "probe/2"]);
+    commit_alert(store, 90);
+    assert_eq!(store.condition(), Condition::File, "{:?}", store.take_notes());
+    assert!(names(dir.path()).iter().any(|name| name.starts_with("state.db.suspect-")));
+    assert!(!names(dir.path()).iter().any(|name| name.contains(".new")));
+    drop(opened);
+    let again = open(&path, 100);
+    assert_eq!(again.notes.len(), 1, "{:?}", again.notes);
+    assert_eq!(keys(&again.store, "telegram"), ["probe/1", "probe/2", "probe/90"]);
+    assert_eq!(again.store.signals().unwrap().len(), 4);
 }
 
 /// What a user of the store can do, for the reference model.
