@@ -23,6 +23,11 @@ pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
 }
 
+/// True when filesystems can be mounted, which takes root.
+pub fn mount() -> bool {
+    have("mount", &["unshare", "--mount", "mount", "-t", "tmpfs", "watchdog-test", "/mnt"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])
