@@ -12,12 +12,20 @@
 //! A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one
 //! line in [`notifier::NOTIFIERS`].
 
+pub mod assemble;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod deadman;
 pub mod deliver;
+pub mod gather;
 pub mod notifier;
+pub mod program;
+pub mod serve;
 pub mod source;
 pub mod store;
+pub mod tick;
+pub mod view;
 pub mod wake;

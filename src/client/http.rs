@@ -2,21 +2,26 @@
 //!
 //! No redirects unless asked, no proxy from the environment, no cookies, no decompression, bundled
 //! TLS roots, a total deadline, a limit on header and body, and names resolved by
-//! [`resolve`](super::resolve) (deadline, refusal of metadata addresses). Errors never show the URL:
-//! it may hold a token.
+//! [`resolve`](super::resolve) (deadline, refusal of metadata addresses, again on each redirect) and
+//! connected to by [`dial`](super::dial). Errors never show the URL: it may hold a token.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::http::{Request, Uri};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
+};
 use ureq::{Agent, Body};
 
+use super::dial::{DialError, dial};
 use super::resolve::{ResolveError, resolve};
+use crate::core::time::people;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct Options {
     pub keep_alive: bool,
     /// Bytes of body read at most; a longer body is [`HttpError::TooLarge`].
     pub body_limit: usize,
+    /// Authorities that may sign a peer's certificate; empty: the bundled ones.
+    pub roots: Arc<Vec<Certificate<'static>>>,
 }
 
 impl Default for Options {
@@ -41,6 +48,7 @@ impl Default for Options {
             allow_link_local: false,
             keep_alive: false,
             body_limit: 1024 * 1024,
+            roots: Arc::default(),
         }
     }
 }
@@ -68,10 +76,13 @@ pub enum HttpError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// Nobody listens there.
-    #[error("connection refused")]
-    Refused,
+    #[error("connection refused by {0}")]
+    Refused(SocketAddr),
+    /// Our own machine is at fault: no descriptors, no ports, no network.
+    #[error("cannot open a connection: {0}")]
+    Own(String),
     /// The deadline passed. The request may have been received.
-    #[error("no answer within {0:?} ({1})")]
+    #[error("no answer within {} ({phase})", people(*.0), phase = .1)]
     Timeout(Duration, &'static str),
     /// TLS failed: expired, wrong name, unknown issuer.
     #[error("TLS: {0}")]
@@ -94,7 +105,9 @@ pub struct Http {
 impl Http {
     /// A client with these options.
     pub fn new(options: Options) -> Http {
-        let tls = TlsConfig::builder().root_certs(RootCerts::WebPki).build();
+        let roots =
+            if options.roots.is_empty() { RootCerts::WebPki } else { RootCerts::Specific(Arc::clone(&options.roots)) };
+        let tls = TlsConfig::builder().root_certs(roots).build();
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
@@ -112,7 +125,8 @@ impl Http {
             .user_agent(concat!("watchdog/", env!("CARGO_PKG_VERSION")))
             .build();
         let lookup = Lookup { options: Arc::new(options.clone()) };
-        Http { agent: Agent::with_parts(config, DefaultConnector::default(), lookup), options }
+        let connector = Dial { limit: options.timeout }.chain(RustlsConnector::default());
+        Http { agent: Agent::with_parts(config, connector, lookup), options }
     }
 
     /// The options it was made with.
@@ -127,6 +141,22 @@ impl Http {
             request = request.header(*name, *value);
         }
         self.finish(request.call())
+    }
+
+    /// Runs a request without a body that was put together earlier. Without `whole` the answer ends
+    /// with its header: the body is neither read nor judged, and the connection is closed.
+    pub fn run(&self, request: &Request<()>, whole: bool) -> Result<Response, HttpError> {
+        let outcome = self.agent.run(request.clone());
+        if whole {
+            return self.finish(outcome);
+        }
+        let answer = outcome.map_err(|e| self.explain(e))?;
+        Ok(Response {
+            status: answer.status().as_u16(),
+            content_type: String::new(),
+            retry_after: None,
+            body: Vec::new(),
+        })
     }
 
     /// POST of a JSON text.
@@ -160,14 +190,103 @@ impl Http {
             E::Rustls(e) => HttpError::Tls(e.to_string()),
             E::Tls(what) => HttpError::Tls(what.to_string()),
             E::Io(e) => explain_io(&e),
-            E::Other(inner) => match inner.downcast::<ResolveError>() {
-                Ok(resolve) => HttpError::Resolve(*resolve),
-                Err(_) => HttpError::Broken("the request failed".to_string()),
-            },
+            E::Other(inner) => self.explain_own(inner),
             E::ConnectionFailed => HttpError::Broken("connection failed".to_string()),
             E::Protocol(e) => HttpError::Broken(format!("not a valid HTTP answer: {e}")),
             _ => HttpError::Broken("the request failed".to_string()),
         }
+    }
+
+    /// Errors that our own resolver and connector put into ureq's.
+    fn explain_own(&self, inner: Box<dyn std::error::Error + Send + Sync>) -> HttpError {
+        let inner = match inner.downcast::<ResolveError>() {
+            Ok(resolve) => return HttpError::Resolve(*resolve),
+            Err(inner) => inner,
+        };
+        match inner.downcast::<DialError>().map(|e| *e) {
+            Ok(DialError::Refused(address)) => HttpError::Refused(address),
+            Ok(DialError::Timeout(_)) => HttpError::Timeout(self.options.timeout, "connecting"),
+            Ok(DialError::Own(why)) => HttpError::Own(why),
+            Ok(error @ DialError::Unreachable(..)) => HttpError::Broken(error.to_string()),
+            Err(_) => HttpError::Broken("the request failed".to_string()),
+        }
+    }
+}
+
+/// The first step of a connection, in place of ureq's own: its errors say who refused.
+#[derive(Debug)]
+struct Dial {
+    limit: Duration,
+}
+
+impl Connector for Dial {
+    type Out = Wire;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Wire>, ureq::Error> {
+        let limit = (*details.timeout.after).min(self.limit);
+        let stream = dial(&details.addrs, Instant::now() + limit).map_err(|e| ureq::Error::Other(Box::new(e)))?;
+        // One request in one packet needs no waiting for more.
+        stream.set_nodelay(true)?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Wire { stream, buffers }))
+    }
+}
+
+/// A plain connection with ureq's buffers; every wait ends with what is left of the call's limit.
+#[derive(Debug)]
+struct Wire {
+    stream: TcpStream,
+    buffers: LazyBuffers,
+}
+
+impl Wire {
+    fn timed<T>(outcome: std::io::Result<T>, timeout: NextTimeout) -> Result<T, ureq::Error> {
+        use std::io::ErrorKind::{TimedOut, WouldBlock};
+        outcome.map_err(|e| match e.kind() {
+            TimedOut | WouldBlock => ureq::Error::Timeout(timeout.reason),
+            _ => ureq::Error::Io(e),
+        })
+    }
+
+    /// What is left; an error when nothing is.
+    fn left(timeout: NextTimeout) -> Result<Option<Duration>, ureq::Error> {
+        if timeout.after.is_zero() {
+            return Err(ureq::Error::Timeout(timeout.reason));
+        }
+        match timeout.not_zero() {
+            Some(left) => Ok(Some(*left)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Transport for Wire {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.set_write_timeout(Self::left(timeout)?)?;
+        let output = self.buffers.output().get(..amount).unwrap_or_default();
+        Self::timed(self.stream.write_all(output), timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.set_read_timeout(Self::left(timeout)?)?;
+        let amount = Self::timed(self.stream.read(self.buffers.input_append_buf()), timeout)?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    /// An idle connection is open when there is nothing to read and no end to be seen.
+    fn is_open(&mut self) -> bool {
+        let nothing_to_read = |mut stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let seen = stream.read(&mut [0]);
+            stream.set_nonblocking(false)?;
+            Ok::<_, std::io::Error>(matches!(seen, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock))
+        };
+        nothing_to_read(&self.stream).unwrap_or(false)
     }
 }
 
@@ -177,7 +296,6 @@ fn explain_io(error: &std::io::Error) -> HttpError {
         return HttpError::Tls(tls.to_string());
     }
     match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => HttpError::Refused,
         std::io::ErrorKind::ConnectionReset => HttpError::Broken("connection reset by the peer".to_string()),
         std::io::ErrorKind::UnexpectedEof => {
             HttpError::Broken("the connection ended before the answer was whole".to_string())

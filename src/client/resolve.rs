@@ -27,6 +27,14 @@ pub enum ResolveError {
         /// The resolver's words.
         why: String,
     },
+    /// The resolver was asked and could not tell: no server answered it, or the server failed.
+    #[error("cannot look up {name}: {why}")]
+    Undecided {
+        /// The name looked up.
+        name: String,
+        /// The resolver's words.
+        why: String,
+    },
     /// No answer within the deadline.
     #[error("looking up {0} took too long; the resolver does not answer")]
     Timeout(String),
@@ -73,38 +81,63 @@ fn look_up(name: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, Re
         UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
         return Err(ResolveError::Busy);
     }
-    let not_found = |why: String| ResolveError::NotFound { name: name.to_string(), why };
     match answered.recv_timeout(limit) {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(not_found("no address".to_string())),
+        Ok(Ok(addresses)) if addresses.is_empty() => Err(explain(name, "no address")),
         Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => Err(not_found(error.to_string())),
+        Ok(Err(error)) => Err(explain(name, &error.to_string())),
         Err(_) => Err(ResolveError::Timeout(name.to_string())),
     }
 }
 
-/// Link-local, or a metadata service of a cloud (AWS, Azure, GCP and OCI at 169.254.169.254;
-/// Alibaba at 100.100.100.200; AWS by IPv6 at fd00:ec2::254), also inside IPv6-mapped forms.
+/// Tells "there is no such name" from "the resolver could not tell". `getaddrinfo` answers
+/// `EAI_AGAIN` for the latter; the standard library hands on only its words (glibc's, musl's).
+fn explain(name: &str, words: &str) -> ResolveError {
+    let why = words.strip_prefix("failed to lookup address information: ").unwrap_or(words).to_string();
+    let name = name.to_string();
+    let again = ["Temporary failure", "Try again", "System error", "Memory allocation"];
+    if again.iter().any(|words| why.contains(words)) {
+        ResolveError::Undecided { name, why }
+    } else {
+        ResolveError::NotFound { name, why }
+    }
+}
+
+/// Link-local, or a metadata service of a cloud (AWS, Azure, GCP and OCI at 169.254.169.254, Azure's
+/// wire server at 168.63.129.16, Alibaba at 100.100.100.200, and the IPv6 ones of AWS, OCI, GCP and
+/// Scaleway), also inside every IPv6 form that carries an IPv4 address.
 pub fn is_link_local(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
+        IpAddr::V4(v4) => v4.is_link_local() || METADATA_V4.contains(&v4),
         IpAddr::V6(v6) => {
             let embedded = v6.to_ipv4_mapped().or_else(|| six_to_four(v6));
             v6.is_unicast_link_local()
-                || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+                || METADATA_V6.contains(&v6)
                 || embedded.is_some_and(|v4| is_link_local(IpAddr::V4(v4)))
         }
     }
 }
 
-/// The IPv4 address inside the well-known translation prefixes 64:ff9b::/96 and 2002::/16, and in
-/// the old compatible form ::a.b.c.d.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+const METADATA_V6: [Ipv6Addr; 4] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
+
+/// The IPv4 address inside the translation prefixes 64:ff9b::/96, 64:ff9b:1::/48 and 2002::/16, in the
+/// translated form `::ffff:0:a.b.c.d`, in ISATAP interface ids, and in the old compatible form
+/// `::a.b.c.d`.
 fn six_to_four(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    #[allow(clippy::many_single_char_names, reason = "eight segments in a row read best by their letters")]
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match (a, b) {
         (0x64, 0xff9b) => Some(join(g, h)),
         (0x2002, _) => Some(join(b, c)),
         (0, 0) if c == 0 && d == 0 && e == 0 && f == 0 && g != 0 => Some(join(g, h)),
+        (0, 0) if c == 0 && d == 0 && e == 0xffff && f == 0 => Some(join(g, h)),
+        _ if matches!(e, 0 | 0x200) && f == 0x5efe => Some(join(g, h)),
         _ => None,
     }
 }
@@ -125,11 +158,28 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::",
             "::a9fe:a9fe",
+            "::ffff:0:a9fe:a9fe",
+            "64:ff9b:1::a9fe:a9fe",
+            "2001:db8::5efe:169.254.169.254",
+            "fd00:c1::a9fe:a9fe",
+            "fd20:ce::254",
+            "168.63.129.16",
         ] {
             assert!(is_link_local(text.parse().unwrap()), "{text}");
         }
         for text in ["127.0.0.1", "::1", "10.0.0.1", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1", "::"] {
             assert!(!is_link_local(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_such_name_and_a_resolver_that_cannot_tell_are_two_things() {
+        let lead = "failed to lookup address information: ";
+        for words in ["Name or service not known", "No address associated with hostname", "Name does not resolve"] {
+            assert!(matches!(explain("db", &format!("{lead}{words}")), ResolveError::NotFound { .. }), "{words}");
+        }
+        for words in ["Temporary failure in name resolution", "Try again", "System error"] {
+            assert!(matches!(explain("db", &format!("{lead}{words}")), ResolveError::Undecided { .. }), "{words}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! place and the nearest thing that would have been right.
 
 mod check;
+pub use check::{all_keys, nearest};
 mod layers;
 pub mod schema;
 pub mod value;
@@ -18,8 +19,8 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use self::schema::Section;
-use self::value::{Secret, Span};
+use self::schema::{Field, Kind, Section};
+use self::value::{MASK, Secret, Span};
 
 crate::settings! {
     /// The program as a whole.
@@ -156,10 +157,33 @@ impl Config {
         self.places.get(key).map(String::as_str)
     }
 
-    /// The effective values as set by files, environment and flags; secrets not masked. Use
-    /// [`Config::shown`] for people.
-    pub(crate) fn values(&self) -> &Map<String, Value> {
-        &self.values
+    /// What some layer set for `name` in the section `path`; `None` when the default holds. Not masked.
+    pub fn value(&self, path: &str, name: &str) -> Option<&Value> {
+        if path.is_empty() { self.values.get(name) } else { self.values.get(path)?.get(name) }
+    }
+
+    /// Every list of tables that some layer set (`[[probe]]`, `[[app.rule]]`), with its dotted path;
+    /// secrets masked.
+    pub fn tables(&self, sections: &[Section]) -> Vec<(String, Vec<Map<String, Value>>)> {
+        let mut all = Vec::new();
+        for section in sections {
+            if section.list {
+                all.push((section.path.to_string(), masked(self.values.get(section.path), section.fields)));
+                continue;
+            }
+            for field in section.fields {
+                if let Kind::Tables(fields) = field.kind {
+                    let path = if section.path.is_empty() {
+                        field.name.to_string()
+                    } else {
+                        format!("{}.{}", section.path, field.name)
+                    };
+                    all.push((path, masked(self.value(section.path, field.name), fields)));
+                }
+            }
+        }
+        all.retain(|(_, tables)| !tables.is_empty());
+        all
     }
 
     /// A problem with the value of `key` (`telegram.chat_id`, `probe[2].target`), named with its place.
@@ -201,6 +225,7 @@ pub fn sections() -> Vec<Section> {
     for entry in crate::source::SOURCES {
         all.extend_from_slice(entry.sections);
     }
+    all.extend_from_slice(crate::serve::SECTIONS);
     all
 }
 
@@ -247,6 +272,24 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+fn masked(tables: Option<&Value>, fields: &[Field]) -> Vec<Map<String, Value>> {
+    let items = tables.and_then(Value::as_array).cloned().unwrap_or_default();
+    items
+        .into_iter()
+        .filter_map(|item| match item {
+            Value::Object(table) => Some(table),
+            _ => None,
+        })
+        .map(|table| {
+            let secret = |name: &str| fields.iter().any(|f| f.name == name && matches!(f.kind, Kind::Secret));
+            table
+                .into_iter()
+                .map(|(name, value)| if secret(&name) { (name, Value::from(MASK)) } else { (name, value) })
+                .collect()
+        })
+        .collect()
+}
 
 /// The name of this machine.
 fn host_name() -> String {

@@ -72,6 +72,8 @@ pub enum Reason {
     /// The clock shows an instant before the last alert. The cooldown begins again from now, so a
     /// clock that went back delays a reminder by one cooldown at most, and never floods.
     ClockWentBack,
+    /// It still holds and is worse than what was said: told before the cooldown is over.
+    Worse,
     /// The condition is over.
     Ended,
     /// Nothing is wrong.

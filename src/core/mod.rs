@@ -2,13 +2,19 @@
 //!
 //! No I/O, no clock, no logging, no environment, no threads, no hash-map order. Time is an
 //! argument. The same state and the same inputs give the same outcome, byte for byte
-//! (`adr/0003-pure-core.md`). Read in this order: `time`, `signal`, `rule`, `decide`, `watch`, `message`.
+//! (`adr/0003-pure-core.md`). Read in this order: `time`, `signal`, `rule`, `memory`,
+//! `decide`, `talk`, `tracked`, `group`, `gap`, `watch`, `edge`, `message`.
 
 pub mod decide;
 pub mod edge;
+pub mod gap;
+pub mod group;
+pub mod memory;
 pub mod message;
 pub mod rule;
 pub mod signal;
+pub mod talk;
 pub mod time;
 pub mod tracked;
 pub mod watch;
+pub mod words;

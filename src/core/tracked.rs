@@ -2,54 +2,40 @@
 //!
 //! Two conversations may run about a signal: that it is bad (alert, realert, recovery) and that
 //! nobody can see it (unknown, seen). Both are decided by [`decide`] and each has its incident.
+//! Never looks at other signals: whether one of them explains this one's blindness is handed in.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::decide::{Action, Active, Decision, Reason, Said, after, decide};
+use super::decide::{Action, Active, Decision, Reason, after, decide};
 use super::edge::{Edge, EdgeKind, Incident};
-use super::rule::{Condition, FLAP_LOOKS, Judgement, Memory, Rule, Test, Why};
+use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
+use super::rule::{Rule, Test};
 use super::signal::{Observation, Severity, SignalKey, Spec, State};
-use super::time::{Mono, Now, Wall, people};
+use super::talk::{Namer, Talk, Topic};
+use super::time::{Mono, Now, Wall};
+use super::words;
 
-/// A conversation with a person about one trouble.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Talk {
-    /// Its incident.
-    pub incident: Incident,
-    /// What was said last, and when.
-    pub said: Said,
-    /// The same instant by the wall clock, to bridge a reboot.
-    pub said_wall: Wall,
-    /// When the trouble began.
-    pub since: Mono,
-    /// The same by the wall clock.
-    pub since_wall: Wall,
-}
-
-/// Names incidents. Names are drawn from 28⁶ = 482 million by a hash of signal, time and a running
-/// number: the same for the same history, and with a thousand open ones a clash is one in a million.
-#[derive(Debug, Clone, Default)]
-pub struct Namer {
-    made: u64,
-}
-
-/// What settling one signal needs to know of the world.
+/// What settling one signal needs to know of the world, and where it puts what is to be said.
+#[derive(Debug)]
 pub struct Scene<'a> {
     /// The time of this pass.
     pub now: Now,
+    /// When the answer was given; no look in it can be later.
+    pub at: Mono,
     /// Least time between two alerts of an unchanged signal.
     pub cooldown: Duration,
-    /// Look without counting: the first answer after a start, suspend or clock step.
+    /// Look without confirming: the first answer after a start, suspend or clock step.
     pub warming: bool,
     /// One look is enough to confirm (a single pass without memory).
     pub confirm_at_once: bool,
-    /// A firing signal that explains why this one cannot be seen.
-    pub told_by: Option<&'a SignalKey>,
+    /// Names new incidents.
+    pub namer: &'a mut Namer,
+    /// What is to be said, in order.
+    pub edges: &'a mut Vec<Edge>,
 }
 
 /// One signal over time.
@@ -63,23 +49,26 @@ pub struct Tracked {
     pub state: State,
     /// Since when it stands so, by the wall clock.
     pub since: Wall,
-    /// The conversation about its being bad.
-    pub alert: Option<Talk>,
-    /// The conversation about nobody seeing it.
-    pub blind: Option<Talk>,
     /// When the last alert about it was decided.
     pub last_alert_at: Option<Wall>,
     /// True when something changed that must survive a restart.
     pub dirty: bool,
+    alert: Option<Box<Talk>>,
+    blind: Option<Box<Talk>>,
     memory: Memory,
     judgement: Judgement,
     decision: Decision,
     bad_since: Option<Now>,
     blind_since: Option<Now>,
-    told_by_other: bool,
-    /// Events that happened while warming up, told by the next look.
-    kept: Option<(u32, Cow<'static, str>)>,
+    /// When its source last spoke of it at all.
+    vouched_at: Now,
+    /// Another signal that fires explains why this one cannot be seen.
+    explained: bool,
+    kept: Option<Kept>,
 }
+
+/// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
+type Kept = (u32, String);
 
 /// What the store keeps of a signal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -98,14 +87,17 @@ pub struct Remembered {
     pub fact: String,
     /// The reason of the last decision, for `why` without a daemon.
     pub reason: String,
-    /// Open conversations.
+    /// The open conversation about its being bad.
     pub alert: Option<Talk>,
-    /// See [`Tracked::blind`].
+    /// The open conversation about nobody seeing it.
     pub blind: Option<Talk>,
     /// When it was last alerted.
     pub last_alert_at: Option<Wall>,
     /// What its rule remembers.
     pub memory: Memory,
+    /// Events of a warm-up that were not told yet: how many, and the last of them in words.
+    #[serde(default)]
+    pub kept: Option<(u32, String)>,
 }
 
 impl Tracked {
@@ -116,36 +108,35 @@ impl Tracked {
             fact: Cow::Borrowed("not looked at yet"),
             state: State::Unknown,
             since: now.wall,
-            alert: None,
-            blind: None,
             last_alert_at: None,
             dirty: true,
+            alert: None,
+            blind: None,
             memory: Memory::default(),
             judgement: Judgement::default(),
             decision: Decision { action: Action::Nothing, reason: Reason::CannotTell },
             bad_since: None,
             blind_since: None,
-            told_by_other: false,
+            vouched_at: now,
+            explained: false,
             kept: None,
         }
     }
 
-    /// A signal as the store remembers it. Instants of another boot are carried over by the wall
-    /// clock, bounded to between nothing and one cooldown, so that no clock can silence it for ever.
-    pub fn restored(key: SignalKey, row: Remembered, now: Now, same_boot: bool, cooldown: Duration) -> Tracked {
-        let carry = |talk: Option<Talk>| {
-            talk.map(|mut talk| {
-                if !same_boot || talk.said.at > now.mono {
-                    talk.said.at = now.mono.minus(now.wall.since(talk.said_wall).min(cooldown));
-                    talk.since = now.mono.minus(now.wall.since(talk.since_wall));
-                }
-                talk
-            })
-        };
+    /// A signal as the store remembers it. `same_boot`: it was written since this machine booted.
+    /// `counts`: the looks in a row go on, for single passes that follow one another.
+    pub fn restored(
+        key: SignalKey,
+        row: Remembered,
+        now: Now,
+        same_boot: bool,
+        counts: bool,
+        cooldown: Duration,
+    ) -> Tracked {
+        let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown)));
         let rule = Rule::at_once(Test::Verdict);
         let spec = Spec { key, title: row.title, severity: row.severity, rule, parent: None };
-        let mut memory = row.memory;
-        memory.forget_ages();
+        let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
         Tracked {
             fact: Cow::Owned(row.fact),
             state: row.state,
@@ -155,15 +146,9 @@ impl Tracked {
             last_alert_at: row.last_alert_at,
             dirty: false,
             memory,
+            kept: row.kept,
             ..Tracked::new(Arc::new(spec), now)
         }
-    }
-
-    /// Like [`Tracked::restored`], with the counts of the run before: for single passes started by cron.
-    #[must_use]
-    pub fn with_counts(mut self, memory: Memory) -> Tracked {
-        self.memory = memory;
-        self
     }
 
     /// What the store should keep.
@@ -176,20 +161,22 @@ impl Tracked {
             since: self.since,
             fact: self.fact.to_string(),
             reason: self.reason(),
-            alert: self.alert.clone(),
-            blind: self.blind.clone(),
+            alert: self.alert.as_deref().cloned(),
+            blind: self.blind.as_deref().cloned(),
             last_alert_at: self.last_alert_at,
             memory: self.memory,
+            kept: self.kept.clone(),
         }
     }
 
-    /// See [`Memory::forget_ages`]; also the time of blindness begins again.
-    pub fn forget_ages(&mut self) {
-        self.memory.forget_ages();
-        self.blind_since = None;
-        if self.alert.is_none() {
-            self.bad_since = None;
-        }
+    /// True while it was said to be bad and not said to be over.
+    pub fn is_alerted(&self) -> bool {
+        self.alert.is_some()
+    }
+
+    /// True while it cannot be seen, or just came back into sight, or that was not told yet.
+    pub fn is_blind(&self) -> bool {
+        self.judgement.condition == Condition::Unknown || self.blind_since.is_some() || self.blind.is_some()
     }
 
     /// The open incident, if any.
@@ -197,46 +184,105 @@ impl Tracked {
         self.alert.as_ref().or(self.blind.as_ref()).map(|talk| &talk.incident)
     }
 
+    /// Time was lost, see [`Memory::break_off`]. With `ages` everything begins again, see
+    /// [`Memory::forget_ages`].
+    pub fn lose_time(&mut self, ages: bool, now: Now) {
+        if ages {
+            self.memory.forget_ages();
+        } else {
+            self.memory.break_off();
+        }
+        self.judgement = Judgement::default();
+        self.blind_since = None;
+        self.vouched_at = now;
+        if self.alert.is_none() {
+            self.bad_since = None;
+        }
+    }
+
+    /// Its source spoke of it, or it belongs to the program itself, which always knows.
+    pub fn vouch(&mut self, now: Now) {
+        self.vouched_at = now;
+    }
+
     /// Takes one observation and says what follows from it.
-    pub fn observe(
-        &mut self,
-        seen: Observation,
-        scene: &Scene<'_>,
-        namer: &mut Namer,
-        edges: &mut Vec<Edge>,
-    ) -> Decision {
+    pub fn observe(&mut self, seen: Observation, scene: &mut Scene<'_>) -> Decision {
         if !Arc::ptr_eq(&self.spec, &seen.spec) {
             self.spec = seen.spec;
         }
         let rule = self.rule(scene);
-        let value_before = self.memory.value();
-        self.judgement = self.memory.judge(&rule, seen.reading, seen.seen_at, scene.warming);
+        let (value, flapping) = (self.memory.value(), self.memory.is_flapping());
+        let look = Look { reading: seen.reading, seen_at: seen.seen_at, at: scene.at, warming: scene.warming };
+        let (judgement, events) = self.memory.judge(&rule, look);
+        self.judgement = judgement;
         self.fact = seen.fact;
-        self.dirty |= matches!(rule.test, Test::Increases { .. }) && self.memory.value() != value_before;
-        self.tell_events(scene, namer, edges);
-        self.settle(scene, namer, edges)
+        self.vouched_at = scene.now;
+        self.dirty |= flapping != self.memory.is_flapping()
+            || matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
+        self.tell_events(events, scene);
+        self.settle(scene)
     }
 
     /// What follows from time alone, when there was no look at it in this pass.
-    pub fn wait(&mut self, scene: &Scene<'_>, namer: &mut Namer, edges: &mut Vec<Edge>) -> Decision {
-        self.judgement.flap_began = false;
-        self.judgement.events = 0;
-        self.settle(scene, namer, edges)
+    pub fn wait(&mut self, scene: &mut Scene<'_>) -> Decision {
+        if self.is_overdue(scene.now) {
+            self.memory.break_off();
+            self.judgement = Judgement::default();
+            self.blind_since = Some(self.vouched_at);
+        }
+        self.tell_events(Events::default(), scene);
+        self.settle(scene)
+    }
+
+    /// True when time alone may bring news of it: a reminder, an event kept back, a long silence.
+    pub fn may_wait(&self, now: Now) -> bool {
+        self.alert.is_some() || self.is_blind() || self.kept.is_some() || self.is_overdue(now)
     }
 
     /// The signal is no longer there: whatever was open about it is closed.
     pub fn gone(&mut self, why: &'static str, now: Now, edges: &mut Vec<Edge>) {
         self.fact = Cow::Borrowed(why);
-        if let Some(talk) = self.alert.take() {
-            edges.push(self.edge(EdgeKind::Recovery, &talk, now, why.to_string()));
+        for (topic, talk) in [(Topic::Bad, self.alert.take()), (Topic::Blind, self.blind.take())] {
+            edges.extend(talk.map(|talk| self.edge(topic.closes(), &talk, now, why.to_string())));
         }
-        if let Some(talk) = self.blind.take() {
-            edges.push(self.edge(EdgeKind::Seen, &talk, now, why.to_string()));
+    }
+
+    /// Why it stands as it does and why something is or is not said, in one sentence.
+    pub fn reason(&self) -> String {
+        let mut text = words::standing(self.judgement, &self.spec.rule);
+        text.push_str(&words::silence(self.decision, self.alert.is_some()));
+        if self.explained {
+            text.push_str("; another signal that fires explains it");
         }
+        text
+    }
+
+    /// What follows from its being unseen: news of its own after long, unless `explained` by
+    /// another signal that fires.
+    pub fn settle_blindness(&mut self, explained: bool, scene: &mut Scene<'_>) {
+        let limit = self.spec.rule.unknown_after;
+        let unknown = self.judgement.condition == Condition::Unknown;
+        let began = self.blind_since.filter(|since| unknown && since.mono <= scene.now.mono).unwrap_or(scene.now);
+        let long = !limit.is_zero() && scene.now.mono.since(began.mono) >= limit && !scene.warming;
+        self.blind_since = unknown.then_some(began);
+        self.explained = unknown && explained;
+        let active = match (unknown, explained) {
+            (true, true) => Active::Unknown,
+            (true, false) if long || self.blind.is_some() => Active::Yes,
+            _ => Active::No,
+        };
+        self.converse(Topic::Blind, active, began, scene);
+    }
+
+    fn is_overdue(&self, now: Now) -> bool {
+        let limit = self.spec.rule.unknown_after;
+        let seen = self.judgement.condition != Condition::Unknown;
+        seen && !limit.is_zero() && now.mono.since(self.vouched_at.mono) >= limit
     }
 
     fn rule(&self, scene: &Scene<'_>) -> Rule {
         let rule = self.spec.rule;
+        // One look cannot show that something stands still.
         if scene.confirm_at_once && rule.test != Test::Stalls {
             Rule { fail_after: 1, recover_after: 1, hold: Duration::ZERO, ..rule }
         } else {
@@ -245,37 +291,33 @@ impl Tracked {
     }
 
     /// Events alert on each occurrence and keep no state; those of a warm-up are told after it.
-    fn tell_events(&mut self, scene: &Scene<'_>, namer: &mut Namer, edges: &mut Vec<Edge>) {
-        let (count, fact) = match (self.judgement.events, self.judgement.rise) {
-            (0, _) => (0, Cow::Borrowed("")),
-            (n, Some((from, to))) => (n, Cow::Owned(format!("{} (rose from {from} to {to})", self.fact))),
-            (n, None) => (n, self.fact.clone()),
-        };
-        if scene.warming {
-            if count > 0 {
-                self.kept = Some((count, fact));
+    fn tell_events(&mut self, events: Events, scene: &mut Scene<'_>) {
+        let happened = (events.count > 0).then(|| match events.rise {
+            Some((from, to)) => (events.count, format!("{} (rose from {from} to {to})", self.fact)),
+            None => (events.count, self.fact.to_string()),
+        });
+        if !scene.warming {
+            for event in self.kept.take().into_iter().chain(happened) {
+                self.tell_event(event, scene);
             }
-            return;
-        }
-        for (count, fact) in self.kept.take().into_iter().chain((count > 0).then_some((count, fact))) {
-            let incident = namer.name(&self.spec.key, scene.now);
-            let talk = Talk {
-                incident,
-                said: Said { at: scene.now.mono },
-                said_wall: scene.now.wall,
-                since: scene.now.mono,
-                since_wall: scene.now.wall,
-            };
-            let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
-            let mut edge = self.edge(EdgeKind::Alert, &talk, scene.now, reason);
-            edge.fact = fact.into_owned();
-            edges.push(edge);
-            self.last_alert_at = Some(scene.now.wall);
+        } else if let Some((count, fact)) = happened {
+            let before = self.kept.take().map_or(0, |(before, _)| before);
+            self.kept = Some((before.saturating_add(count), fact));
             self.dirty = true;
         }
     }
 
-    fn settle(&mut self, scene: &Scene<'_>, namer: &mut Namer, edges: &mut Vec<Edge>) -> Decision {
+    fn tell_event(&mut self, (count, fact): Kept, scene: &mut Scene<'_>) {
+        let now = scene.now;
+        let talk = Talk::open(scene.namer.name(&self.spec.key, now), now, now);
+        let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
+        let edge = self.edge(EdgeKind::Alert, &talk, now, reason);
+        scene.edges.push(Edge { fact, ..edge });
+        self.last_alert_at = Some(now.wall);
+        self.dirty = true;
+    }
+
+    fn settle(&mut self, scene: &mut Scene<'_>) -> Decision {
         let condition = self.judgement.condition;
         match condition {
             Condition::Bad | Condition::Pending => {
@@ -289,114 +331,67 @@ impl Tracked {
             Condition::Good | Condition::Pending => Active::No,
             Condition::Unknown => Active::Unknown,
         };
-        let began = self.bad_since.unwrap_or(scene.now);
-        let worse = self.judgement.flap_began;
-        let mut alert = self.alert.take();
-        let decision = self.converse(&mut alert, active, worse, began, false, scene, namer, edges);
-        self.alert = alert;
-        self.settle_blindness(scene, namer, edges);
-        self.decision = decision;
-        let state = match condition {
-            Condition::Unknown => State::Unknown,
-            _ if self.alert.is_some() => State::Firing,
-            Condition::Pending => State::Pending,
-            _ => State::Ok,
+        self.decision = self.converse(Topic::Bad, active, self.bad_since.unwrap_or(scene.now), scene);
+        let (state, since) = match (condition, &self.alert) {
+            (Condition::Unknown, _) => (State::Unknown, scene.now.wall),
+            (_, Some(talk)) => (State::Firing, talk.since_wall),
+            (Condition::Pending, None) => (State::Pending, scene.now.wall),
+            _ => (State::Ok, scene.now.wall),
         };
         if state != self.state {
             self.state = state;
-            self.since = if state == State::Firing { began.wall } else { scene.now.wall };
+            self.since = since;
             self.dirty = true;
         }
-        decision
+        self.decision
     }
 
-    /// Being unknown for long is news of its own, unless a firing signal already explains it.
-    fn settle_blindness(&mut self, scene: &Scene<'_>, namer: &mut Namer, edges: &mut Vec<Edge>) {
-        let limit = self.spec.rule.unknown_after;
-        let unknown = self.judgement.condition == Condition::Unknown;
-        if !unknown {
-            self.blind_since = None;
-            self.told_by_other = false;
-            if self.blind.is_none() {
-                return;
-            }
-        }
-        let began = *if unknown { self.blind_since.get_or_insert(scene.now) } else { &scene.now };
-        self.told_by_other = unknown && scene.told_by.is_some();
-        let long = !limit.is_zero() && scene.now.mono.since(began.mono) >= limit;
-        let active = match (unknown, self.told_by_other) {
-            (false, _) => Active::No,
-            (true, true) => Active::Unknown,
-            (true, false) if long || self.blind.is_some() => Active::Yes,
-            (true, false) => Active::No,
-        };
-        let mut blind = self.blind.take();
-        self.converse(&mut blind, active, false, began, true, scene, namer, edges);
-        self.blind = blind;
-    }
-
-    /// One step of a conversation: decide, speak, remember.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "both conversations take the same step; a struct would only rename the list"
-    )]
-    fn converse(
-        &mut self,
-        talk: &mut Option<Talk>,
-        active: Active,
-        worse: bool,
-        began: Now,
-        blind: bool,
-        scene: &Scene<'_>,
-        namer: &mut Namer,
-        edges: &mut Vec<Edge>,
-    ) -> Decision {
+    /// One step of a conversation: decide, remember, speak.
+    fn converse(&mut self, topic: Topic, active: Active, began: Now, scene: &mut Scene<'_>) -> Decision {
         let now = scene.now;
-        let prev = talk.as_ref().map(|t| t.said);
+        let flapping = topic == Topic::Bad && matches!(self.judgement.why, Why::Flapping(_));
+        let open = self.talk(topic);
+        let prev = open.as_ref().map(|talk| talk.said);
         let mut decision = decide(active, prev, now.mono, scene.cooldown);
-        if worse && decision.action == Action::Hold {
+        if decision.action == Action::Hold && flapping && open.as_ref().is_some_and(|talk| !talk.flapping) {
             // Flapping is told once as flapping, also to whoever knows that it is bad.
-            decision.action = Action::Realert;
+            decision = Decision { action: Action::Realert, reason: Reason::Worse };
         }
-        let (kind_first, kind_last) =
-            if blind { (EdgeKind::Unknown, EdgeKind::Seen) } else { (EdgeKind::Alert, EdgeKind::Recovery) };
-        match decision.action {
-            Action::Alert => {
-                let opened = Talk {
-                    incident: namer.name(&self.spec.key, now),
-                    said: Said { at: now.mono },
-                    said_wall: now.wall,
-                    since: began.mono,
-                    since_wall: began.wall,
-                };
-                edges.push(self.edge(kind_first, &opened, now, self.say(decision, blind)));
-                *talk = Some(opened);
-            }
-            Action::Realert => {
-                if let Some(open) = talk {
-                    let kind = if blind { EdgeKind::Unknown } else { EdgeKind::Realert };
-                    edges.push(self.edge(kind, open, now, self.say(decision, blind)));
-                }
-            }
-            Action::Recovery => {
-                if let Some(closed) = talk.take() {
-                    edges.push(self.edge(kind_last, &closed, now, self.say(decision, blind)));
-                }
-            }
-            Action::Hold | Action::Nothing => {}
+        if decision.action == Action::Alert {
+            let incident = scene.namer.name(&self.spec.key, now);
+            *self.talk(topic) = Some(Box::new(Talk::open(incident, began, now)));
         }
-        if let (Some(open), Some(said)) = (talk.as_mut(), after(decision, prev, now.mono))
-            && (open.said != said || decision.action == Action::Alert)
+        if let (Some(talk), Some(said)) = (self.talk(topic), after(decision, prev, now.mono))
+            && prev != Some(said)
         {
-            open.said = said;
-            open.said_wall = now.wall;
-        }
-        if !matches!(decision.action, Action::Hold | Action::Nothing) {
+            talk.said = said;
+            talk.said_wall = now.wall;
             self.dirty = true;
-            self.last_alert_at =
-                if matches!(decision.action, Action::Recovery) { self.last_alert_at } else { Some(now.wall) };
+        }
+        let kind = match decision.action {
+            Action::Hold | Action::Nothing => return decision,
+            Action::Alert => topic.opens(),
+            Action::Realert => topic.repeats(),
+            Action::Recovery => topic.closes(),
+        };
+        if let Some(mut talk) = self.talk(topic).take() {
+            talk.flapping |= flapping;
+            let reason = words::edge(topic, decision, self.judgement, &self.spec.rule);
+            scene.edges.push(self.edge(kind, &talk, now, reason));
+            if !kind.closes() {
+                *self.talk(topic) = Some(talk);
+                self.last_alert_at = Some(now.wall);
+            }
+            self.dirty = true;
         }
         decision
+    }
+
+    fn talk(&mut self, topic: Topic) -> &mut Option<Box<Talk>> {
+        match topic {
+            Topic::Bad => &mut self.alert,
+            Topic::Blind => &mut self.blind,
+        }
     }
 
     fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
@@ -412,78 +407,5 @@ impl Tracked {
             incident: talk.incident.clone(),
             reason,
         }
-    }
-
-    fn say(&self, decision: Decision, blind: bool) -> String {
-        match (decision.reason, blind) {
-            (Reason::Began, true) => "nobody could see it for long".to_string(),
-            (Reason::Ended, true) => "it can be seen again".to_string(),
-            (Reason::Ended, false) => "it is over".to_string(),
-            _ if self.judgement.flap_began => format!("it {}", self.why()),
-            (Reason::CooldownOver, _) => "it lasts".to_string(),
-            _ => self.why(),
-        }
-    }
-
-    fn why(&self) -> String {
-        let need = self.spec.rule;
-        match self.judgement.why {
-            Why::NotSeen => "it cannot be seen".to_string(),
-            Why::WarmingUp => "seen bad in the first look after a start or a gap; the next look counts".to_string(),
-            Why::LooksGood => "the last look was good".to_string(),
-            Why::Counting(n) => format!("{n} of {} looks in a row were bad", need.fail_after),
-            Why::Holding(held) => format!("bad for {} of {}", people(held), people(need.hold)),
-            Why::Confirmed if need.hold.is_zero() && need.fail_after > 1 => {
-                format!("{} looks in a row were bad", need.fail_after)
-            }
-            Why::Confirmed if !need.hold.is_zero() => format!("it lasted for {}", people(need.hold)),
-            Why::Confirmed => "it was seen".to_string(),
-            Why::Recovering(n) => format!("{n} of {} looks in a row were good", need.recover_after),
-            Why::Flapping(changes) => format!("is flapping: {changes} changes within {FLAP_LOOKS} looks"),
-            Why::Quiet => "nothing new has happened".to_string(),
-        }
-    }
-
-    /// Why it stands as it does and why something is or is not said, in one sentence.
-    pub fn reason(&self) -> String {
-        let mut text = self.why();
-        match self.decision.reason {
-            Reason::CoolingDown(left) => {
-                let _ = write!(text, "; said already, next reminder in {}", people(left));
-            }
-            Reason::SaidOnce => text.push_str("; said already, reminders are off"),
-            Reason::ClockWentBack => text.push_str("; said already, the clock went back, the cooldown begins again"),
-            Reason::CannotTell if self.alert.is_some() => {
-                text.push_str("; it was firing and has not been seen well since")
-            }
-            _ => {}
-        }
-        if self.told_by_other {
-            text.push_str("; another signal that fires explains it");
-        }
-        text
-    }
-}
-
-impl Namer {
-    /// A new name for an incident of this signal that begins now.
-    pub fn name(&mut self, key: &SignalKey, now: Now) -> Incident {
-        // No vowels, no look-alikes: names that can be read aloud and never spell a word.
-        const LETTERS: &[u8; 28] = b"23456789bcdfghjkmnpqrstvwxyz";
-        self.made = self.made.wrapping_add(1);
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        let seed = key.as_str().bytes().chain(now.wall.0.to_le_bytes()).chain(self.made.to_le_bytes());
-        for byte in seed {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        // FNV's low bits mix poorly for short inputs; fold the high ones in.
-        hash ^= hash >> 29;
-        let mut name = String::with_capacity(6);
-        for _ in 0..6 {
-            let letter = LETTERS.get((hash % 28) as usize).copied().unwrap_or(b'x');
-            name.push(char::from(letter));
-            hash /= 28;
-        }
-        Incident(name)
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::core::message::{Markup, Message, Style, split};
 
 /// How the program knows the console.
-pub const ENTRY: Entry = Entry { name: "console", sections: &[], build };
+pub const ENTRY: Entry = Entry { name: "console", about: "alerts are printed here", advice: "", sections: &[], build };
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape of every entry; this one is always on")]
 fn build(_config: &Config, _outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {

@@ -21,6 +21,10 @@ pub const NOTIFIERS: &[Entry] = &[telegram::ENTRY, console::ENTRY];
 pub struct Entry {
     /// The channel's name, as in `channels[].name` and `notifications_total{channel}`.
     pub name: &'static str,
+    /// How it says things, in a few words, for the first screen.
+    pub about: &'static str,
+    /// What to set so that it speaks, for the first screen.
+    pub advice: &'static str,
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the notifier from the configuration; `None` when it is off.

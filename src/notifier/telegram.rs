@@ -52,7 +52,13 @@ crate::settings! {
 }
 
 /// How the program knows Telegram.
-pub const ENTRY: Entry = Entry { name: "telegram", sections: &[Settings::section("telegram")], build };
+pub const ENTRY: Entry = Entry {
+    name: "telegram",
+    about: "alerts go to the chat of telegram.chat_id",
+    advice: "telegram.bot_token and telegram.chat_id to be told by Telegram",
+    sections: &[Settings::section("telegram")],
+    build,
+};
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {
     let settings: Settings = config.section("telegram")?;
@@ -347,7 +353,8 @@ mod tests {
             TelegramError::Unreadable(200),
             TelegramError::Stranger(403),
             TelegramError::Stranger(502),
-            TelegramError::Http(HttpError::Refused),
+            TelegramError::Http(HttpError::Refused(([127, 0, 0, 1], 443).into())),
+            TelegramError::Http(HttpError::Refused(([127, 0, 0, 1], 9).into())),
             TelegramError::Http(HttpError::Timeout(GAP, "reading the answer")),
             TelegramError::Http(HttpError::TooLarge(1)),
         ] {

@@ -5,6 +5,11 @@
 //! carry the rule), never sleeps for luck, bounds every call, and never imports another source.
 //! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
 
+pub mod app;
+pub mod docker;
+pub mod host;
+pub mod probe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +21,14 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[];
+pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
     /// The name in `source/<name>`.
     pub name: &'static str,
+    /// What to set so that it watches, for the first screen; empty when it is on by itself.
+    pub advice: &'static str,
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the source from the configuration; `None` when it is off.
@@ -39,6 +46,8 @@ pub struct Outfit {
     pub timeout: Duration,
     /// The grid of the loop (`tick`).
     pub tick: Duration,
+    /// The boot id that an earlier run of the program remembered; `None` where nothing is remembered.
+    pub previous_boot: Option<String>,
 }
 
 /// One question to a source.
@@ -58,6 +67,11 @@ pub struct Ask {
 pub trait Source: Send {
     /// The name in `source/<name>`.
     fn name(&self) -> &str;
+
+    /// What it watches, in a few words, for the first screen.
+    fn describe(&self) -> String {
+        "on".to_string()
+    }
 
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.

@@ -18,7 +18,7 @@ pub const ROWS_ON_FILE: i64 = 100_000;
 /// Lines kept in memory.
 pub const ROWS_IN_MEMORY: i64 = 10_000;
 /// How long lines are kept.
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
+const KEPT: Duration = Duration::from_hours(30 * 24);
 /// The most lines one question is answered with.
 const ANSWER_ROWS: usize = 10_000;
 /// The most characters of one line.
@@ -107,12 +107,17 @@ fn entry(row: &Row<'_>) -> Result<HistoryEntry> {
     let severity: Option<String> = row.get(4)?;
     Ok(HistoryEntry {
         at: Wall(row.get(0)?),
-        kind: row.get(1)?,
-        subject: row.get(2)?,
+        kind: text(row, 1)?,
+        subject: text(row, 2)?,
         incident: row.get::<_, Option<String>>(3)?.map(Incident),
         severity: severity.and_then(|word| {
             [Severity::Critical, Severity::Warning, Severity::Info].into_iter().find(|known| known.as_str() == word)
         }),
-        text: row.get(5)?,
+        text: text(row, 5)?,
     })
+}
+
+/// Text that damage may have made into something else: a log is read as far as it can be.
+fn text(row: &Row<'_>, column: usize) -> Result<String> {
+    Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }

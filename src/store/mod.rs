@@ -9,15 +9,20 @@
 //! Read in this order: `schema` (what is kept), `outbox` and `history` (how), `opening` and
 //! `quarantine` (from a path to a database), `engine` and `fallback` (when the disk fails).
 
+mod disk;
 mod engine;
 mod error;
+mod fallback;
 mod history;
 mod lock;
+mod merge;
 mod opening;
 mod outbox;
+mod quarantine;
 mod receipts;
 mod schema;
 mod signals;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,6 +36,7 @@ use crate::notifier::Receipt;
 pub use self::error::StoreError;
 
 use self::engine::Engine;
+use self::opening::beside;
 
 /// The memory of one watchdog. Cheap to clone; clones share one database.
 #[derive(Clone)]
@@ -57,6 +63,8 @@ pub struct Before {
     pub last_at: Wall,
     /// Its last commit by its monotonic clock; comparable with ours only if `same_boot`.
     pub last_mono: Mono,
+    /// The boot it ran in, as the kernel names it; empty where that could not be read.
+    pub boot_id: String,
     /// True when the machine has not booted since.
     pub same_boot: bool,
     /// The signal states it remembered, by key.

@@ -1,21 +1,171 @@
-//! From a path to a database.
+//! From a path to a working store, whatever lies at that path.
+//!
+//! A bad file is put aside and a fresh one begun; what was still to be said is saved from it as far
+//! as it can be believed, its signal states are not (an alert may come twice, F81). A file that
+//! cannot be used is worked without. The only refusal: somebody else is using it.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::core::time::Now;
+use rusqlite::{Connection, OpenFlags};
 
-use super::engine::Engine;
-use super::{Before, StoreError, schema};
+use crate::core::time::{Now, people};
 
-pub fn open(
-    _path: Option<&Path>,
-    _now: Now,
-    boot_id: &str,
-) -> Result<(Engine, Vec<String>, Option<Before>), StoreError> {
-    let db = schema::memory().map_err(StoreError::Memory)?;
-    Ok((Engine::in_memory(db, boot_id), Vec::new(), None))
+use super::disk::{self, Trouble};
+use super::engine::{Engine, Place};
+use super::fallback::Away;
+use super::lock::{Lock, Refused};
+use super::tables::{OUTBOX, RECEIPTS, REMEMBERED};
+use super::{Before, StoreError, outbox, quarantine, schema, signals};
+
+/// Opens the store; gives it, what happened, and what the previous run left.
+pub fn open(path: Option<&Path>, now: Now, boot_id: &str) -> Result<(Engine, Vec<String>, Option<Before>), StoreError> {
+    let mut notes = Vec::new();
+    let mut engine = match path {
+        None => Engine::new(schema::memory().map_err(StoreError::Memory)?, Place::Memory, now, boot_id),
+        Some(path) => on_file(&real(path), now, boot_id, &mut notes)?,
+    };
+    let before = engine.before()?;
+    if let Some(before) = &before {
+        let down = if before.same_boot { now.mono.since(before.last_mono) } else { now.wall.since(before.last_at) };
+        let booted = if before.same_boot { "" } else { ", and the machine has booted" };
+        notes.push(format!("the previous run was last alive {} ago{booted}", people(down)));
+        if !before.same_boot {
+            engine.write(Some(now), &|db, _| outbox::rebase(db, now))?;
+        }
+    }
+    notes.append(&mut engine.take_notes());
+    Ok((engine, notes, before))
 }
 
+/// A read-only view for commands.
 pub fn view(path: &Path) -> Result<Engine, StoreError> {
-    Err(StoreError::Absent { path: path.to_path_buf() })
+    let path = real(path);
+    let unreadable = |why: String| StoreError::Unreadable { path: path.clone(), why };
+    match fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(StoreError::Absent { path }),
+        Err(error) => return Err(unreadable(error.to_string())),
+        Ok(found) if !found.is_file() => return Err(unreadable("it is not a regular file".to_string())),
+        Ok(_) => {}
+    }
+    match disk::view(&path) {
+        Ok((db, _)) => Ok(Engine::new(db, Place::View, Now::default(), "")),
+        Err(Trouble::Damaged(why)) => Err(unreadable(format!("{why}; the daemon puts it aside at its next start"))),
+        Err(Trouble::Newer(version)) => {
+            Err(unreadable(format!("a newer watchdog wrote it (version {version}); use that one to read it")))
+        }
+        Err(Trouble::Unusable(why)) => Err(unreadable(why)),
+    }
+}
+
+fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Result<Engine, StoreError> {
+    let lock = match Lock::take(path) {
+        Ok(lock) => lock,
+        Err(Refused::Held(holder)) => return Err(StoreError::Locked { path: path.to_path_buf(), holder }),
+        Err(Refused::Unusable(error)) => {
+            return without_file(path, None, &format!("its lock file cannot be used: {error}"), now, boot_id);
+        }
+    };
+    let fresh = match disk::open(path) {
+        Ok(db) => return Ok(with_file(path, db, lock, now, boot_id, notes)),
+        Err(Trouble::Unusable(why)) => return without_file(path, Some(lock), &why, now, boot_id),
+        Err(Trouble::Damaged(why)) => begin_afresh(path, "corrupt", &format!("is damaged ({why})"), now, notes),
+        Err(Trouble::Newer(version)) => {
+            begin_afresh(path, "newer", &format!("was written by a newer watchdog (version {version})"), now, notes)
+        }
+    };
+    match fresh {
+        Ok(db) => {
+            // That commits are missing has just been said.
+            Ok(with_file(path, db, lock, now, boot_id, &mut Vec::new()))
+        }
+        Err(why) => without_file(path, Some(lock), &why, now, boot_id),
+    }
+}
+
+fn with_file(path: &Path, db: Connection, lock: Lock, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Engine {
+    let held = signals::mark(&db).ok().flatten().map_or(0, |mark| mark.tick);
+    if held < lock.tick() {
+        notes.push(format!(
+            "state file {}: {} of {} commits are missing from it; it was removed, damaged or replaced by an older copy, or they were only in memory",
+            path.display(),
+            lock.tick() - held,
+            lock.tick()
+        ));
+    }
+    let place = Place::File { path: path.to_path_buf(), identity: disk::identity(path) };
+    let mut engine = Engine::new(db, place, now, boot_id);
+    engine.hold(lock);
+    engine.forget_marks();
+    engine
+}
+
+/// Puts the file aside and opens a fresh one with what could be saved, or says why not.
+fn begin_afresh(path: &Path, word: &str, what: &str, now: Now, notes: &mut Vec<String>) -> Result<Connection, String> {
+    let saved = save(path).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
+    let aside = quarantine::put_aside(path, word, now.wall)
+        .map_err(|error| format!("it {what} and cannot be put aside: {error}"))?;
+    let pending = outbox::count(&saved).unwrap_or(0);
+    notes.push(format!(
+        "state file {} {what}; it was put aside as {} and a fresh one begun; {pending} messages still to be sent were saved from it",
+        path.display(),
+        aside.display()
+    ));
+    let db = disk::open(path).map_err(|trouble| match trouble {
+        Trouble::Damaged(why) | Trouble::Unusable(why) => format!("it {what}, and a fresh one cannot be begun: {why}"),
+        Trouble::Newer(version) => format!("it {what}, and now another of version {version} is there"),
+    })?;
+    for table in [&OUTBOX, &RECEIPTS, &REMEMBERED] {
+        table.copy(&saved, &db, "").map_err(|error| error.to_string())?;
+    }
+    Ok(db)
+}
+
+/// What can be believed in a bad file, in memory.
+fn save(path: &Path) -> rusqlite::Result<Connection> {
+    let saved = schema::memory()?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if let Ok(db) = Connection::open_with_flags(path, flags)
+        && schema::prepare(&db).is_ok()
+    {
+        for table in [&OUTBOX, &RECEIPTS, &REMEMBERED] {
+            table.copy(&db, &saved, "LIMIT 20000")?;
+        }
+    }
+    Ok(saved)
+}
+
+/// In memory until the file can be used; with what can be read from it, if anything.
+fn without_file(path: &Path, lock: Option<Lock>, why: &str, now: Now, boot_id: &str) -> Result<Engine, StoreError> {
+    let source = disk::view(path).ok();
+    let blind = source.as_ref().is_none_or(|(_, blind)| *blind);
+    let (db, mut away) = Away::begin(path, source.as_ref().map(|(db, _)| db), why, now).map_err(StoreError::Memory)?;
+    away.knows_file &= !blind;
+    let told = away.told();
+    let mut engine = Engine::new(db, Place::Away(away), now, boot_id);
+    engine.say(told);
+    if let Some(lock) = lock {
+        engine.hold(lock);
+    }
+    Ok(engine)
+}
+
+/// The path without symbolic links, so that what lies beside the file is found where `SQLite` puts it.
+fn real(path: &Path) -> PathBuf {
+    if let Ok(real) = fs::canonicalize(path) {
+        return real;
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (fs::canonicalize(parent), path.file_name()) {
+        (Ok(parent), Some(name)) => parent.join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+/// `path` with `suffix` appended to its name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(OsStr::new(suffix));
+    PathBuf::from(name)
 }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use crate::core::edge::{Edge, EdgeKind};
 use crate::core::time::{Mono, Now, Wall};
 
+use super::merge::NAMES;
 use super::schema::sum;
 use super::{Backlog, Pending};
 
@@ -22,8 +23,8 @@ pub fn put(db: &Connection, now: Now, tick: i64, edges: &[Edge], channels: &[Str
         "DELETE FROM outbox WHERE channel = ?1 AND key = ?2 AND incident = ?3 AND kind = ?4 RETURNING times, first",
     )?;
     let mut add = db.prepare_cached(
-        "INSERT INTO outbox (tick, channel, key, incident, kind, wall, mono, times, first, body, sum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO outbox (tick, channel, key, incident, kind, wall, mono, times, first, also, body, sum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '', ?10, ?11)",
     )?;
     for edge in edges {
         let body = serde_json::to_string(edge).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
@@ -57,13 +58,17 @@ pub fn put(db: &Connection, now: Now, tick: i64, edges: &[Edge], channels: &[Str
 /// What `channel` has not acknowledged, oldest first.
 pub fn pending(db: &Connection, channel: &str, limit: usize) -> Result<Vec<Pending>> {
     let limit = i64::try_from(limit.min(HANDED_ROWS)).unwrap_or(0);
-    db.prepare_cached("SELECT id, tick, times, first, body FROM outbox WHERE channel = ?1 ORDER BY id LIMIT ?2")?
+    db.prepare_cached("SELECT id, tick, times, first, body, also FROM outbox WHERE channel = ?1 ORDER BY id LIMIT ?2")?
         .query_map(params![channel, limit], |row| {
             let mut edge = edge(row.get_ref(4)?.as_str()?)?;
             let times: i64 = row.get(2)?;
             if times > 1 {
                 let first = Wall(row.get(3)?);
-                edge.fact = format!("{times} times since {first}, most recently: {}", edge.fact);
+                edge.fact = format!(
+                    "{times} times since {first}{}, most recently: {}",
+                    also(row.get_ref(5)?.as_str()?),
+                    edge.fact
+                );
             }
             Ok(Pending { id: row.get(0)?, tick: row.get(1)?, edge })
         })?
@@ -85,6 +90,19 @@ pub fn backlog(db: &Connection, channel: &str) -> Result<Backlog> {
     )
 }
 
+/// How many rows there are, of all channels.
+pub fn count(db: &Connection) -> Result<i64> {
+    db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))
+}
+
+/// After a reboot: puts what the old boot's monotonic clock said onto this boot's, by the age that
+/// the wall clock gives, between nothing and 30 days (F5).
+pub fn rebase(db: &Connection, now: Now) -> Result<()> {
+    const LONGEST: i64 = 30 * 86_400_000;
+    db.execute("UPDATE outbox SET mono = ?1 - min(max(?2 - wall, 0), ?3)", params![now.mono.0, now.wall.0, LONGEST])?;
+    Ok(())
+}
+
 /// Removes acknowledged rows and gives their edges, in the order of `ids`.
 pub fn remove(db: &Connection, channel: &str, ids: &[i64]) -> Result<Vec<Edge>> {
     let mut remove = db.prepare_cached("DELETE FROM outbox WHERE channel = ?1 AND id = ?2 RETURNING body")?;
@@ -96,6 +114,17 @@ pub fn remove(db: &Connection, channel: &str, ids: &[i64]) -> Result<Vec<Edge>> 
         }
     }
     Ok(edges)
+}
+
+/// The other signals that were folded into a row, in words.
+fn also(names: &str) -> String {
+    match names.lines().count() {
+        0 => String::new(),
+        count => {
+            let rest = if count < NAMES { "" } else { " and more (see `watchdog history`)" };
+            format!(", also {}{rest}", names.replace('\n', ", "))
+        }
+    }
 }
 
 fn edge(body: &str) -> Result<Edge> {

@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[&str] = &[
         mono INTEGER NOT NULL,
         times INTEGER NOT NULL,
         first INTEGER NOT NULL,
+        also TEXT NOT NULL,
         body TEXT NOT NULL,
         sum INTEGER NOT NULL
     ) STRICT;

@@ -4,3 +4,6 @@
 
 pub mod html;
 pub mod telegram;
+//! Scripted peers: real sockets that assert what they are asked, and misbehave as told.
+
+pub mod docker;

@@ -1,0 +1,125 @@
+//! Asks the running daemon over its status server, or reads what it left in the state file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::client::http::{Http, HttpError, Options};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::value::Secret;
+use crate::core::tracked::Remembered;
+use crate::serve::Snapshot;
+use crate::serve::snapshot::{SignalView, StateFile};
+use crate::serve::strip::Strip;
+use crate::store::Store;
+
+/// How things stand, and how we know.
+pub enum Standing {
+    /// The daemon said so just now; also its JSON as it came.
+    Live(Box<Snapshot>, String),
+    /// The state file says so; the daemon does not answer. With the words for how old it is.
+    Left(Box<Snapshot>, String),
+    /// Neither daemon nor file, and why.
+    Nothing(String),
+}
+
+/// Asks the daemon, then the state file.
+pub fn standing(config: &Config) -> anyhow::Result<Standing> {
+    let no_daemon = match get(config, "/api/v1/status") {
+        Ok(body) => {
+            let snapshot =
+                serde_json::from_slice(&body).context("the daemon's answer cannot be read; is it the same version?")?;
+            return Ok(Standing::Live(Box::new(snapshot), String::from_utf8_lossy(&body).into_owned()));
+        }
+        Err(error) => format!("{error:#}"),
+    };
+    let state = &config.root().state;
+    if state.is_empty() {
+        return Ok(Standing::Nothing(format!("{no_daemon}; and no state file is configured")));
+    }
+    match Store::read(Path::new(state)) {
+        Ok(store) => {
+            let snapshot = left_in(&store, config)?;
+            let age = match store.last() {
+                Some((at, _)) => format!("{no_daemon}; this is what the state file said at {at}"),
+                None => format!("{no_daemon}; the state file holds nothing yet"),
+            };
+            Ok(Standing::Left(Box::new(snapshot), age))
+        }
+        Err(error) => Ok(Standing::Nothing(format!("{no_daemon}; the state file {state}: {error}"))),
+    }
+}
+
+/// The body of the daemon's answer at `path`.
+pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
+    let Some(address) = address(config)? else { bail!("the status server is off (listen is empty)") };
+    let settings: crate::serve::Settings = config.section("serve")?;
+    let token = Secret::resolve("serve.token", settings.token.as_ref(), settings.token_file.as_deref())
+        .map_err(|what| config.error("serve.token", what))?;
+    let bearer = token.map(|token| format!("Bearer {}", token.expose()));
+    let headers: Vec<(&str, &str)> = bearer.iter().map(|value| ("Authorization", value.as_str())).collect();
+    let http = Http::new(Options {
+        timeout: Duration::from_secs(3),
+        body_limit: 64 * 1024 * 1024,
+        allow_link_local: true,
+        ..Options::default()
+    });
+    let answer = http.get(&format!("http://{address}{path}"), &headers).map_err(|error| match error {
+        HttpError::Refused(_) => anyhow!("no daemon answers at {address}"),
+        other => anyhow!("the daemon at {address} does not answer: {other}"),
+    })?;
+    if answer.status != 200 {
+        bail!("the daemon at {address} answered with status {}", answer.status);
+    }
+    Ok(answer.body)
+}
+
+/// Where the daemon of this configuration can be asked from this machine.
+fn address(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    let listen = &config.root().listen;
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let mut address: SocketAddr = listen.parse().context("listen is not an address")?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    Ok(Some(address))
+}
+
+fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
+    let mut signals = Vec::new();
+    for row in store.signals()? {
+        // A row of another version is skipped rather than hiding all the others.
+        let Ok(left) = serde_json::from_str::<Remembered>(&row.body) else { continue };
+        signals.push(SignalView {
+            key: row.key,
+            state: left.state,
+            severity: left.severity,
+            title: left.title,
+            detail: left.fact,
+            since: Some(left.since),
+            incident: left.alert.or(left.blind).map(|talk| talk.incident),
+            reason: left.reason,
+            last_alert_at: left.last_alert_at,
+            strip: Strip::default(),
+        });
+    }
+    signals.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(Snapshot {
+        instance: config.root().instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        enabled: config.root().enabled,
+        mode: "observe".to_string(),
+        state_file: StateFile::Writable,
+        at: Clock::system().now(),
+        signals,
+        ..Snapshot::default()
+    })
+}

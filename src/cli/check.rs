@@ -1,0 +1,89 @@
+//! `watchdog check`: looks once at everything and prints a table. Sends, repairs and writes nothing.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::paint::{Paint, clean};
+use crate::assemble;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::signal::State;
+use crate::core::time::Mono;
+use crate::core::watch::{Policy, Standing, Watch};
+use crate::gather::{Gather, Whom};
+use crate::source::Ask;
+use crate::wake::Waker;
+
+/// How to print.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    state: State,
+    severity: &'static str,
+    title: String,
+    detail: String,
+}
+
+/// 0 when all is well, 1 when something is down or unknown.
+pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let clock = Clock::system();
+    let waker = Waker::new();
+    let sources = assemble::sources(config, &assemble::outfit(config, &clock, &waker, None))?;
+    let mut gather = Gather::start(sources, clock.clone(), &waker)?;
+    let root = config.root();
+    let policy = Policy { cooldown: root.cooldown.0, tick: root.tick.0, warm_up: false, confirm_at_once: true };
+    let mut watch = Watch::new(policy);
+    let ask = Ask { now: clock.now(), fresh_since: Mono(i64::MIN), once: true };
+    let answers = gather.gather(&Whom::All, ask, gather.patience() + Duration::from_secs(1));
+    let answered: BTreeSet<_> = answers.iter().map(|a| a.source.clone()).collect();
+    watch.tick(clock.now(), answers);
+    let mut rows: Vec<Row> = watch.standings().map(row).collect();
+    for name in gather.names().difference(&answered) {
+        rows.push(Row {
+            key: format!("source/{name}"),
+            state: State::Unknown,
+            severity: "critical",
+            title: format!("source {name}"),
+            detail: "it did not answer in time".to_string(),
+        });
+    }
+    rows.sort_by(|a, b| b.state.cmp(&a.state).then_with(|| a.key.cmp(&b.key)));
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        table(&rows);
+    }
+    Ok(ExitCode::from(u8::from(rows.iter().any(|row| row.state != State::Ok))))
+}
+
+fn row(standing: Standing) -> Row {
+    Row {
+        key: standing.key.to_string(),
+        state: standing.state,
+        severity: standing.severity.as_str(),
+        title: standing.title,
+        detail: standing.detail,
+    }
+}
+
+fn table(rows: &[Row]) {
+    let paint = Paint::stdout();
+    let width = rows.iter().map(|row| row.key.chars().count()).max().unwrap_or(0).min(48);
+    for row in rows {
+        println!("{} {:<width$}  {}", paint.state(row.state), clean(&row.key), clean(&row.detail));
+    }
+    let wrong = rows.iter().filter(|row| row.state != State::Ok).count();
+    let summary = if wrong == 0 { "all well".to_string() } else { format!("{wrong} not well") };
+    println!("{}", paint.strong(&format!("{} looked at: {summary}", rows.len())));
+}

@@ -1,0 +1,41 @@
+//! `watchdog healthcheck`: has the loop ticked within three intervals? Silent when it has.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::ask;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::core::time::people;
+use crate::serve::Snapshot;
+use crate::store::Store;
+
+/// 0 when the loop is alive, 1 otherwise.
+pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
+    let age = if config.root().listen.is_empty() { age_in_file(config)? } else { age_by_daemon(config)? };
+    // A commit without news is written every ten seconds at most, and the first pass takes a moment.
+    let limit = (config.root().tick.0 * 3).max(Duration::from_secs(15));
+    if age > limit {
+        eprintln!("watchdog: the loop ticked {} ago; more than {} is too long", people(age), people(limit));
+        return Ok(ExitCode::from(1));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn age_by_daemon(config: &Config) -> anyhow::Result<Duration> {
+    let snapshot: Snapshot = serde_json::from_slice(&ask::get(config, "/api/v1/status")?)?;
+    Ok(Duration::from_millis(snapshot.tick.age_ms))
+}
+
+fn age_in_file(config: &Config) -> anyhow::Result<Duration> {
+    let state = &config.root().state;
+    anyhow::ensure!(
+        !state.is_empty(),
+        "listen is off and there is no state file; set one of them so that health can be seen"
+    );
+    let (_, last) = Store::read(Path::new(state))?
+        .last()
+        .ok_or_else(|| anyhow::anyhow!("the state file {state} holds no tick yet"))?;
+    Ok(Clock::system().now().mono.since(last))
+}

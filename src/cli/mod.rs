@@ -1,0 +1,124 @@
+//! The commands, one file each. This file holds the arguments, the common steps and the exit codes:
+//! 0 well, 1 something is wrong out there, 2 wrong use or configuration, 3 nothing to ask.
+
+mod ask;
+mod banner;
+mod check;
+mod completions;
+mod healthcheck;
+mod history;
+mod log;
+mod notify;
+mod paint;
+mod run;
+mod settings;
+mod status;
+mod why;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Layers};
+
+const EXAMPLES: &str = "\
+Examples:
+  watchdog                                  watch with what is found here: host, Docker, console
+  watchdog check                            look once at everything and print a table
+  watchdog --set deps=db=tcp://db:5432 run  one more probe for this run
+  watchdog why container/web                why it fires, or does not
+  watchdog config explain telegram.chat_id  what a key means and where its value comes from";
+
+/// A watchdog that tells the truth about an application, and touches machines only for good reason.
+#[derive(Debug, Parser)]
+#[command(name = "watchdog", version, about, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Common {
+    /// A configuration file (repeatable) [default: /etc/watchdog/watchdog.toml, then ./watchdog.toml, if present]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Vec<PathBuf>,
+    /// Set one key for this run, over files and environment (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch until told to stop (the default)
+    #[command(
+        after_help = "Examples:\n  watchdog run\n  watchdog run --once   one full pass, for cron; exit code 1 while something fires"
+    )]
+    Run(run::Arguments),
+    /// Look once at everything and print a table; sends, repairs and writes nothing
+    Check(check::Arguments),
+    /// Ask the running daemon how things stand, or read the state file when there is none
+    Status(status::Arguments),
+    /// The audit log: every edge, delivery, start and stop
+    History(history::Arguments),
+    /// Why a signal fires or does not, and what would have to change
+    Why(why::Arguments),
+    /// Check, show or explain the configuration
+    #[command(subcommand)]
+    Config(settings::Command),
+    /// Try the ways out
+    #[command(subcommand)]
+    Notify(notify::Command),
+    /// For a container's HEALTHCHECK: has the loop ticked within three intervals?
+    Healthcheck,
+    /// Print a completion script for a shell
+    Completions(completions::Arguments),
+}
+
+/// Parses the command line and runs one command. Errors are for people; the exit code is for machines.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("watchdog: {error:#}");
+            let usage = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<Usage>().is_some();
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+/// A mistake in how the program was called; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl Cli {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let layers = self.common.layers();
+        match self.command.unwrap_or(Command::Run(run::Arguments::default())) {
+            Command::Run(arguments) => run::run(&layers, &arguments),
+            Command::Check(arguments) => check::run(&Config::load(&layers)?, &arguments),
+            Command::Status(arguments) => status::run(&Config::load(&layers)?, &arguments),
+            Command::History(arguments) => history::run(&Config::load(&layers)?, &arguments),
+            Command::Why(arguments) => why::run(&Config::load(&layers)?, &arguments),
+            Command::Config(command) => settings::run(&layers, &command),
+            Command::Notify(notify::Command::Test) => notify::test(&Config::load(&layers)?),
+            Command::Healthcheck => healthcheck::run(&Config::load(&layers)?),
+            Command::Completions(arguments) => Ok(completions::run(&arguments)),
+        }
+    }
+}
+
+impl Common {
+    fn layers(&self) -> Layers {
+        // Variables that are not valid Unicode cannot be ours: all our keys and values are text.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Layers { files: self.config.clone(), environment, overrides: self.set.clone() }
+    }
+}

@@ -1,0 +1,177 @@
+//! `watchdog config check|show|explain`: is it valid, what is in force, where does it come from.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::Usage;
+use crate::assemble;
+use crate::clock::Clock;
+use crate::config::schema::{Field, Kind, Section};
+use crate::config::value::MASK;
+use crate::config::{Config, Layers, nearest, sections};
+use crate::wake::Waker;
+
+/// What to do with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate files, environment and flags; exit code 2 when something is wrong
+    Check,
+    /// The effective values as TOML, secrets masked
+    Show,
+    /// What a key means, its value, and where that came from; without a key, all of them
+    Explain {
+        /// A key such as telegram.chat_id, a section such as probe
+        key: Option<String>,
+    },
+}
+
+/// Runs one of them.
+pub fn run(layers: &Layers, command: &Command) -> anyhow::Result<ExitCode> {
+    let config = Config::load(layers)?;
+    match command {
+        Command::Check => check(&config),
+        Command::Show => {
+            print!("{}", show(&config, &sections()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Explain { key } => explain(&config, key.as_deref()),
+    }
+}
+
+fn check(config: &Config) -> anyhow::Result<ExitCode> {
+    let clock = Clock::system();
+    let sources = assemble::sources(config, &assemble::outfit(config, &clock, &Waker::new(), None))?;
+    let notifiers = assemble::notifiers(config, &clock, &assemble::Remembered::new())?;
+    crate::program::heartbeat_url(config)?;
+    crate::serve::check(config)?;
+    let files: Vec<String> = config.files().iter().map(|f| f.display().to_string()).collect();
+    let files = if files.is_empty() { "no file".to_string() } else { files.join(", ") };
+    let names = |mut all: Vec<String>| {
+        all.sort();
+        all.join(", ")
+    };
+    println!("The configuration is valid ({files}).");
+    println!("  sources   {}", names(sources.iter().map(|s| s.name().to_string()).collect()));
+    println!("  channels  {}", names(notifiers.iter().map(|n| n.name().to_string()).collect()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every key with its effective value, as TOML. Keys without a value are comments.
+pub fn show(config: &Config, sections: &[Section]) -> String {
+    let mut out = String::new();
+    for section in sections.iter().filter(|s| !s.list) {
+        if !section.path.is_empty() {
+            let _ = writeln!(out, "\n[{}]", section.path);
+        }
+        for field in section.fields.iter().filter(|f| !matches!(f.kind, Kind::Tables(_))) {
+            let key = dotted(section.path, field.name);
+            let place = config.place(&key).map(|p| format!("  # {p}")).unwrap_or_default();
+            match effective(config, section, field) {
+                Value::Null => {
+                    let _ = writeln!(out, "# {} is not set", field.name);
+                }
+                value => {
+                    let _ = writeln!(out, "{} = {}{place}", field.name, toml(&value));
+                }
+            }
+        }
+    }
+    for (path, tables) in config.tables(sections) {
+        for table in tables {
+            let _ = writeln!(out, "\n[[{path}]]");
+            for (name, value) in table {
+                let _ = writeln!(out, "{name} = {}", toml(&value));
+            }
+        }
+    }
+    out
+}
+
+fn explain(config: &Config, key: Option<&str>) -> anyhow::Result<ExitCode> {
+    let sections = sections();
+    let wanted = key.unwrap_or_default();
+    let mut found = false;
+    for section in &sections {
+        for field in section.fields {
+            let dotted = dotted(section.path, field.name);
+            let inside = dotted == wanted || wanted.is_empty() || section.path == wanted;
+            if inside {
+                found = true;
+                explain_one(config, section, field, &dotted);
+            }
+            if let Kind::Tables(fields) = field.kind
+                && (inside || wanted.starts_with(&dotted))
+            {
+                for inner in fields.iter().filter(|f| inside || wanted == format!("{dotted}.{}", f.name)) {
+                    found = true;
+                    println!("{dotted}.{}  (in [[{dotted}]])", inner.name);
+                    print_doc(inner.doc);
+                }
+            }
+        }
+    }
+    if !found {
+        let known = crate::config::all_keys(&sections);
+        let what = nearest(&format!("unknown key `{wanted}`"), wanted, known.iter().map(String::as_str));
+        return Err(Usage(what).into());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain_one(config: &Config, section: &Section, field: &Field, dotted: &str) {
+    if section.list {
+        println!("{dotted}  (in [[{}]])", section.path);
+        print_doc(field.doc);
+        return;
+    }
+    println!("{dotted}");
+    print_doc(field.doc);
+    let value = match effective(config, section, field) {
+        Value::Null => "not set".to_string(),
+        value => toml(&value),
+    };
+    match config.place(dotted) {
+        Some(place) => println!("    value    {value}  (from {place})"),
+        None => println!("    value    {value}  (default)"),
+    }
+    println!("    variable WATCHDOG_{}\n", dotted.to_uppercase().replace('.', "__"));
+}
+
+fn print_doc(doc: &str) {
+    for line in doc.lines() {
+        println!("    {}", line.trim());
+    }
+}
+
+fn dotted(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }
+}
+
+/// The value in force: what was set, or the default; secrets masked, unset is null.
+fn effective(config: &Config, section: &Section, field: &Field) -> Value {
+    let set = config.value(section.path, field.name);
+    match (set, field.kind) {
+        (Some(_), Kind::Secret) => Value::from(MASK),
+        (Some(value), _) => value.clone(),
+        (None, _) => (section.defaults)().get(field.name).cloned().unwrap_or(Value::Null),
+    }
+}
+
+/// One value as TOML on one line. Unlike JSON, TOML writes `key = value` in tables and has no null.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let inner: Vec<String> =
+                map.iter().map(|(k, v)| format!("{} = {}", Value::from(k.as_str()), toml(v))).collect();
+            format!("{{ {} }}", inner.join(", "))
+        }
+        Value::Array(items) => {
+            let inner: Vec<String> = items.iter().map(toml).collect();
+            format!("[{}]", inner.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

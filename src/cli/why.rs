@@ -1,0 +1,77 @@
+//! `watchdog why SUBJECT`: why a signal stands as it does, and what would have to change.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::ask::{Standing, standing};
+use super::paint::clean;
+use crate::config::Config;
+use crate::core::signal::State;
+use crate::serve::snapshot::SignalView;
+
+/// What to explain.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// A signal's key as messages show it, for example container/web, or an incident such as #k3f9
+    subject: String,
+}
+
+/// Explains one signal; 1 when nobody knows it.
+pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let snapshot = match standing(config)? {
+        Standing::Live(snapshot, _) => snapshot,
+        Standing::Left(snapshot, note) => {
+            eprintln!("watchdog: {note}");
+            snapshot
+        }
+        Standing::Nothing(why) => anyhow::bail!("{why}"),
+    };
+    let wanted = arguments.subject.trim();
+    let found = snapshot.signals.iter().find(|signal| {
+        signal.key.as_str() == wanted || signal.incident.as_ref().is_some_and(|i| i.0 == wanted.trim_start_matches('#'))
+    });
+    match found {
+        Some(signal) => {
+            explain(signal);
+            Ok(ExitCode::SUCCESS)
+        }
+        None => {
+            let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
+            eprintln!(
+                "watchdog: {}",
+                crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known)
+            );
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+fn explain(signal: &SignalView) {
+    println!("{} is {} ({}, {})", signal.key, signal.state.as_str(), clean(&signal.title), signal.severity);
+    println!("  seen       {}", clean(&signal.detail));
+    if let Some(since) = signal.since {
+        println!("  since      {since}");
+    }
+    if let Some(incident) = &signal.incident {
+        println!("  incident   {incident}");
+    }
+    println!("  why        {}", clean(&signal.reason));
+    match signal.last_alert_at {
+        Some(at) => println!("  last said  {at}"),
+        None => println!("  last said  never"),
+    }
+    println!("  to change  {}", to_change(signal));
+}
+
+fn to_change(signal: &SignalView) -> &'static str {
+    match (signal.state, signal.incident.is_some()) {
+        (State::Firing, _) => {
+            "it recovers when enough looks in a row are good; until then it is said again each cooldown"
+        }
+        (State::Unknown, true) => "it must be seen again; being unseen neither resolves it nor says it again",
+        (State::Unknown, false) => "it must be seen; being unseen is no alert until it lasts for long",
+        (State::Pending, _) => "it fires if it stays as it is, and is well again if the next look is good",
+        (State::Ok, _) => "it fires when it is seen bad often or long enough",
+    }
+}

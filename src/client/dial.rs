@@ -1,0 +1,149 @@
+//! TCP connections with a deadline: the one way out for everything that speaks over a socket.
+//!
+//! The addresses come from [`resolve`](super::resolve), already checked; the address checked is the
+//! address connected to. Each address but the last gets half of the time that is left, so that a
+//! black hole in one family (F48) does not eat the other's turn. An error names the address and says
+//! whether the peer or our own machine is at fault. [`Bounded`] holds reads and writes to one total
+//! deadline, however slowly the bytes come (F41).
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Why no connection came about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens there.
+    #[error("connection refused by {0}")]
+    Refused(SocketAddr),
+    /// No answer before the deadline.
+    #[error("no answer from {0} (connecting)")]
+    Timeout(SocketAddr),
+    /// The network says that there is no way to this host.
+    #[error("cannot connect to {0}: {1}")]
+    Unreachable(SocketAddr, String),
+    /// Our own machine is at fault: no descriptors, no ports, no network.
+    #[error("cannot open a connection: {0}")]
+    Own(String),
+}
+
+/// Connects to the first address that answers before `deadline`.
+pub fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
+    let mut last = DialError::Own("no address to connect to".to_string());
+    for (index, address) in addresses.iter().enumerate() {
+        let left = left(deadline);
+        let is_last = index + 1 == addresses.len();
+        let limit = if is_last { left } else { left / 2 };
+        if limit.is_zero() {
+            return Err(DialError::Timeout(*address));
+        }
+        match TcpStream::connect_timeout(address, limit) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = explain(*address, &error),
+        }
+    }
+    Err(last)
+}
+
+fn explain(address: SocketAddr, error: &io::Error) -> DialError {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => DialError::Refused(address),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => DialError::Timeout(address),
+        ErrorKind::ConnectionReset | ErrorKind::HostUnreachable | ErrorKind::ConnectionAborted => {
+            DialError::Unreachable(address, plain(error))
+        }
+        // What is left is ours: no route at all, no descriptors, no ports, no permission.
+        _ => DialError::Own(plain(error)),
+    }
+}
+
+/// The system's words without the number of the error.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// A connection whose reads and writes all end at one deadline.
+#[derive(Debug)]
+pub struct Bounded {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Bounded {
+    /// Holds `stream` to `deadline`.
+    pub fn new(stream: TcpStream, deadline: Instant) -> Bounded {
+        Bounded { stream, deadline }
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = left(self.deadline);
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+/// A blocked call that ran out of time says `WouldBlock`; everybody else calls that a timeout.
+fn timed<T>(outcome: io::Result<T>) -> io::Result<T> {
+    outcome.map_err(|e| if e.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { e })
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        timed(self.stream.read(buffer))
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        timed(self.stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_refusal_names_the_address_and_the_next_address_gets_its_turn() {
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        assert_eq!(dial(&[gone], deadline).unwrap_err(), DialError::Refused(gone));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = listener.local_addr().unwrap();
+        assert_eq!(dial(&[gone, there], deadline).unwrap().peer_addr().unwrap(), there);
+        assert!(matches!(dial(&[there], Instant::now()), Err(DialError::Timeout(_))));
+        assert!(matches!(dial(&[], deadline), Err(DialError::Own(_))));
+    }
+
+    #[test]
+    fn a_peer_that_drips_bytes_does_not_stretch_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_millis(300);
+        let mut stream = Bounded::new(dial(&[address], deadline).unwrap(), deadline);
+        let mut all = Vec::new();
+        let error = stream.read_to_end(&mut all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        drop(stream);
+        peer.join().unwrap();
+    }
+}

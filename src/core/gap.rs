@@ -1,0 +1,124 @@
+//! What the clocks say about the time between two passes: did it pass as it should have?
+//!
+//! Two clocks are compared, and the grid of the loop (F1–F4, F9). A gap is only noticed here; what
+//! is forgotten and what is told about it is decided in [`watch`](super::watch). Never panics,
+//! whatever the clocks show. See `adr/0009-two-clocks.md`.
+
+use std::time::Duration;
+
+use super::time::{Mono, Now, people};
+
+/// The clocks may drift apart by this much between two passes before it is a step.
+const STEP: Duration = Duration::from_secs(5);
+/// Ticks missed in a row before the process counts as frozen.
+const MISSED_TICKS: u32 = 3;
+
+/// Why the time between two passes cannot be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The machine slept for this long.
+    Suspended(Duration),
+    /// The time since boot went back: the machine was put back to an earlier moment.
+    PutBack(Duration),
+    /// The process did not run for this long.
+    Frozen(Duration),
+    /// The wall clock was set forward.
+    Forward(Duration),
+    /// The wall clock was set back.
+    Back(Duration),
+}
+
+impl Gap {
+    /// Compares two readings of the clocks taken in neighbouring passes on a grid of `tick`.
+    pub fn between(last: Now, now: Now, tick: Duration) -> Option<Gap> {
+        let passed = now.mono.since(last.mono);
+        let put_back = last.mono.since(now.mono);
+        let asleep = passed.saturating_sub(now.awake.since(last.awake));
+        let drift = i128::from(now.wall.0) - i128::from(last.wall.0) - i128::from(now.mono.0) + i128::from(last.mono.0);
+        let drifted = Duration::from_millis(u64::try_from(drift.unsigned_abs()).unwrap_or(u64::MAX));
+        if !put_back.is_zero() {
+            Some(Gap::PutBack(put_back))
+        } else if asleep > STEP {
+            Some(Gap::Suspended(asleep))
+        } else if drifted > STEP {
+            Some(if drift > 0 { Gap::Forward(drifted) } else { Gap::Back(drifted) })
+        } else if passed > tick.saturating_mul(MISSED_TICKS).max(STEP) {
+            Some(Gap::Frozen(passed))
+        } else {
+            None
+        }
+    }
+
+    /// True when time passed in which nobody looked. A step of the wall clock loses none: every
+    /// duration is measured by the other clock.
+    pub fn lost_time(self) -> bool {
+        !matches!(self, Gap::Forward(_) | Gap::Back(_))
+    }
+
+    /// True when the whole machine stood still, not only this process.
+    pub fn is_of_machine(self) -> bool {
+        matches!(self, Gap::Suspended(_) | Gap::PutBack(_))
+    }
+
+    /// What happened, for people.
+    pub fn fact(self) -> String {
+        match self {
+            Gap::Suspended(span) => format!("this machine was suspended for {}", people(span)),
+            Gap::PutBack(span) => format!("this machine was put back by {} to an earlier moment", people(span)),
+            Gap::Frozen(span) => format!("the watchdog was frozen for {}", people(span)),
+            Gap::Forward(span) => format!("the clock was set forward by {}", people(span)),
+            Gap::Back(span) => format!("the clock was set back by {}", people(span)),
+        }
+    }
+}
+
+/// Passes without a gap after which the next gap counts for itself.
+const CALM: u32 = 5;
+/// Gaps that never end are told together, at most this often.
+const TELL_EVERY: Duration = Duration::from_secs(600);
+
+/// Gaps over time. One alone opens a warm-up and is told at once. Where they come one upon the
+/// other (a clock that two programs set, a starved process), opening a warm-up for each would
+/// silence everything for ever and telling each would flood: then the looks count as they come,
+/// and the gaps are counted and told together.
+#[derive(Debug, Clone)]
+pub struct Gaps {
+    calm: u32,
+    untold: u32,
+    fact: String,
+    told_at: Option<Mono>,
+}
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Gaps { calm: CALM, untold: 0, fact: String::new(), told_at: None }
+    }
+}
+
+impl Gaps {
+    /// Takes note of one pass; true when its gap stands alone and so opens a warm-up.
+    pub fn note(&mut self, gap: Option<Gap>) -> bool {
+        let Some(gap) = gap else {
+            self.calm = self.calm.saturating_add(1);
+            return false;
+        };
+        let alone = self.calm >= CALM;
+        self.calm = 0;
+        self.untold = self.untold.saturating_add(1);
+        self.fact = gap.fact();
+        if alone {
+            self.told_at = None;
+        }
+        alone
+    }
+
+    /// The gaps to be told now: how many, and the last of them in words.
+    pub fn tell(&mut self, now: Mono) -> Option<(u32, String)> {
+        let over = self.told_at.is_none_or(|told| now < told || now.since(told) >= TELL_EVERY);
+        if self.untold == 0 || !(over || self.calm >= CALM) {
+            return None;
+        }
+        self.told_at = Some(now);
+        Some((std::mem::take(&mut self.untold), std::mem::take(&mut self.fact)))
+    }
+}

@@ -1,0 +1,253 @@
+//! One source and its signals: walks an answer along the known signals, and keeps the warm-up.
+//!
+//! After a start, a gap or a long blindness the first full answer only sets the baseline. A signal
+//! that a complete report leaves out is gone; one that a partial report leaves out stands as it
+//! stood until it is overdue. Never looks at the signals of another source, but for the program's
+//! own, which may explain why these cannot be seen.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decide::{Action, Decision};
+use super::edge::Edge;
+use super::rule::FAIL_AFTER;
+use super::signal::{Answer, Observation, Reading, Report, SignalKey, Spec};
+use super::talk::Namer;
+use super::time::{Mono, Now};
+use super::tracked::{Scene, Tracked};
+use super::watch::Policy;
+
+/// The signals of one source, or of the program itself.
+pub type Signals = BTreeMap<SignalKey, Tracked>;
+
+/// What one pass gathers while it walks the groups.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// What is to be said, in order.
+    pub edges: Vec<Edge>,
+    /// Signals whose remembered form changed.
+    pub changed: Vec<SignalKey>,
+    /// Signals that are no more.
+    pub removed: Vec<SignalKey>,
+    decided: [u64; Action::ALL.len()],
+}
+
+impl Gathered {
+    /// How often each action was decided; nothing for those that never were.
+    pub fn decisions(&self) -> BTreeMap<Action, u64> {
+        Action::ALL.into_iter().zip(self.decided).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn count(&mut self, decision: Decision) {
+        if let Some(count) = self.decided.get_mut(decision.action as usize) {
+            *count += 1;
+        }
+    }
+}
+
+/// One source as the core knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// Its signals.
+    pub signals: Signals,
+    /// The spec of `source/<name>`, made when it is first needed.
+    pub sight: Option<Arc<Spec>>,
+    /// It has answered fully since the last disturbance.
+    warm: bool,
+    /// Since when its answers only set the baseline.
+    cold_since: Mono,
+    blind_in_a_row: u32,
+}
+
+/// What all groups share in one pass.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    /// The policy in force.
+    pub policy: Policy,
+    /// When the pass began.
+    pub now: Now,
+    /// Only observations later than this count as looks after the last start, suspend or clock step.
+    pub fresh_since: Mono,
+    /// Names new incidents.
+    pub namer: &'a mut Namer,
+    /// Where everything that follows is put.
+    pub out: &'a mut Gathered,
+}
+
+impl Group {
+    /// The next full answer only sets the baseline.
+    pub fn cool(&mut self, now: Now) {
+        self.warm = false;
+        self.cold_since = now.mono;
+    }
+
+    /// The signals of the program itself, which has no blindness and needs no warm-up.
+    pub fn own(&mut self, observations: Vec<Observation>, pass: &mut Pass<'_>) {
+        self.signals.values_mut().for_each(|tracked| tracked.vouch(pass.now));
+        let at = observations.iter().map(|o| o.seen_at).fold(pass.now.mono, Mono::max);
+        let report = Report { observations, ..Report::default() };
+        Walk { at, warming: false, pass: &mut *pass }.report(&mut self.signals, report);
+        self.settle_blindness(None, pass, false);
+    }
+
+    /// Takes the answer of this source. `own`: the signals of the program itself.
+    pub fn answered(&mut self, source: &SignalKey, answer: Answer, own: &Signals, pass: &mut Pass<'_>) {
+        let at = answer.at.max(pass.now.mono);
+        let explains = own.get(source).is_some_and(Tracked::is_alerted);
+        match answer.outcome {
+            Ok(report) => {
+                self.blind_in_a_row = 0;
+                let warming = pass.policy.warm_up && !self.warm;
+                self.warm = self.warm || self.waited(pass) || is_full(&report, pass.fresh_since);
+                Walk { at, warming, pass: &mut *pass }.report(&mut self.signals, report);
+                self.settle_blindness(Some((explains, own)), pass, warming);
+            }
+            Err(reason) => {
+                self.blind_in_a_row = self.blind_in_a_row.saturating_add(1);
+                if self.blind_in_a_row == FAIL_AFTER {
+                    // A source that was away for long comes back to a world that went on without it.
+                    self.cool(pass.now);
+                }
+                let warming = self.is_cold(pass);
+                let mut walk = Walk { at, warming, pass: &mut *pass };
+                for tracked in self.signals.values_mut() {
+                    let spec = Arc::clone(&tracked.spec);
+                    let fact = Cow::Owned(reason.clone());
+                    walk.one(tracked, Some(Observation { spec, seen_at: at, reading: Reading::Unknown, fact }));
+                }
+                self.settle_blindness(Some((explains, own)), pass, warming);
+            }
+        }
+    }
+
+    /// What follows from time alone, when the source was not asked in this pass.
+    pub fn not_asked(&mut self, source: &SignalKey, own: &Signals, pass: &mut Pass<'_>) {
+        let explains = own.get(source).is_some_and(Tracked::is_alerted);
+        let (now, warming) = (pass.now, self.is_cold(pass));
+        let mut walk = Walk { at: now.mono, warming, pass: &mut *pass };
+        for tracked in self.signals.values_mut().filter(|tracked| tracked.may_wait(now)) {
+            walk.one(tracked, None);
+        }
+        self.settle_blindness(Some((explains, own)), pass, warming);
+    }
+
+    /// While the source does not answer, a warm-up keeps back what time alone would say; not for
+    /// longer than two ticks.
+    fn is_cold(&self, pass: &Pass<'_>) -> bool {
+        pass.policy.warm_up && !self.warm && !self.waited(pass)
+    }
+
+    /// A source that can never answer fully (one call that hangs for ever) must not be silent for
+    /// ever: two ticks end the warm-up as well, and so does a clock that went back behind it.
+    fn waited(&self, pass: &Pass<'_>) -> bool {
+        let limit = pass.policy.tick.saturating_mul(2).max(Duration::from_secs(1));
+        pass.now.mono < self.cold_since || pass.now.mono.since(self.cold_since) >= limit
+    }
+
+    /// Tells of signals that cannot be seen, once all signals were judged: whether the signal
+    /// that explains it fires is only known then. `others` is nothing for the program's own.
+    fn settle_blindness(&mut self, others: Option<(bool, &Signals)>, pass: &mut Pass<'_>, warming: bool) {
+        let blind: Vec<SignalKey> =
+            self.signals.iter().filter(|(_, tracked)| tracked.is_blind()).map(|(key, _)| key.clone()).collect();
+        for key in blind {
+            let parent = self.signals.get(&key).and_then(|tracked| tracked.spec.parent.clone());
+            let fires = |parent: &SignalKey| {
+                [Some(&self.signals), others.map(|(_, own)| own)]
+                    .into_iter()
+                    .flatten()
+                    .any(|signals| signals.get(parent).is_some_and(Tracked::is_alerted))
+            };
+            let explained = others.is_some_and(|(source, _)| source) || parent.as_ref().is_some_and(fires);
+            let mut walk = Walk { at: pass.now.mono, warming, pass: &mut *pass };
+            if let Some(tracked) = self.signals.get_mut(&key) {
+                tracked.settle_blindness(explained, &mut walk.scene());
+                walk.keep(tracked);
+            }
+        }
+    }
+}
+
+/// One answer on its walk along the signals.
+struct Walk<'a, 'p> {
+    at: Mono,
+    warming: bool,
+    pass: &'a mut Pass<'p>,
+}
+
+impl Walk<'_, '_> {
+    fn scene(&mut self) -> Scene<'_> {
+        Scene {
+            now: self.pass.now,
+            at: self.at,
+            cooldown: self.pass.policy.cooldown,
+            warming: self.warming,
+            confirm_at_once: self.pass.policy.confirm_at_once,
+            namer: self.pass.namer,
+            edges: &mut self.pass.out.edges,
+        }
+    }
+
+    /// Walks the known signals and the observations side by side; both are sorted by key, so that
+    /// a hundred thousand signals cost one walk. Whatever is out of order is looked up.
+    fn report(&mut self, signals: &mut Signals, report: Report) {
+        let mut newcomers: Vec<Observation> = Vec::new();
+        let mut unseen: BTreeSet<SignalKey> = BTreeSet::new();
+        let mut observations = report.observations.into_iter().peekable();
+        for (key, tracked) in signals.iter_mut() {
+            while let Some(early) = observations.next_if(|o| o.spec.key < *key) {
+                newcomers.push(early);
+            }
+            match observations.next_if(|o| o.spec.key == *key) {
+                Some(seen) => self.one(tracked, Some(seen)),
+                None => {
+                    unseen.insert(key.clone());
+                }
+            }
+        }
+        newcomers.extend(observations);
+        for seen in newcomers {
+            unseen.remove(&seen.spec.key);
+            let tracked = signals
+                .entry(seen.spec.key.clone())
+                .or_insert_with(|| Tracked::new(Arc::clone(&seen.spec), self.pass.now));
+            self.one(tracked, Some(seen));
+        }
+        for key in unseen {
+            if report.complete {
+                if let Some(mut tracked) = signals.remove(&key) {
+                    tracked.gone("it is no longer reported", self.pass.now, &mut self.pass.out.edges);
+                    self.pass.out.removed.push(key);
+                }
+            } else if let Some(tracked) = signals.get_mut(&key) {
+                self.one(tracked, None);
+            }
+        }
+    }
+
+    fn one(&mut self, tracked: &mut Tracked, seen: Option<Observation>) {
+        let mut scene = self.scene();
+        let decision = match seen {
+            Some(seen) => tracked.observe(seen, &mut scene),
+            None => tracked.wait(&mut scene),
+        };
+        self.pass.out.count(decision);
+        // The blindness of a blind signal is settled after the walk, and it is kept then.
+        if !tracked.is_blind() {
+            self.keep(tracked);
+        }
+    }
+
+    fn keep(&mut self, tracked: &mut Tracked) {
+        if std::mem::take(&mut tracked.dirty) {
+            self.pass.out.changed.push(tracked.spec.key.clone());
+        }
+    }
+}
+
+/// True when this report ends a warm-up: it is complete and every observation in it is later than
+/// the disturbance.
+fn is_full(report: &Report, fresh_since: Mono) -> bool {
+    report.complete && report.observations.iter().all(|o| o.seen_at >= fresh_since || o.reading == Reading::Unknown)
+}

@@ -1,0 +1,134 @@
+//! A conversation with a person about one trouble: its incident, when it began, what was said last.
+//!
+//! Two may run about one signal: that it is bad, and that nobody can see it. Whether something is
+//! said now is [`decide`](super::decide)'s to answer; this file only remembers what was said, and
+//! carries it across a restart (F5): instants of another boot mean nothing on this one's clock.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::decide::Said;
+use super::edge::{EdgeKind, Incident};
+use super::signal::SignalKey;
+use super::time::{Mono, Now, Wall};
+
+/// What a conversation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// The signal is bad.
+    Bad,
+    /// Nobody can see it.
+    Blind,
+}
+
+impl Topic {
+    /// The kind of edge that opens the conversation.
+    pub fn opens(self) -> EdgeKind {
+        match self {
+            Topic::Bad => EdgeKind::Alert,
+            Topic::Blind => EdgeKind::Unknown,
+        }
+    }
+
+    /// The kind of edge that says it again.
+    pub fn repeats(self) -> EdgeKind {
+        match self {
+            Topic::Bad => EdgeKind::Realert,
+            Topic::Blind => EdgeKind::Unknown,
+        }
+    }
+
+    /// The kind of edge that ends it.
+    pub fn closes(self) -> EdgeKind {
+        match self {
+            Topic::Bad => EdgeKind::Recovery,
+            Topic::Blind => EdgeKind::Seen,
+        }
+    }
+}
+
+/// A conversation with a person about one trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Talk {
+    /// Its incident.
+    pub incident: Incident,
+    /// What was said last, and when.
+    pub said: Said,
+    /// The same instant by the wall clock, to bridge a reboot.
+    pub said_wall: Wall,
+    /// When the trouble began.
+    pub since: Mono,
+    /// The same by the wall clock.
+    pub since_wall: Wall,
+    /// It was told that the signal is flapping, which is told once.
+    #[serde(default)]
+    pub flapping: bool,
+}
+
+impl Talk {
+    /// A conversation that opens now about a trouble that began at `began`.
+    pub fn open(incident: Incident, began: Now, now: Now) -> Talk {
+        Talk {
+            incident,
+            said: Said { at: now.mono },
+            said_wall: now.wall,
+            since: began.mono,
+            since_wall: began.wall,
+            flapping: false,
+        }
+    }
+
+    /// The conversation as an earlier run left it. Its instants hold when this is the same boot and
+    /// they are past; otherwise the wall clock bridges the gap, bounded to between nothing and one
+    /// cooldown, so that no clock can silence a reminder for longer than that.
+    #[must_use]
+    pub fn carried(mut self, now: Now, same_boot: bool, cooldown: Duration) -> Talk {
+        if !same_boot || self.said.at > now.mono {
+            self.said.at = now.mono.minus(now.wall.since(self.said_wall).min(cooldown));
+            self.since = now.mono.minus(now.wall.since(self.since_wall)).min(self.said.at);
+        }
+        self
+    }
+}
+
+/// Names incidents: six letters or digits, no two alike within one run (28⁶ = 482 million names),
+/// the same for the same history.
+#[derive(Debug, Clone, Default)]
+pub struct Namer {
+    next: Option<u64>,
+}
+
+/// How many names there are.
+const NAMES: u64 = 28u64.pow(6);
+/// Coprime to [`NAMES`] (neither even nor a multiple of seven), so that stepping by it visits every
+/// name once before any comes again; large, so that neighbours look unlike.
+const STRIDE: u64 = 297_871_277;
+
+impl Namer {
+    /// A new name for an incident of this signal that begins now.
+    pub fn name(&mut self, key: &SignalKey, now: Now) -> Incident {
+        // No vowels, no look-alikes: names that can be read aloud and never spell a word.
+        const LETTERS: &[u8; 28] = b"23456789bcdfghjkmnpqrstvwxyz";
+        let mut rest = self.next.unwrap_or_else(|| beginning(key, now));
+        self.next = Some((rest + STRIDE) % NAMES);
+        let mut name = String::with_capacity(6);
+        for _ in 0..6 {
+            let letter = LETTERS.get((rest % 28) as usize).copied().unwrap_or(b'x');
+            name.push(char::from(letter));
+            rest /= 28;
+        }
+        Incident(name)
+    }
+}
+
+/// Where a run begins among the names: elsewhere than the run before, by the hash (FNV-1a) of its
+/// first incident.
+fn beginning(key: &SignalKey, now: Now) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in key.as_str().bytes().chain(now.wall.0.to_le_bytes()).chain(now.mono.0.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    // The low bits mix poorly for short inputs; fold the high ones in.
+    (hash ^ (hash >> 29)) % NAMES
+}

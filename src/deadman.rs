@@ -1,0 +1,68 @@
+//! The dead-man's switch: a URL that is fetched while all is well with the watchdog itself.
+//!
+//! Only the loop calls [`Deadman::beat`], after a full pass, so that a loop that hangs stops the
+//! beats; and it does not beat while an alert has been undelivered for long (F60). The request runs in
+//! a thread of its own and never holds the loop. The URL is a secret and is never shown.
+
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::client::http::{Http, Options};
+use crate::config::value::Secret;
+use crate::core::time::Mono;
+
+/// Least time between two beats.
+const PAUSE: Duration = Duration::from_secs(60);
+/// An alert undelivered for this long stops the beats.
+pub const UNDELIVERED: Duration = Duration::from_secs(600);
+
+/// Beats while the loop is alive.
+pub struct Deadman {
+    beats: SyncSender<()>,
+    last: Option<Mono>,
+    error: Arc<Mutex<Option<String>>>,
+}
+
+impl Deadman {
+    /// A switch that fetches `url`, each time within `timeout`.
+    pub fn start(url: Secret, timeout: Duration) -> std::io::Result<Deadman> {
+        let (beats, due) = mpsc::sync_channel::<()>(1);
+        let error: Arc<Mutex<Option<String>>> = Arc::default();
+        let said = Arc::clone(&error);
+        thread::Builder::new().name("deadman".to_string()).spawn(move || {
+            let http = Http::new(Options { timeout, body_limit: 64 * 1024, redirects: 3, ..Options::default() });
+            while due.recv().is_ok() {
+                let outcome = match http.get(url.expose(), &[]) {
+                    Ok(answer) if answer.status < 400 => None,
+                    Ok(answer) => Some(format!("heartbeat_url answered with status {}", answer.status)),
+                    Err(e) => Some(format!("heartbeat_url: {e}")),
+                };
+                let mut last = said.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(what) = &outcome
+                    && outcome != *last
+                {
+                    tracing::warn!("{what}");
+                }
+                *last = outcome;
+            }
+        })?;
+        Ok(Deadman { beats, last: None, error })
+    }
+
+    /// Beats, unless the last beat was within a minute or something has been undelivered for long.
+    pub fn beat(&mut self, now: Mono, oldest_undelivered: Duration) {
+        if oldest_undelivered > UNDELIVERED || self.last.is_some_and(|last| now.since(last) < PAUSE && now >= last) {
+            return;
+        }
+        self.last = Some(now);
+        // A beat that finds the one before still under way is not needed.
+        let _ = self.beats.try_send(());
+    }
+
+    /// Why the last beat failed, if it did. Never holds the URL.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,271 @@
+//! The running program: the parts of a pass, the couriers, the status server, and how they are
+//! started, changed by a new configuration, and ended. Decides nothing about signals.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::assemble::{self, Remembered};
+use crate::clock::{self, Clock};
+use crate::config::value::Secret;
+use crate::config::{Config, ConfigError, Layers, Root};
+use crate::core::time::{Now, people};
+use crate::core::watch::{Policy, Watch};
+use crate::deadman::Deadman;
+use crate::deliver::{self, Courier};
+use crate::gather::{Gather, Whom};
+use crate::notifier::NOTIFIERS;
+use crate::serve::server::Server;
+use crate::serve::{self, Published};
+use crate::store::{Before, HistoryEntry, Store};
+use crate::tick::Tick;
+use crate::view::View;
+use crate::wake::Waker;
+
+/// The running program.
+pub struct Program {
+    clock: Clock,
+    root: Root,
+    tick: Tick,
+    view: View,
+    server: Option<Server>,
+    described: BTreeMap<String, String>,
+    notes: Vec<String>,
+    /// The boot that the run before saw, until the first sources have been told.
+    previous_boot: Option<String>,
+}
+
+impl Program {
+    /// Starts every part for the daemon.
+    pub fn start(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Program> {
+        let mut program = Program::assemble(config, clock, waker, false)?;
+        let published = program.view.published();
+        program.server = serve::start(config, &published, clock)?;
+        program.note("started", &format!("watchdog {}", env!("CARGO_PKG_VERSION")));
+        Ok(program)
+    }
+
+    /// Starts every part but the status server, for a single pass.
+    pub fn start_once(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Program> {
+        Program::assemble(config, clock, waker, true)
+    }
+
+    fn assemble(config: &Config, clock: &Clock, waker: &Waker, once: bool) -> anyhow::Result<Program> {
+        let root = config.root().clone();
+        let now = clock.now();
+        let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
+        let opened =
+            Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
+        let mut watch = Watch::new(policy(&root, once, path.is_some()));
+        let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
+        if let Some(before) = opened.before {
+            restore(&mut watch, before, now, once);
+        }
+        let gather = Gather::start(Vec::new(), clock.clone(), waker)?;
+        let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
+        tick.once = once;
+        let view = View::new(Arc::new(Published::default()), clock.clone(), &root);
+        let mut program = Program {
+            clock: clock.clone(),
+            root,
+            tick,
+            view,
+            server: None,
+            described: BTreeMap::new(),
+            notes: opened.notes,
+            previous_boot,
+        };
+        let parts = program.parts(config, waker)?;
+        program.install(parts)?;
+        program.previous_boot = None;
+        for note in &program.notes {
+            tracing::warn!("{note}");
+        }
+        Ok(program)
+    }
+
+    /// One pass; `lateness` for a tick of the grid.
+    pub fn tick(&mut self, whom: &Whom, lateness: Option<Duration>) {
+        let took = self.tick.pass(whom);
+        self.view.show(&self.tick, took, lateness);
+    }
+
+    /// One full pass that waits for every answer and for the couriers; true while something fires.
+    pub fn once(&mut self) -> bool {
+        self.tick(&Whom::All, None);
+        self.tick.watch.firing() > 0
+    }
+
+    /// Reads the configuration again. A bad one changes nothing, and is told.
+    pub fn reload(&mut self, layers: &Layers, waker: &Waker) {
+        let outcome = Config::load(layers).map_err(anyhow::Error::from).and_then(|config| {
+            let parts = self.parts(&config, waker)?;
+            Ok((config, parts))
+        });
+        match outcome {
+            Ok((config, parts)) => self.take_over(&config, parts),
+            Err(error) => {
+                tracing::error!("the new configuration is not used: {error:#}");
+                self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}"));
+            }
+        }
+    }
+
+    fn take_over(&mut self, config: &Config, parts: Parts) {
+        let (old, new) = (&self.root, config.root());
+        if (&old.listen, &old.state, &old.log, old.log_format) != (&new.listen, &new.state, &new.log, new.log_format) {
+            tracing::warn!(
+                "listen, state, log and log_format change only with a restart; the old values stay in force"
+            );
+        }
+        self.root = new.clone();
+        self.tick.interval = self.root.tick.0;
+        let durable = !self.root.state.is_empty();
+        self.tick.watch.set_policy(policy(&self.root, false, durable));
+        self.view.configure(&self.root);
+        match self.install(parts) {
+            Ok(()) => {
+                self.tick.reload_error = None;
+                self.note("reloaded", "the configuration was read again");
+                tracing::info!("the configuration was read again");
+            }
+            Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
+        }
+    }
+
+    /// Ends couriers (with up to `limit` for what is still undelivered) and server.
+    pub fn stop(self, limit: Duration) {
+        self.note("stopped", "asked to stop");
+        for late in deliver::stop_all(self.tick.couriers, limit) {
+            tracing::warn!("{late} did not answer in time; what it has not taken stays in the outbox");
+        }
+        if let Some(server) = self.server {
+            server.stop();
+        }
+    }
+
+    /// What a source watches, in words; `None` when it is off.
+    pub fn describe(&self, source: &str) -> Option<String> {
+        self.described.get(source).cloned()
+    }
+
+    /// True when a way out with this name is on.
+    pub fn has_channel(&self, name: &str) -> bool {
+        self.tick.couriers.iter().any(|courier| courier.status().name() == name)
+    }
+
+    /// Where the page is.
+    pub fn page(&self) -> Option<SocketAddr> {
+        self.server.as_ref().map(Server::address)
+    }
+
+    /// What happened at the start, for people.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The grid of the loop.
+    pub fn interval(&self) -> Duration {
+        self.root.tick.0
+    }
+
+    /// Builds everything the configuration asks for, so that a bad one is known before anything changes.
+    fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
+        let root = config.root();
+        if !root.enabled {
+            return Ok(Parts::default());
+        }
+        let sources =
+            assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
+        let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
+        let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
+        let remembered: Remembered = NOTIFIERS
+            .iter()
+            .map(|entry| (entry.name.to_string(), self.tick.store.remembered(entry.name).unwrap_or_default()))
+            .collect();
+        let notifiers = assemble::notifiers(config, &self.clock, &remembered)?;
+        let deadman = match heartbeat_url(config)? {
+            Some(url) => Some(Deadman::start(url, root.timeout.0).context("cannot start a thread")?),
+            None => None,
+        };
+        Ok(Parts { gather: Some(gather), described, notifiers, deadman })
+    }
+
+    fn install(&mut self, parts: Parts) -> anyhow::Result<()> {
+        deliver::stop_all(std::mem::take(&mut self.tick.couriers), Duration::from_millis(500));
+        for notifier in parts.notifiers {
+            let seed = self.clock.now().wall.0.unsigned_abs();
+            let courier = Courier::new(self.tick.store.clone(), notifier, &self.root.instance, seed);
+            let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
+            self.tick.couriers.push(delivery);
+        }
+        self.tick.gather = match parts.gather {
+            Some(gather) => gather,
+            None => Gather::start(Vec::new(), self.clock.clone(), &Waker::new())?,
+        };
+        self.tick.deadman = parts.deadman;
+        self.described = parts.described;
+        let now = self.clock.now();
+        let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), now);
+        self.tick.commit(now, &outcome);
+        Ok(())
+    }
+
+    fn note(&self, kind: &str, text: &str) {
+        let entry = HistoryEntry {
+            at: self.clock.now().wall,
+            kind: kind.to_string(),
+            subject: "watchdog".to_string(),
+            incident: None,
+            severity: None,
+            text: text.to_string(),
+        };
+        if let Err(error) = self.tick.store.note(self.clock.now(), &entry) {
+            tracing::warn!("history: {error}");
+        }
+    }
+}
+
+/// What a configuration makes, before it is put in force.
+#[derive(Default)]
+struct Parts {
+    gather: Option<Gather>,
+    described: BTreeMap<String, String>,
+    notifiers: Vec<Box<dyn crate::notifier::Notifier>>,
+    deadman: Option<Deadman>,
+}
+
+/// The URL of the dead-man's switch, when one is set.
+pub fn heartbeat_url(config: &Config) -> Result<Option<Secret>, ConfigError> {
+    let root = config.root();
+    let url = Secret::resolve("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())
+        .map_err(|what| config.error("heartbeat_url", what))?;
+    match url {
+        Some(url) if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") => {
+            Err(config.error("heartbeat_url", "is not an http or https URL"))
+        }
+        url => Ok(url.filter(|url| !url.expose().is_empty())),
+    }
+}
+
+fn policy(root: &Root, once: bool, durable: bool) -> Policy {
+    Policy { cooldown: root.cooldown.0, tick: root.tick.0, warm_up: !once, confirm_at_once: once && !durable }
+}
+
+fn restore(watch: &mut Watch, before: Before, now: Now, once: bool) {
+    let rows = before.signals.into_iter().filter_map(|row| match serde_json::from_str(&row.body) {
+        Ok(remembered) => Some((row.key, remembered)),
+        Err(error) => {
+            tracing::warn!(key = %row.key, "a remembered signal cannot be read and begins afresh: {error}");
+            None
+        }
+    });
+    watch.restore(rows.collect(), now, before.same_boot, once);
+    if !once {
+        tracing::info!("the watchdog was down for {}", people(now.wall.since(before.last_at)));
+    }
+}

@@ -1,0 +1,261 @@
+//! `/metrics`: the snapshot in the text of Prometheus 0.0.4, or as OpenMetrics 1.0 to who asks for it.
+//!
+//! Every name is fixed by the contract. Labels are bounded in length ([`label`]) and number: keys,
+//! names of channels and sources, words; never an address, an error or an id. A family is one block.
+
+use std::fmt::Write as _;
+
+use super::label;
+use super::snapshot::Snapshot;
+use crate::core::signal::State;
+use crate::core::time::Now;
+
+/// How the page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The `Content-Type`; scrapers refuse a page without the right one.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+
+    /// What the `Accept` header prefers; text when it says nothing.
+    pub fn accepted(accept: &str) -> Format {
+        let (mut open, mut text) = (0.0_f32, 0.0_f32);
+        for wanted in accept.split(',') {
+            let mut parts = wanted.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let (mut weight, mut version) = (1.0_f32, None);
+            for part in parts {
+                match part.split_once('=') {
+                    Some(("q", q)) => weight = q.trim().parse().unwrap_or(0.0),
+                    Some(("version", v)) => version = Some(v.trim()),
+                    _ => {}
+                }
+            }
+            match (kind.as_str(), version) {
+                ("application/openmetrics-text", None | Some("1.0.0")) => open = open.max(weight),
+                ("text/plain", None | Some("0.0.4")) | ("text/*" | "*/*", _) => text = text.max(weight),
+                _ => {}
+            }
+        }
+        if open > 0.0 && open >= text { Format::OpenMetrics } else { Format::Text }
+    }
+}
+
+/// What is measured of our own process when the page is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process {
+    /// Resident memory in bytes; `None` where it cannot be read.
+    pub resident: Option<u64>,
+}
+
+/// The whole page.
+pub fn render(snapshot: &Snapshot, now: Now, process: Process, format: Format) -> String {
+    let mut page = Page { out: String::with_capacity(4_096 + snapshot.signals.len() * 400), format };
+    about(&mut page, snapshot, process);
+    loop_of(&mut page, snapshot);
+    signals(&mut page, snapshot);
+    deliveries(&mut page, snapshot, now);
+    sources(&mut page, snapshot);
+    if format == Format::OpenMetrics {
+        page.out.push_str("# EOF\n");
+    }
+    page.out
+}
+
+fn about(page: &mut Page, snapshot: &Snapshot, process: Process) {
+    page.family("watchdog_build", Kind::Info, "The version that runs.");
+    page.sample("watchdog_build", "_info", &[("version", &snapshot.version)], 1.0);
+    page.family("watchdog_enabled", Kind::Gauge, "0 when switched off by configuration.");
+    page.sample("watchdog_enabled", "", &[], f64::from(u8::from(snapshot.enabled)));
+    page.family("process_start_time_seconds", Kind::Gauge, "When the process started.");
+    page.sample("process_start_time_seconds", "", &[], seconds(snapshot.started_at.0 as f64));
+    if let Some(resident) = process.resident {
+        page.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the process in bytes.");
+        page.sample("process_resident_memory_bytes", "", &[], resident as f64);
+    }
+}
+
+fn loop_of(page: &mut Page, snapshot: &Snapshot) {
+    let tick = &snapshot.tick;
+    page.family("watchdog_ticks", Kind::Counter, "Passes finished.");
+    page.sample("watchdog_ticks", "_total", &[], tick.count as f64);
+    page.family("watchdog_tick_duration_seconds", Kind::Gauge, "Time of the last pass.");
+    page.sample("watchdog_tick_duration_seconds", "", &[], seconds(tick.duration_ms));
+    page.family("watchdog_tick_lateness_seconds", Kind::Gauge, "How late the last pass began.");
+    page.sample("watchdog_tick_lateness_seconds", "", &[], seconds(tick.lateness_ms));
+    page.family(
+        "watchdog_last_tick_timestamp_seconds",
+        Kind::Gauge,
+        "When the last pass finished; 0 before the first.",
+    );
+    page.sample("watchdog_last_tick_timestamp_seconds", "", &[], seconds(tick.last_at.map_or(0.0, |at| at.0 as f64)));
+}
+
+fn signals(page: &mut Page, snapshot: &Snapshot) {
+    const STATES: [State; 4] = [State::Ok, State::Pending, State::Firing, State::Unknown];
+    page.family("watchdog_signal_state", Kind::Gauge, "1 for the state that the signal is in, 0 for the others.");
+    for signal in &snapshot.signals {
+        for state in STATES {
+            let labels =
+                [("key", signal.key.as_str()), ("severity", signal.severity.as_str()), ("state", state.as_str())];
+            page.sample("watchdog_signal_state", "", &labels, f64::from(u8::from(state == signal.state)));
+        }
+    }
+    page.family("watchdog_decisions", Kind::Counter, "Decisions on signals, by what was decided.");
+    for (action, count) in &snapshot.counters.decisions {
+        page.sample("watchdog_decisions", "_total", &[("action", action)], *count as f64);
+    }
+}
+
+fn deliveries(page: &mut Page, snapshot: &Snapshot, now: Now) {
+    page.family("watchdog_notifications", Kind::Counter, "Attempts to deliver a message, by result.");
+    for ((channel, result), count) in &snapshot.counters.notifications {
+        page.sample("watchdog_notifications", "_total", &[("channel", channel), ("result", result)], *count as f64);
+    }
+    page.family("watchdog_outbox_pending", Kind::Gauge, "Messages decided and not yet acknowledged.");
+    for channel in &snapshot.channels {
+        page.sample("watchdog_outbox_pending", "", &[("channel", &channel.name)], channel.pending as f64);
+    }
+    page.family(
+        "watchdog_outbox_oldest_seconds",
+        Kind::Gauge,
+        "Age of the oldest message not yet acknowledged; 0 without one.",
+    );
+    for channel in &snapshot.channels {
+        let age = if channel.pending == 0 { 0.0 } else { snapshot.age(now).as_secs() as f64 };
+        page.sample(
+            "watchdog_outbox_oldest_seconds",
+            "",
+            &[("channel", &channel.name)],
+            channel.oldest_pending_s as f64 + age,
+        );
+    }
+}
+
+fn sources(page: &mut Page, snapshot: &Snapshot) {
+    page.family("watchdog_source_up", Kind::Gauge, "1 while the source can look.");
+    for source in &snapshot.sources {
+        page.sample("watchdog_source_up", "", &[("source", &source.name)], f64::from(u8::from(source.state == "ok")));
+    }
+    page.family("watchdog_source_duration_seconds", Kind::Gauge, "Time of the source's last look.");
+    for source in &snapshot.sources {
+        page.sample("watchdog_source_duration_seconds", "", &[("source", &source.name)], seconds(source.duration_ms));
+    }
+}
+
+fn seconds(millis: f64) -> f64 {
+    millis / 1_000.0
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Info,
+}
+
+struct Page {
+    out: String,
+    format: Format,
+}
+
+impl Page {
+    /// Opens a family. `name` is without the suffix of its samples: OpenMetrics names the family so,
+    /// the older text by the name of its samples.
+    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+        let (suffix, word) = match (self.format, kind) {
+            (Format::Text, Kind::Counter) => ("_total", "counter"),
+            (Format::Text, Kind::Info) => ("_info", "gauge"),
+            (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
+            (Format::OpenMetrics, Kind::Info) => ("", "info"),
+            (_, Kind::Gauge) => ("", "gauge"),
+        };
+        // Writing into a String cannot fail; help texts are our own and hold nothing to escape.
+        let _ = writeln!(self.out, "# HELP {name}{suffix} {help}");
+        let _ = writeln!(self.out, "# TYPE {name}{suffix} {word}");
+    }
+
+    fn sample(&mut self, name: &str, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        let _ = write!(self.out, "{name}{suffix}");
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let _ = write!(self.out, "{}{label}=\"", if index == 0 { '{' } else { ',' });
+            label::write(&mut self.out, text);
+            self.out.push('"');
+        }
+        if !labels.is_empty() {
+            self.out.push('}');
+        }
+        let _ = match value {
+            v if v.is_nan() => writeln!(self.out, " NaN"),
+            v if v.is_infinite() => writeln!(self.out, " {}Inf", if v > 0.0 { '+' } else { '-' }),
+            v => writeln!(self.out, " {v}"),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::sample::sample;
+
+    #[test]
+    fn both_formats_are_written_as_agreed() {
+        let (snapshot, now) = sample();
+        let process = Process { resident: Some(5_242_880) };
+        for (format, golden) in [
+            (Format::Text, include_str!("golden/metrics.txt")),
+            (Format::OpenMetrics, include_str!("golden/metrics.openmetrics.txt")),
+        ] {
+            let page = render(&snapshot, now, process, format);
+            for (line, (written, agreed)) in page.lines().zip(golden.lines()).enumerate() {
+                assert_eq!(written, agreed, "line {} of {format:?}", line + 1);
+            }
+            assert_eq!(page, golden, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn accept_is_read_as_scrapers_write_it() {
+        let table = [
+            ("", Format::Text),
+            ("*/*", Format::Text),
+            ("text/plain", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+            ("Application/OpenMetrics-Text; version=1.0.0; charset=utf-8", Format::OpenMetrics),
+            ("application/openmetrics-text;version=0.0.1", Format::Text),
+            ("application/openmetrics-text;q=0,text/plain", Format::Text),
+            ("application/openmetrics-text;q=0.3,text/plain;q=0.9", Format::Text),
+            ("application/openmetrics-text;q=high", Format::Text),
+            (
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                 application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                 text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                Format::OpenMetrics,
+            ),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Format::Text),
+        ];
+        for (accept, format) in table {
+            assert_eq!(Format::accepted(accept), format, "{accept}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_written_as_the_format_wants() {
+        let mut page = Page { out: String::new(), format: Format::Text };
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e21, 0.1] {
+            page.sample("x", "", &[], value);
+        }
+        assert_eq!(page.out, "x NaN\nx +Inf\nx -Inf\nx 1000000000000000000000\nx 0.1\n");
+    }
+}

@@ -1,0 +1,325 @@
+//! The status page: one HTML document, readable on a phone at night, without any script.
+//!
+//! State at a glance comes first, then what should worry the reader (a late loop, undelivered
+//! alerts, a switched-off watchdog), then signals from the worst to the best. Refreshes itself.
+//! Everything from outside goes through [`escape`](super::escape); colours never speak alone.
+//! The only style is the one inside, allowed by its hash ([`STYLE_HASH`]).
+
+mod headline;
+mod lists;
+mod signals;
+
+use std::time::Duration;
+
+use super::escape::{html, plain};
+use super::snapshot::Snapshot;
+use crate::core::time::{Now, Wall, people};
+
+/// The page's style; the response header allows exactly this text.
+pub const STYLE: &str = include_str!("page/style.css");
+/// SHA-256 of [`STYLE`] in base64, for the content security policy.
+pub const STYLE_HASH: &str = "RUWUCoz/svsPZj6SCirFkfpqqL1H2rhQ4qZi+eeNl2k=";
+
+/// What the reader asked for in the query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct View {
+    /// Every list unfolded (`/?all`).
+    pub all: bool,
+    /// No refresh (`/?pause`).
+    pub paused: bool,
+}
+
+impl View {
+    /// Reads the query string; what it does not know it leaves alone.
+    pub fn parse(query: &str) -> View {
+        let has = |wanted: &str| query.split('&').any(|pair| pair.split('=').next() == Some(wanted));
+        View { all: has("all"), paused: has("pause") }
+    }
+
+    fn link(self) -> &'static str {
+        match (self.all, self.paused) {
+            (false, false) => "/",
+            (true, false) => "/?all",
+            (false, true) => "/?pause",
+            (true, true) => "/?all&amp;pause",
+        }
+    }
+}
+
+/// The whole document.
+pub fn render(snapshot: &Snapshot, now: Now, view: View) -> String {
+    let mut out = String::with_capacity(16 * 1024 + snapshot.signals.len() * 900);
+    let seen = Seen { snapshot, now };
+    let headline = headline::Headline::of(snapshot, now);
+    head(&mut out, snapshot, &headline, view);
+    headline.write(&mut out, seen);
+    out.push_str("<main>");
+    headline::notes(&mut out, seen);
+    signals::write(&mut out, seen, view);
+    lists::write(&mut out, seen, view);
+    out.push_str("</main>");
+    foot(&mut out, snapshot, view);
+    out.push_str("</body></html>\n");
+    out
+}
+
+/// A picture and the instant at which it is looked at.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    snapshot: &'a Snapshot,
+    now: Now,
+}
+
+impl Seen<'_> {
+    fn ago(self, then: Wall) -> Duration {
+        self.snapshot.ago(then, self.now)
+    }
+
+    /// `02:14:05`, with the date when that is not today's.
+    fn instant(self, out: &mut String, at: Wall) {
+        let today = self.snapshot.at.wall.date();
+        let date = at.date();
+        plain(out, format_args!("<time datetime=\"{}\">", at.rfc3339()));
+        if date != today {
+            plain(out, format_args!("{date} "));
+        }
+        plain(out, format_args!("{}</time>", at.clock()));
+    }
+}
+
+fn head(out: &mut String, snapshot: &Snapshot, headline: &headline::Headline, view: View) {
+    out.push_str(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">",
+    );
+    if !view.paused {
+        let seconds = (snapshot.interval_ms / 1_000).clamp(5, 60);
+        plain(out, format_args!("<meta http-equiv=\"refresh\" content=\"{seconds}\">"));
+    }
+    out.push_str("<title>");
+    plain(out, format_args!("{} {} – ", headline.glyph(), headline.words));
+    html(out, &snapshot.instance, 100);
+    out.push_str("</title>");
+    plain(
+        out,
+        format_args!(
+            "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' \
+             viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%23{}'/%3E%3C/svg%3E\">",
+            headline.icon_colour()
+        ),
+    );
+    out.push_str("<style>");
+    out.push_str(STYLE);
+    out.push_str("</style></head>");
+    plain(out, format_args!("<body class=\"{}\">", headline.class()));
+}
+
+fn foot(out: &mut String, snapshot: &Snapshot, view: View) {
+    out.push_str("<footer><nav aria-label=\"views\">");
+    let other = View { paused: !view.paused, ..view };
+    let refresh = if view.paused { "refresh by itself" } else { "pause refresh" };
+    plain(out, format_args!("<a href=\"{}\">{refresh}</a>", other.link()));
+    let other = View { all: !view.all, ..view };
+    let folded = if view.all { "fold lists" } else { "unfold lists" };
+    plain(out, format_args!("<a href=\"{}\">{folded}</a>", other.link()));
+    out.push_str("<a href=\"/api/v1/status\">JSON</a><a href=\"/metrics\">metrics</a></nav><p>All times are UTC. Each strip is the last 24 hours, now at the right; the higher, the worse.</p><p>watchdog ");
+    html(out, &snapshot.version, 40);
+    out.push_str(", running since ");
+    plain(
+        out,
+        format_args!(
+            "<time datetime=\"{0}\">{1} {2}</time>",
+            snapshot.started_at,
+            snapshot.started_at.date(),
+            snapshot.started_at.clock()
+        ),
+    );
+    out.push_str(", mode ");
+    html(out, &snapshot.mode, 20);
+    out.push_str(", state ");
+    html(out, &snapshot.state_file.to_string(), 200);
+    out.push_str(".</p></footer>");
+}
+
+/// `one firing`, `3 firing`: a count and its word.
+fn count(number: usize, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// Appends `3m 5s ago`, or `just now`.
+fn ago(out: &mut String, span: Duration) {
+    if span < Duration::from_secs(1) {
+        out.push_str("just now");
+    } else {
+        plain(out, format_args!("{} ago", people(span)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::edge::Incident;
+    use crate::core::signal::{Severity, SignalKey, State};
+    use crate::core::time::Mono;
+    use crate::serve::sample::{sample, signal};
+    use crate::serve::snapshot::{HistoryView, StateFile};
+
+    fn page(change: impl FnOnce(&mut Snapshot)) -> String {
+        let (mut snapshot, now) = sample();
+        change(&mut snapshot);
+        render(&snapshot, now, View::default())
+    }
+
+    fn title(page: &str) -> &str {
+        page.split_once("<title>").unwrap().1.split_once("</title>").unwrap().0
+    }
+
+    #[test]
+    fn the_policy_allows_the_style_that_is_sent() {
+        let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+        let digest = suite.tls13().unwrap().common.hash_provider.hash(STYLE.as_bytes());
+        let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
+        let mut text = String::new();
+        for three in digest.as_ref().chunks(3) {
+            let bits = three.iter().fold(0_u32, |all, byte| (all << 8) | u32::from(*byte)) << (8 * (3 - three.len()));
+            for place in 0..4 {
+                let six = (bits >> (18 - 6 * place)) & 63;
+                text.push(if place > three.len() { '=' } else { alphabet[six as usize] });
+            }
+        }
+        assert_eq!(STYLE_HASH, text, "the style changed: this is its new hash");
+        assert!(page(|_| {}).contains(&format!("<style>{STYLE}</style>")));
+        assert!(!STYLE.contains("</") && !STYLE.contains("url("));
+    }
+
+    #[test]
+    fn the_headline_says_the_worst_and_never_all_well_without_looking() {
+        let all_ok = |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| v.state = State::Ok);
+        let only = |state: State| move |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| v.state = state);
+        assert_eq!(title(&page(|_| {})), "✕ 1 firing – web-1");
+        assert_eq!(title(&page(all_ok)), "✓ All well – web-1");
+        assert_eq!(title(&page(only(State::Unknown))), "? Blind – web-1");
+        assert_eq!(title(&page(only(State::Pending))), "… 4 pending – web-1");
+        assert_eq!(title(&page(|s| s.signals.clear())), "? Nothing is watched – web-1");
+        assert_eq!(title(&page(|s| s.enabled = false)), "– Switched off – web-1");
+        assert_eq!(title(&page(|s| s.tick.count = 0)), "– Looking for the first time – web-1");
+        let blind = page(|s| {
+            all_ok(s);
+            s.sources.iter_mut().for_each(|source| source.state = "blind".into());
+        });
+        assert_eq!(title(&blind), "? Blind – web-1");
+        let one_unknown = page(|s| {
+            all_ok(s);
+            s.signals[0].state = State::Unknown;
+        });
+        assert_eq!(title(&one_unknown), "? 1 unknown – web-1");
+    }
+
+    #[test]
+    fn a_loop_that_hangs_is_louder_than_anything_it_once_saw() {
+        let (mut snapshot, now) = sample();
+        snapshot.signals.iter_mut().for_each(|v| v.state = State::Ok);
+        let later = Now { mono: Mono(now.mono.0 + 240_000), ..now };
+        let page = render(&snapshot, later, View::default());
+        assert_eq!(title(&page), "✕ Not looking – web-1");
+        assert!(page.contains("the last look was 4m 3s ago"), "{page}");
+        assert!(!page.contains("All well"));
+    }
+
+    #[test]
+    fn undelivered_alerts_and_a_state_that_cannot_be_written_are_said_on_top() {
+        let page = page(|s| s.state_file = StateFile::Failing("disk full".into()));
+        let top = page.split_once("id=\"firing\"").unwrap().0;
+        assert!(top.contains("Alerts do not arrive") && top.contains("2 messages waiting, the oldest for 1m 30s"));
+        assert!(top.contains("no answer within 5s") && top.contains("disk full"));
+        let quiet = self::page(|s| {
+            s.channels[1].state = "ok".into();
+            s.channels[1].oldest_pending_s = 2;
+        });
+        assert!(!quiet.contains("class=\"note"), "a message two seconds old is no trouble");
+    }
+
+    #[test]
+    fn worst_comes_first_and_ages_are_told() {
+        let page = page(|_| {});
+        let places: Vec<usize> =
+            ["id=\"firing\"", "id=\"unknown\"", "id=\"pending\"", "id=\"ok\"", "h-history", "h-channels", "h-sources"]
+                .iter()
+                .map(|id| page.find(id).unwrap())
+                .collect();
+        assert!(places.is_sorted(), "{places:?}");
+        assert!(page.contains("for <b>12m 8s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
+        assert!(page.contains("#k3f9"));
+        assert!(page.contains("last 24 hours: firing 15m, well 15m, not watched 23h 30m"));
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        const EVIL: &str = "\"><script>alert(1)</script><img src=x onerror='x'>&\u{202e}\u{1b}[2J";
+        let page = page(|s| {
+            s.instance = EVIL.into();
+            s.version = EVIL.into();
+            s.mode = EVIL.into();
+            s.state_file = StateFile::Failing(EVIL.into());
+            for (view, state) in s.signals.iter_mut().zip([State::Ok, State::Pending, State::Firing, State::Unknown]) {
+                view.key = SignalKey::new(EVIL);
+                view.title = EVIL.into();
+                view.detail = EVIL.into();
+                view.reason = EVIL.into();
+                view.incident = Some(Incident(EVIL.into()));
+                view.state = state;
+            }
+            for target in &mut s.targets {
+                (target.name, target.phase, target.blocked) = (EVIL.into(), EVIL.into(), vec![EVIL.into()]);
+            }
+            for channel in &mut s.channels {
+                (channel.name, channel.state, channel.error) = (EVIL.into(), EVIL.into(), Some(EVIL.into()));
+            }
+            for source in &mut s.sources {
+                (source.name, source.state, source.error) = (EVIL.into(), EVIL.into(), Some(EVIL.into()));
+            }
+            s.recent = [HistoryView {
+                at: s.at.wall,
+                kind: EVIL.into(),
+                subject: EVIL.into(),
+                incident: Some(Incident(EVIL.into())),
+                severity: None,
+                text: EVIL.into(),
+            }]
+            .into();
+        });
+        for forbidden in ["<script", "<img", "onerror='", "\u{202e}", "\u{1b}"] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        assert!(page.matches("&lt;script&gt;").count() > 20);
+    }
+
+    #[test]
+    fn a_thousand_well_signals_are_folded_and_a_hundred_thousand_are_bounded() {
+        let many = |n: usize| {
+            move |s: &mut Snapshot| {
+                s.signals = (0..n).map(|i| signal(&format!("probe/p{i}"), State::Ok, Severity::Info, "fine")).collect();
+            }
+        };
+        let page = page(many(1_000));
+        assert!(page.contains("<details><summary>1000 signals are well</summary>"));
+        assert_eq!(page.matches("<li><div class=\"what\">").count(), 1_000);
+        let huge = self::page(many(100_000));
+        assert!(huge.contains("98000 more are not shown here"));
+        assert!(huge.len() < 2_000_000, "{}", huge.len());
+    }
+
+    #[test]
+    fn the_reader_chooses_by_links_alone() {
+        let (snapshot, now) = sample();
+        assert!(render(&snapshot, now, View::default()).contains("http-equiv=\"refresh\" content=\"15\""));
+        let view = View::parse("all&pause");
+        assert_eq!(view, View { all: true, paused: true });
+        assert!(!render(&snapshot, now, view).contains("http-equiv=\"refresh\""));
+        assert_eq!(View::parse("allowed=1&x=all"), View::default());
+        for script in ["<script", "javascript:", " onclick"] {
+            assert!(!render(&snapshot, now, view).contains(script));
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The lower part of the page: ways out, eyes, targets, and what happened lately.
+//!
+//! What is in trouble stands with its error in words; what is well takes one line.
+
+use super::{Seen, View, ago};
+use crate::core::time::people;
+use crate::serve::escape::{html, plain};
+use crate::serve::snapshot::HistoryView;
+
+/// Entries of history shown folded in.
+const LATELY: usize = 20;
+/// Entries of history shown when the reader asked for all.
+const LATELY_ALL: usize = 300;
+/// Targets, channels or sources shown at most.
+const SHOWN: usize = 500;
+
+/// Every list that is not empty.
+pub fn write(out: &mut String, seen: Seen<'_>, view: View) {
+    targets(out, seen);
+    history(out, seen, view);
+    out.push_str("<div class=\"pair\">");
+    channels(out, seen);
+    sources(out, seen);
+    out.push_str("</div>");
+}
+
+fn channels(out: &mut String, seen: Seen<'_>) {
+    if seen.snapshot.channels.is_empty() {
+        return;
+    }
+    out.push_str("<section aria-labelledby=\"h-channels\"><h2 id=\"h-channels\">Channels</h2><ul class=\"parts\">");
+    for channel in seen.snapshot.channels.iter().take(SHOWN) {
+        part(out, &channel.name, &channel.state);
+        if channel.pending > 0 {
+            let age = people(std::time::Duration::from_secs(channel.oldest_pending_s));
+            plain(out, format_args!("<span class=\"more\">{} waiting, {age}</span>", channel.pending));
+        }
+        error(out, channel.error.as_deref());
+    }
+    out.push_str("</ul></section>");
+}
+
+fn sources(out: &mut String, seen: Seen<'_>) {
+    if seen.snapshot.sources.is_empty() {
+        return;
+    }
+    out.push_str("<section aria-labelledby=\"h-sources\"><h2 id=\"h-sources\">Sources</h2><ul class=\"parts\">");
+    for source in seen.snapshot.sources.iter().take(SHOWN) {
+        part(out, &source.name, &source.state);
+        out.push_str("<span class=\"more\">");
+        match source.last_ok_at {
+            Some(at) if source.state != "ok" => {
+                out.push_str("last seen well ");
+                ago(out, seen.ago(at));
+            }
+            Some(_) => plain(out, format_args!("{:.1} ms", source.duration_ms)),
+            None => out.push_str("never answered"),
+        }
+        out.push_str("</span>");
+        error(out, source.error.as_deref());
+    }
+    out.push_str("</ul></section>");
+}
+
+fn targets(out: &mut String, seen: Seen<'_>) {
+    if seen.snapshot.targets.is_empty() {
+        return;
+    }
+    out.push_str("<section aria-labelledby=\"h-targets\"><h2 id=\"h-targets\">Repairs</h2><ul class=\"parts\">");
+    for target in seen.snapshot.targets.iter().take(SHOWN) {
+        let well = target.phase == "healthy";
+        plain(out, format_args!("<li class=\"{}\"><code>", if well { "ok" } else { "bad" }));
+        html(out, &target.name, 120);
+        out.push_str("</code><span class=\"state\">");
+        html(out, &target.phase, 20);
+        out.push_str("</span><span class=\"more\">");
+        if let Some(since) = target.since {
+            plain(out, format_args!("for {}", people(seen.ago(since))));
+        }
+        if target.attempts > 0 {
+            plain(out, format_args!(", attempt {}", target.attempts));
+        }
+        out.push_str("</span>");
+        let blocked = (!target.blocked.is_empty()).then(|| format!("blocked: {}", target.blocked.join(", ")));
+        error(out, blocked.as_deref());
+    }
+    out.push_str("</ul></section>");
+}
+
+fn part(out: &mut String, name: &str, state: &str) {
+    plain(out, format_args!("<li class=\"{}\"><code>", if state == "ok" { "ok" } else { "bad" }));
+    html(out, name, 80);
+    out.push_str("</code><span class=\"state\">");
+    html(out, state, 40);
+    out.push_str("</span>");
+}
+
+/// Ends the item that [`part`] began.
+fn error(out: &mut String, error: Option<&str>) {
+    if let Some(error) = error {
+        out.push_str("<p class=\"detail\">");
+        html(out, error, 400);
+        out.push_str("</p>");
+    }
+    out.push_str("</li>");
+}
+
+fn history(out: &mut String, seen: Seen<'_>, view: View) {
+    let recent = &seen.snapshot.recent;
+    out.push_str("<section aria-labelledby=\"h-history\"><h2 id=\"h-history\">Lately</h2>");
+    if recent.is_empty() {
+        out.push_str("<p class=\"quiet\">Nothing has happened yet.</p></section>");
+        return;
+    }
+    out.push_str("<ol class=\"history\">");
+    for entry in recent.iter().take(if view.all { LATELY_ALL } else { LATELY }) {
+        event(out, seen, entry);
+    }
+    out.push_str("</ol></section>");
+}
+
+fn event(out: &mut String, seen: Seen<'_>, entry: &HistoryView) {
+    plain(out, format_args!("<li class=\"{}\">", tone(&entry.kind)));
+    seen.instant(out, entry.at);
+    out.push_str("<span class=\"kind\">");
+    html(out, &entry.kind, 24);
+    out.push_str("</span><span class=\"what\"><code>");
+    html(out, &entry.subject, 200);
+    out.push_str("</code> ");
+    html(out, &entry.text, 240);
+    if let Some(incident) = &entry.incident {
+        out.push_str(" <span class=\"incident\">");
+        html(out, &incident.to_string(), 16);
+        out.push_str("</span>");
+    }
+    out.push_str("</span></li>");
+}
+
+fn tone(kind: &str) -> &'static str {
+    match kind {
+        "alert" | "realert" => "firing",
+        "recovery" | "seen" => "ok",
+        "unknown" => "unknown",
+        _ => "plain",
+    }
+}

@@ -1,0 +1,236 @@
+//! The application: fetched once per pass, judged by `[[app.rule]]`.
+//!
+//! Not answering is the master alarm `app/down`. An application that answers with something that
+//! cannot be read is up, but this source is blind: its rules turn unknown, they do not resolve. Every
+//! fetch has a total deadline and a body of at most 8 MiB; no redirect is followed. See
+//! `adr/0015-reading-the-application.md`.
+
+mod answer;
+mod envelope;
+mod exposition;
+mod fact;
+mod rules;
+mod selector;
+mod settings;
+mod stamp;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::answer::Content;
+use self::envelope::{Found, Pointer};
+use self::rules::Rules;
+use self::settings::{Format, Problems, RuleSettings, Settings, Target};
+use self::stamp::{Freshness, Stamp};
+use super::{Ask, Entry, Outfit, Source};
+use crate::client::http::{Http, HttpError, Options, Response};
+use crate::client::resolve::ResolveError;
+use crate::clock::Clock;
+use crate::config::schema::Section;
+use crate::config::{Config, ConfigError};
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::time::Now;
+
+const SECTION: Section = Settings::section(settings::PATH);
+
+/// The application as a source.
+pub const ENTRY: Entry = Entry {
+    name: "app",
+    advice: "app.metrics_url to watch an application by its /metrics",
+    sections: &[SECTION],
+    build,
+};
+
+/// Bytes of an answer.
+const BODY: usize = 8 * 1024 * 1024;
+/// Time for reading what was fetched, on top of the fetch's own limit.
+const READING: Duration = Duration::from_secs(2);
+
+fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
+    let settings: Settings = config.section(settings::PATH)?;
+    let Some(url) = settings.metrics_url.as_deref() else {
+        return match settings.rule.first() {
+            None => Ok(None),
+            Some(RuleSettings { name, .. }) => {
+                Err(config.error("app.rule[0]", format!("\"{name}\" has nothing to look at: set `app.metrics_url`")))
+            }
+        };
+    };
+    let mut problems = Problems::new(config);
+    let down = Arc::new(Spec {
+        key: SignalKey::new("app/down"),
+        title: "application".to_string(),
+        severity: Severity::Critical,
+        rule: Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
+        parent: None,
+    });
+    let mut rules = Rules::build(&settings.rule, settings.format, &down.key, &mut problems);
+    let accept = accept(settings.format, rules.languages());
+    let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
+    problems.unless_any(())?;
+    let stamp_slot = Pointer::parse("/generated_at").map_or(0, |pointer| rules.plan.want(&pointer));
+    let http = Http::new(Options {
+        timeout: target.timeout,
+        allow_link_local: settings.allow_link_local,
+        body_limit: BODY,
+        ..Options::default()
+    });
+    Ok(Some(Box::new(App {
+        http,
+        target,
+        clock: outfit.clock.clone(),
+        format: settings.format,
+        stale_after: settings.stale_after,
+        down,
+        rules,
+        stamp_slot,
+        stamp: Stamp::default(),
+        last: Report::default(),
+    })))
+}
+
+/// Asks for the language that the rules speak.
+fn accept(format: Format, (json, metrics): (bool, bool)) -> &'static str {
+    match (format, json, metrics) {
+        (Format::Prometheus, ..) | (Format::Auto, false, true) => {
+            "text/plain;version=0.0.4,application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1"
+        }
+        (Format::Json, ..) | (Format::Auto, true, false) => "application/json,*/*;q=0.1",
+        (Format::Auto, ..) => "application/json,text/plain;version=0.0.4;q=0.9,*/*;q=0.1",
+    }
+}
+
+struct App {
+    http: Http,
+    target: Target,
+    clock: Clock,
+    format: Format,
+    stale_after: u32,
+    down: Arc<Spec>,
+    rules: Rules,
+    stamp_slot: usize,
+    stamp: Stamp,
+    /// What the rules made of the last answer that was news.
+    last: Report,
+}
+
+/// How a fetch ended.
+enum Fetched {
+    Answer(Response),
+    /// It answers, but with nothing that can be read.
+    Unreadable(String),
+    /// It does not answer.
+    Down(String),
+    /// The fault may be on our side of the line.
+    Unseen(String),
+}
+
+impl Source for App {
+    fn name(&self) -> &'static str {
+        ENTRY.name
+    }
+
+    fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        let fetched = self.fetch();
+        let now = self.clock.now();
+        Ok(match fetched {
+            Fetched::Answer(response) => {
+                match answer::read(&response, self.format, &self.rules.plan, &self.rules.selectors) {
+                    Ok(content) => self.read(&content, ask, now),
+                    Err(why) => self.blind(Reading::Up, "it answers", why, now),
+                }
+            }
+            Fetched::Unreadable(why) => self.blind(Reading::Up, "it answers", why, now),
+            Fetched::Unseen(why) => self.blind(Reading::Unknown, "it could not be asked", why, now),
+            Fetched::Down(why) => {
+                let mut report = self.unknown("the application does not answer", now);
+                report.observations.push(self.look(Reading::Down, Cow::Owned(why), now));
+                report
+            }
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        self.target.timeout + READING
+    }
+}
+
+impl App {
+    fn fetch(&self) -> Fetched {
+        let headers: Vec<(&str, &str)> =
+            self.target.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let shown = &self.target.shown;
+        match self.http.get(&self.target.url, &headers) {
+            Ok(response) if (200..300).contains(&response.status) => Fetched::Answer(response),
+            Ok(response) => Fetched::Down(match response.status {
+                status @ 300..=399 => format!("{shown} answers {status}, and redirects are not followed"),
+                status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
+                status => format!("{shown} answers {status}"),
+            }),
+            Err(error @ HttpError::TooLarge(_)) => Fetched::Unreadable(error.to_string()),
+            // A name that goes away goes with its container; a resolver that is silent says nothing.
+            Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
+            Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl | HttpError::Own(_))) => {
+                Fetched::Unseen(format!("{shown}: {error}"))
+            }
+            Err(error @ (HttpError::Refused(_) | HttpError::Timeout(..) | HttpError::Broken(_))) => {
+                Fetched::Down(format!("{shown}: {error}"))
+            }
+        }
+    }
+
+    fn read(&mut self, content: &Content, ask: &Ask, now: Now) -> Report {
+        let stamp = match content {
+            Content::Json(picked) => picked.value(self.stamp_slot),
+            Content::Metrics(_) => &Found::Missing,
+        };
+        let mut report = match self.stamp.judge(stamp, now.wall, self.stale_after) {
+            Freshness::Fresh => self.fresh(content, now),
+            Freshness::Repeated => {
+                let later = self.last.observations.iter().all(|seen| seen.seen_at >= ask.fresh_since);
+                Report { complete: self.last.complete && later, ..self.last.clone() }
+            }
+            Freshness::Stale(why) | Freshness::Invalid(why) => {
+                return self.blind(Reading::Up, "it answers", why, now);
+            }
+        };
+        report.observations.push(self.look(Reading::Up, Cow::Borrowed("it answers"), now));
+        report
+    }
+
+    fn fresh(&mut self, content: &Content, now: Now) -> Report {
+        let mut report = Report { complete: true, ..Report::default() };
+        for rule in &mut self.rules.all {
+            let looked = rule.look(content, now.mono);
+            report.observations.extend(looked.observations);
+            if let Some(why) = looked.partial {
+                report.complete = false;
+                report.blind.get_or_insert(why);
+            }
+        }
+        self.last.clone_from(&report);
+        report
+    }
+
+    /// Nothing can be told about the rules, and this source says why.
+    fn blind(&mut self, reading: Reading, fact: &'static str, why: String, now: Now) -> Report {
+        let mut report = self.unknown(&why, now);
+        report.observations.push(self.look(reading, Cow::Borrowed(fact), now));
+        report.blind = Some(why);
+        report
+    }
+
+    fn unknown(&self, why: &str, now: Now) -> Report {
+        Report {
+            observations: self.rules.all.iter().flat_map(|rule| rule.unknown(why, now.mono)).collect(),
+            complete: self.rules.all.iter().all(rules::AppRule::is_known),
+            blind: None,
+        }
+    }
+
+    fn look(&self, reading: Reading, fact: Cow<'static, str>, now: Now) -> Observation {
+        Observation { spec: Arc::clone(&self.down), seen_at: now.mono, reading, fact }
+    }
+}

@@ -1,0 +1,204 @@
+//! The settings of the application source, and what they come to.
+//!
+//! Owns the section `app` with its `[[app.rule]]` tables and turns them into a [`Target`]: an
+//! address that can be asked and headers that can be sent. Reports every problem by the key it stands
+//! in. Never reads the network, never puts a secret or the whole URL into words.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ureq::http::{HeaderName, HeaderValue, Uri};
+
+use crate::config::schema::{Kind, Setting};
+use crate::config::value::{Secret, Span};
+use crate::config::{Config, ConfigError, Problem};
+use crate::core::signal::Severity;
+
+/// The section's name.
+pub const PATH: &str = "app";
+
+crate::settings! {
+    /// The observed application: fetched every tick, as a JSON envelope or as Prometheus text.
+    pub struct Settings {
+        /// http or https URL of the application's metrics. Not set: the application is not observed.
+        metrics_url: Option<String> = None,
+        /// Fetches in a row that must fail before app/down fires, at least 1.
+        down_after: u32 = 3,
+        /// What the answer is: auto finds it by Content-Type and content; json and prometheus insist.
+        format: Format = Format::Auto,
+        /// Fetches in a row in which the envelope's generated_at has not moved before its values count
+        /// as stale (unknown), at least 1. Raise it when the application writes less often than the tick.
+        stale_after: u32 = 3,
+        /// Limit of one fetch, from the lookup of the name to the last byte. Default: the top-level timeout.
+        timeout: Option<Span> = None,
+        /// Headers sent with every fetch, for example { X-Tenant = "a" }. Secrets belong in authorization.
+        headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// The Authorization header, for example "Bearer abc".
+        authorization: Option<Secret> = None,
+        /// File that holds authorization.
+        authorization_file: Option<PathBuf> = None,
+        /// May fetch from link-local and cloud metadata addresses.
+        allow_link_local: bool = false,
+        /// What the application's values must not do; one table per signal app/<name>.
+        rule: Vec<RuleSettings> = Vec::new(),
+    }
+}
+
+crate::settings! {
+    /// One rule on what the application reports: the signal app/<name>, with `each` app/<name>/<id>.
+    pub struct RuleSettings {
+        /// The signal's name: letters, digits, dot, hyphen and underscore, at most 64.
+        name: String = String::new(),
+        /// What is judged: a JSON pointer (/queue/counts/failed), or a metric with label matchers
+        /// (http_requests_total{code="500"}; = and !=). Of several matching series the highest is held
+        /// against >, the lowest against <, and their sum against increases and stalls.
+        value: String = String::new(),
+        /// JSON pointer to a list of objects; value and id are then relative to each of them. At most 1000.
+        each: Option<String> = None,
+        /// The field that names one object of each: a text or a whole number.
+        id: Option<String> = None,
+        /// When it is trouble: "> 5", ">= 5", "< 1", "<= 1", "increases" (each rise is told), "stalls"
+        /// (does not move for the time in `for`), "absent".
+        when: String = String::new(),
+        /// How long it must have been so; required with "stalls". Default: no time.
+        r#for: Option<Span> = None,
+        /// How much it matters: critical, warning or info.
+        severity: Severity = Severity::Critical,
+        /// Hysteresis: once it fires on a threshold, it is good again only at this value.
+        clear: Option<f64> = None,
+        /// Bad looks in a row before it fires, at least 1. One is enough: patience is said by `for`.
+        fail_after: u32 = 1,
+        /// Good looks in a row before it is over, at least 1.
+        recover_after: u32 = 2,
+    }
+}
+
+/// What the application's answer is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Found by Content-Type and content.
+    #[default]
+    Auto,
+    /// A JSON envelope.
+    Json,
+    /// Prometheus text or OpenMetrics.
+    Prometheus,
+}
+
+impl Setting for Format {
+    const KIND: Kind = Kind::Choice(&["auto", "json", "prometheus"]);
+}
+
+/// Where the application is asked, and how. Holds secrets; has no `Debug`.
+pub struct Target {
+    /// The URL as written.
+    pub url: String,
+    /// Host and port, for people.
+    pub shown: String,
+    /// Every header of the request.
+    pub headers: Vec<(String, String)>,
+    /// Limit of one fetch.
+    pub timeout: Duration,
+}
+
+/// Collects problems, each with its key and place.
+pub struct Problems<'a> {
+    config: &'a Config,
+    found: Vec<Problem>,
+}
+
+impl<'a> Problems<'a> {
+    /// None so far.
+    pub fn new(config: &'a Config) -> Self {
+        Problems { config, found: Vec::new() }
+    }
+
+    /// Notes that the value of `app.<field>` is wrong.
+    pub fn refuse(&mut self, field: &str, what: impl Into<String>) {
+        self.found.extend(self.config.error(&format!("{PATH}.{field}"), what).problems);
+    }
+
+    /// `value`, unless something is wrong.
+    pub fn unless_any<T>(self, value: T) -> Result<T, ConfigError> {
+        if self.found.is_empty() { Ok(value) } else { Err(ConfigError { problems: self.found }) }
+    }
+}
+
+/// Checks everything but the rules. `accept` is sent as `Accept` unless `headers` has its own.
+pub fn target(
+    settings: &Settings,
+    url: &str,
+    accept: &str,
+    default_timeout: Duration,
+    problems: &mut Problems<'_>,
+) -> Target {
+    if settings.down_after == 0 {
+        problems.refuse("down_after", "must be at least 1");
+    }
+    if settings.stale_after == 0 {
+        problems.refuse("stale_after", "must be at least 1");
+    }
+    let timeout = settings.timeout.map_or(default_timeout, |span| span.0);
+    if timeout < Duration::from_millis(10) || timeout > Duration::from_mins(5) {
+        problems.refuse("timeout", "must be between 10ms and 5m");
+    }
+    let shown = address(url).unwrap_or_else(|what| {
+        problems.refuse("metrics_url", what);
+        String::new()
+    });
+    let mut headers = Vec::new();
+    for (name, value) in &settings.headers {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+            problems.refuse(&format!("headers.{name}"), "is not a header that HTTP can carry");
+        }
+        headers.push((name.clone(), value.clone()));
+    }
+    let given = |wanted: &str| settings.headers.keys().any(|name| name.eq_ignore_ascii_case(wanted));
+    match Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref()) {
+        Err(what) => problems.refuse("authorization", what),
+        Ok(Some(_)) if given("authorization") => {
+            problems.refuse("authorization", "stands in `app.headers` as well; keep one");
+        }
+        Ok(Some(secret)) if HeaderValue::from_str(secret.expose()).is_err() => {
+            problems.refuse("authorization", "holds a character that HTTP cannot carry");
+        }
+        Ok(Some(secret)) => headers.push(("Authorization".to_string(), secret.expose().to_string())),
+        Ok(None) => {}
+    }
+    if !given("accept") {
+        headers.push(("Accept".to_string(), accept.to_string()));
+    }
+    Target { url: url.to_string(), shown, headers, timeout }
+}
+
+/// Host and port of a URL that can be asked.
+fn address(url: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "is not an http or https URL; write for example \"http://app:8080/metrics\"";
+    let uri: Uri = url.parse().map_err(|_| WRONG)?;
+    let authority = uri.authority().ok_or(WRONG)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+        return Err(WRONG);
+    }
+    if authority.as_str().contains('@') {
+        return Err("holds a user name or password; put them into `app.authorization` (\"Basic …\")");
+    }
+    Ok(authority.as_str().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_that_can_be_asked_passes() {
+        assert_eq!(address("http://app:8080/metrics").unwrap(), "app:8080");
+        assert_eq!(address("https://[::1]:9/m?x=secret").unwrap(), "[::1]:9");
+        for url in
+            ["", "app:8080", "/metrics", "ftp://app/x", "http://", "http:///x", "http://u:p@app/x", "http://a b/"]
+        {
+            assert!(address(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Containers on the local Docker Engine: one signal for each, judged by a written table.
+//!
+//! A look is a list, then an inspect call for each watched container: the list is the truth, events only wake the
+//! loop and say who caused an end. A call that fails makes its container unknown and nobody
+//! else's; without a list everything is unknown, nothing is gone (F29–F32). Never writes to the
+//! engine, never tells a container's environment. The table is `adr/0013-container-verdicts.md`.
+
+mod events;
+mod fact;
+mod select;
+mod track;
+mod verdict;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use self::events::{Follow, Listener};
+use self::fact::Told;
+use self::select::{Called, Selection};
+use self::track::{Look, Track};
+use self::verdict::{Limits, Reason};
+use super::{Ask, Entry, Outfit, Source, SourceName};
+use crate::client::docker::{Docker, DockerError, Inspected, Listed};
+use crate::config::schema::{Kind, Setting};
+use crate::config::value::Span;
+use crate::config::{Config, ConfigError};
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::time::Now;
+
+/// The source's name.
+const NAME: &str = "docker";
+/// Missing containers that nobody named, remembered at most.
+const MISSING: usize = 256;
+/// An alarm rings this much after the instant, so that the instant has passed for every clock.
+const AFTER: Duration = Duration::from_millis(5);
+
+crate::settings! {
+    /// Containers on the local Docker Engine.
+    pub struct Settings {
+        /// true, false, or auto: on if the socket exists.
+        enabled: Switch = Switch::Auto,
+        /// The engine's Unix socket.
+        socket: String = "/var/run/docker.sock".to_string(),
+        /// Names or compose services to watch, * for any text. None: every container of our own compose
+        /// project, else all. One that is named and not there is down.
+        containers: Vec<String> = Vec::new(),
+        /// Names or compose services not to watch, * for any text. The label watchdog.enable=false does the same.
+        exclude: Vec<String> = Vec::new(),
+        /// Restarts within restart_window that make a crash loop, at least 1.
+        restarts: u32 = 3,
+        /// The window of restarts; a crash loop is over after this long without one.
+        restart_window: Span = Span::seconds(600),
+        /// Time that a container stopped or removed from outside has to be replaced or started again.
+        grace: Span = Span::seconds(10),
+        /// Time that a created container has to be started.
+        start_grace: Span = Span::seconds(60),
+        /// Time that a container must run after it was killed for memory.
+        oom_calm: Span = Span::seconds(60),
+        /// After this long a missing container that containers does not name is forgotten.
+        forget_after: Span = Span::seconds(86_400),
+        /// How much it matters when a container is down: critical, warning or info.
+        severity: Severity = Severity::Critical,
+    }
+}
+
+/// On, off, or as the machine has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Switch {
+    /// On where the thing is there.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// On; not being able to look is told.
+    #[serde(rename = "true")]
+    On,
+    /// Off.
+    #[serde(rename = "false")]
+    Off,
+}
+
+impl Setting for Switch {
+    const KIND: Kind = Kind::Choice(&["auto", "true", "false"]);
+}
+
+/// How the program knows this source.
+pub const ENTRY: Entry = Entry {
+    name: NAME,
+    advice: "docker.socket, and mount it, to watch containers",
+    sections: &[Settings::section("docker")],
+    build,
+};
+
+fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
+    let settings: Settings = config.section("docker")?;
+    let on = match settings.enabled {
+        Switch::On => true,
+        Switch::Off => false,
+        Switch::Auto => Path::new(&settings.socket).exists(),
+    };
+    if settings.socket.is_empty() {
+        return Err(config.error("docker.socket", "is empty; write docker.enabled = false to turn Docker off"));
+    }
+    if settings.restarts == 0 {
+        return Err(config.error("docker.restarts", "should be at least 1"));
+    }
+    if settings.restart_window.0 < Duration::from_secs(1) {
+        return Err(config.error("docker.restart_window", "is too short; the least is 1s"));
+    }
+    for (key, patterns) in [("docker.containers", &settings.containers), ("docker.exclude", &settings.exclude)] {
+        if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
+            return Err(config.error(key, "has an empty name in it"));
+        }
+    }
+    if !on {
+        return Ok(None);
+    }
+    let containers = DockerSource::new(settings, outfit.clone(), select::own_ids())
+        .map_err(|error| config.error("docker.socket", error.to_string()))?;
+    Ok(Some(Box::new(containers)))
+}
+
+/// Looks at containers.
+pub struct DockerSource {
+    docker: Docker,
+    settings: Settings,
+    limits: Limits,
+    outfit: Outfit,
+    name: SourceName,
+    selection: Selection,
+    own_ids: BTreeSet<String>,
+    own_identity: Option<String>,
+    listener: Option<Listener>,
+    tracks: BTreeMap<String, Track>,
+    /// When the last list came; `None` before the first.
+    listed: Option<Now>,
+    blind: bool,
+}
+
+impl DockerSource {
+    /// Sets up the source. `own_ids` are ids, or beginnings of ids, of the container we run in.
+    pub fn new(settings: Settings, outfit: Outfit, own_ids: BTreeSet<String>) -> Result<DockerSource, DockerError> {
+        let limits = Limits {
+            restarts: settings.restarts,
+            grace: settings.grace.0,
+            start_grace: settings.start_grace.0,
+            oom_calm: settings.oom_calm.0,
+            settle: Duration::from_secs(1).min(settings.grace.0),
+        };
+        let selection =
+            Selection { containers: settings.containers.clone(), exclude: settings.exclude.clone(), project: None };
+        Ok(DockerSource {
+            docker: Docker::new(Path::new(&settings.socket))?,
+            limits,
+            outfit,
+            name: Arc::from(NAME),
+            selection,
+            own_ids,
+            own_identity: None,
+            listener: None,
+            tracks: BTreeMap::new(),
+            listed: None,
+            blind: false,
+            settings,
+        })
+    }
+
+    fn listen(&mut self) {
+        if self.listener.is_none() {
+            self.listener = Some(Listener::start(Follow {
+                socket: self.settings.socket.clone().into(),
+                timeout: self.outfit.timeout,
+                clock: self.outfit.clock.clone(),
+                waker: self.outfit.waker.clone(),
+                source: Arc::clone(&self.name),
+            }));
+        }
+    }
+
+    /// Finds the container that we run in, and with it the project that is ours.
+    fn find_ourselves(&mut self, list: &[Listed]) {
+        if self.own_identity.is_some() || self.own_ids.is_empty() {
+            return;
+        }
+        let own = list.iter().find(|l| self.own_ids.iter().any(|id| l.id.starts_with(id.as_str())));
+        if let Some(own) = own {
+            let called = Called::of(own);
+            self.own_identity = Some(called.identity);
+            self.selection.project = called.project;
+        }
+    }
+
+    /// The watched containers: for each identity the one that stands for it.
+    fn choose<'a>(&self, list: &'a [Listed]) -> BTreeMap<String, (Called, &'a Listed)> {
+        let mut chosen: BTreeMap<String, (Called, &Listed)> = BTreeMap::new();
+        for listed in list {
+            let called = Called::of(listed);
+            if !self.selection.takes(listed, &called) {
+                continue;
+            }
+            let better = chosen.get(&called.identity).is_none_or(|(_, other)| worth(listed) > worth(other));
+            if better {
+                chosen.insert(called.identity.clone(), (called, listed));
+            }
+        }
+        chosen
+    }
+
+    /// Asks about each; those that hung the last time come last, so that they cost nobody else's answer.
+    fn inspect(
+        &mut self,
+        chosen: &BTreeMap<String, (Called, &Listed)>,
+    ) -> BTreeMap<String, Result<Inspected, DockerError>> {
+        let hung = |identity: &String| self.tracks.get(identity).is_some_and(|track| track.hangs);
+        let mut order: Vec<(&String, String)> = chosen.iter().map(|(key, (_, l))| (key, l.id.clone())).collect();
+        order.sort_by_key(|(identity, _)| hung(identity));
+        let ids: Vec<String> = order.iter().map(|(_, id)| id.clone()).collect();
+        let total = self.outfit.timeout;
+        let answers = self.docker.inspect_all(&ids, total / 2, total);
+        order.into_iter().map(|(identity, _)| identity.clone()).zip(answers).collect()
+    }
+
+    /// Containers that the settings name and that nothing known answers to.
+    fn add_named(&mut self) {
+        let absent: Vec<String> = self
+            .selection
+            .named()
+            .filter(|name| !self.tracks.values().any(|track| self.selection.means(name, &track.called)))
+            .map(str::to_string)
+            .collect();
+        for name in absent {
+            let identity = format!("named {name}");
+            let called = Called { identity: identity.clone(), name, project: None, service: None };
+            let track = Track::new(self.spec(&called.name), called);
+            self.tracks.insert(identity, track);
+        }
+    }
+
+    fn spec(&self, name: &str) -> Arc<Spec> {
+        let name = fact::clean(name, 128);
+        Arc::new(Spec {
+            key: SignalKey::new(&format!("container/{name}")),
+            title: format!("container {name}"),
+            severity: self.settings.severity,
+            rule: Rule::at_once(Test::Verdict),
+            parent: None,
+        })
+    }
+
+    /// Brings the track of a container that is there under its present name.
+    fn meet(&mut self, called: &Called) {
+        if self.tracks.get(&called.identity).is_some_and(|track| track.called == *called) {
+            return;
+        }
+        let spec = self.spec(&called.name);
+        let track =
+            self.tracks.entry(called.identity.clone()).or_insert_with(|| Track::new(Arc::clone(&spec), called.clone()));
+        track.spec = spec;
+        track.called = called.clone();
+    }
+
+    /// Drops what is gone for good: renamed, replaced under the same name, not meant to stay, forgotten.
+    fn forget(&mut self, list: &[Listed], present: &BTreeMap<String, (Called, &Listed)>, now: Now) {
+        let named: BTreeSet<String> = self.selection.named().map(str::to_string).collect();
+        let ids: BTreeSet<&str> = list.iter().map(|listed| listed.id.as_str()).collect();
+        let names: BTreeSet<&str> = present.values().map(|(called, _)| called.name.as_str()).collect();
+        let own = self.own_identity.clone();
+        self.tracks.retain(|identity, track| {
+            let elsewhere = ids.contains(track.id()) || names.contains(track.called.name.as_str());
+            let answered = track.id().is_empty()
+                && present.values().any(|(called, _)| called.service.as_deref() == Some(&track.called.name));
+            present.contains_key(identity) || !(elsewhere || answered || own.as_ref() == Some(identity))
+        });
+        let mut missing: Vec<(Duration, String)> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| !named.iter().any(|name| self.selection.means(name, &track.called)))
+            .filter_map(|(identity, track)| track.gone_for(now.mono).map(|gone| (gone, identity.clone())))
+            .collect();
+        missing.sort();
+        for (index, (gone, identity)) in missing.into_iter().enumerate() {
+            if gone >= self.settings.forget_after.0 || index >= MISSING {
+                self.tracks.remove(&identity);
+            }
+        }
+    }
+}
+
+impl Source for DockerSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        if !ask.once {
+            self.listen();
+        }
+        let asked = self.outfit.clock.now();
+        let list = match self.docker.list(self.outfit.timeout) {
+            Ok(list) => list,
+            Err(error) => {
+                self.blind = true;
+                return Err(error.to_string());
+            }
+        };
+        let before = self.listed.replace(asked);
+        let was_blind = std::mem::take(&mut self.blind);
+        self.find_ourselves(&list);
+        let chosen = self.choose(&list);
+        let answers = self.inspect(&chosen);
+        for (called, _) in chosen.values() {
+            self.meet(called);
+        }
+        let now = self.outfit.clock.now();
+        self.forget(&list, &chosen, now);
+        self.add_named();
+        if was_blind {
+            self.tracks.values_mut().for_each(|track| track.was_unseen(now.mono));
+        }
+        let reach = match before {
+            None => Duration::MAX,
+            Some(_) if was_blind => Duration::ZERO,
+            Some(before) => now.mono.since(before.mono),
+        };
+        Ok(self.judge(&chosen, answers, now, reach, ask.once))
+    }
+
+    fn patience(&self) -> Duration {
+        self.outfit.timeout * 2 + Duration::from_millis(500)
+    }
+}
+
+impl DockerSource {
+    /// From answers to observations.
+    fn judge(
+        &mut self,
+        chosen: &BTreeMap<String, (Called, &Listed)>,
+        mut answers: BTreeMap<String, Result<Inspected, DockerError>>,
+        now: Now,
+        reach: Duration,
+        once: bool,
+    ) -> Report {
+        let mut seen = BTreeMap::new();
+        let mut hung: Vec<(String, String)> = Vec::new();
+        let mut again: Option<Duration> = None;
+        let mut let_go = Vec::new();
+        for (identity, track) in &mut self.tracks {
+            let listed = chosen.get(identity).map(|(_, listed)| *listed);
+            let (hint, live) = self.listener.as_ref().map(|l| l.hint(listed.map_or("", |l| &l.id))).unwrap_or_default();
+            let window = self.settings.restart_window.0;
+            let look = Look { now, reach, hint: &hint, live, window, once };
+            let facts = match (listed, answers.remove(identity)) {
+                (Some(listed), Some(Ok(inspected))) => track.see(listed, inspected, &look),
+                (Some(_), Some(Err(error))) if !error.is_not_found() => {
+                    track.hangs = true;
+                    let why = error.cause.to_string();
+                    let observation = observation(track, now, Reading::Unknown, fact::not_inspected(&why));
+                    seen.entry(track.spec.key.clone()).or_insert(observation);
+                    hung.push((track.called.name.clone(), why));
+                    continue;
+                }
+                _ => {
+                    let named = self.selection.named().any(|name| self.selection.means(name, &track.called));
+                    track.lose(&look, named)
+                }
+            };
+            let verdict = verdict::verdict(&facts, &self.limits);
+            track.judged(&facts, &verdict, self.limits.restarts);
+            if verdict.reason == Reason::Forgotten {
+                let_go.push(identity.clone());
+                continue;
+            }
+            again = again.into_iter().chain(verdict.again_in).min();
+            let told = Told { inspected: track.inspected.as_ref(), last_exit: track.last_exit, window };
+            let text = fact::fact(verdict.reason, &facts, &self.limits, &told);
+            seen.entry(track.spec.key.clone()).or_insert_with(|| observation(track, now, verdict.reading, text));
+        }
+        for identity in let_go {
+            self.tracks.remove(&identity);
+        }
+        if let Some(listener) = &self.listener {
+            listener.alarm(again.map(|wait| Instant::now() + wait + AFTER));
+        }
+        let observations: Vec<Observation> = seen.into_values().collect();
+        // An empty list may be an engine that has not found its containers yet: nothing is gone on its word.
+        Report { complete: !observations.is_empty(), blind: blind(&hung, observations.len()), observations }
+    }
+}
+
+fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Observation {
+    Observation { spec: Arc::clone(&track.spec), seen_at: now.mono, reading, fact: Cow::Owned(fact) }
+}
+
+/// Why part of the picture is missing: how many, who, and the first reason.
+fn blind(hung: &[(String, String)], all: usize) -> Option<String> {
+    let (_, why) = hung.first()?;
+    let names: Vec<&str> = hung.iter().take(5).map(|(name, _)| name.as_str()).collect();
+    let more = if hung.len() > names.len() { ", …" } else { "" };
+    Some(format!(
+        "cannot inspect {} of {all} containers ({}{more}): {}",
+        hung.len(),
+        names.join(", "),
+        fact::clean(why, 300)
+    ))
+}
+
+/// Among containers of one identity the larger one stands for it: what runs before what waits
+/// before what ended, then the newer.
+fn worth(listed: &Listed) -> (u8, i64, &str) {
+    let rank = match listed.state.as_str() {
+        "running" => 6,
+        "restarting" => 5,
+        "paused" => 4,
+        "created" => 3,
+        "exited" => 2,
+        "removing" => 1,
+        _ => 0,
+    };
+    (rank, listed.created, &listed.id)
+}

@@ -1,0 +1,300 @@
+//! Probes: looks at dependencies from outside (http, tcp, dns, tls, exec), each at its own pace.
+//!
+//! The checks run in a [`pool`](pool::Pool) of threads; [`Probes::observe`] only hands out the last result
+//! of each with the time of its look, and waits for nothing (except for the one look of `check`).
+//! What was not looked at since it should have been is Unknown, never the old verdict. Redirects are
+//! off, metadata addresses refused (T9); facts hold no query, no credential and at most 200
+//! characters of what a peer said. See `adr/0014-probe-pool.md`.
+
+mod build;
+pub mod dns;
+pub mod exec;
+pub mod http;
+pub mod pool;
+pub mod schedule;
+pub mod settings;
+pub mod target;
+pub mod tcp;
+pub mod tls;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::pool::{Bounds, Pace, Pool, Standing, Verdict};
+use self::settings::Settings;
+use super::{Ask, Entry, Outfit, Source};
+use crate::client::resolve::ResolveError;
+use crate::config::{Config, ConfigError};
+use crate::core::signal::{Observation, Reading, Report, Spec};
+use crate::core::time::{Mono, people};
+use crate::wake::Wake;
+
+/// The source of `probe/<name>`.
+pub const ENTRY: Entry = Entry {
+    name: "probe",
+    advice: "deps = [\"db=tcp://db:5432\", \"web=https://host/health\"]",
+    sections: &[Settings::sections("probe")],
+    build: open,
+};
+
+/// A check is stuck when it is out for this much longer than its limit.
+const STUCK: Duration = Duration::from_secs(2);
+/// A pool that is this late cannot keep up.
+const LATE: Duration = Duration::from_secs(1);
+
+fn open(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
+    let (probes, groups) = settings::probes(config, outfit)?;
+    if probes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Probes::new(probes, groups, outfit, Bounds::default()))))
+}
+
+/// One probe, ready to look.
+pub struct Probe {
+    /// The signal it speaks of.
+    pub spec: Arc<Spec>,
+    /// How often it looks.
+    pub pace: Pace,
+    /// How it looks.
+    pub check: Check,
+}
+
+/// One kind of look at one target.
+pub enum Check {
+    /// http and https.
+    Http(Box<http::HttpCheck>),
+    /// A port.
+    Tcp(tcp::TcpCheck),
+    /// A name.
+    Dns(dns::DnsCheck),
+    /// A certificate.
+    Tls(Box<tls::TlsCheck>),
+    /// A command.
+    Exec(exec::ExecCheck),
+}
+
+impl Check {
+    /// Looks once, within the probe's limit.
+    pub fn look(&self) -> Verdict {
+        match self {
+            Check::Http(check) => check.look(),
+            Check::Tcp(check) => check.look(),
+            Check::Dns(check) => check.look(),
+            Check::Tls(check) => check.look(),
+            Check::Exec(check) => check.look(),
+        }
+    }
+}
+
+/// The source: all probes and the pool that looks at them.
+pub struct Probes {
+    all: Arc<[Probe]>,
+    groups: exec::Groups,
+    pool: Pool,
+    /// What the pool was last asked to be newer than; `None` before the first question.
+    fresh_since: Option<Mono>,
+}
+
+impl Probes {
+    /// A source over `probes`, sorted by key. No check begins before the first question.
+    pub fn new(probes: Vec<Probe>, groups: exec::Groups, outfit: &Outfit, bounds: Bounds) -> Probes {
+        let probes: Arc<[Probe]> = probes.into();
+        let paces = probes.iter().map(|p| p.pace).collect();
+        let looked_at = Arc::clone(&probes);
+        let look = move |index: usize| match looked_at.get(index) {
+            Some(probe) => probe.check.look(),
+            None => Verdict::unknown("no such probe"),
+        };
+        let waker = outfit.waker.clone();
+        let name: Arc<str> = Arc::from(ENTRY.name);
+        let news = move || waker.wake(Wake::Look(Arc::clone(&name)));
+        let pool = Pool::new(paces, bounds, outfit.clock.clone(), look, news);
+        Probes { all: probes, groups, pool, fresh_since: None }
+    }
+
+    /// Threads alive now.
+    pub fn workers(&self) -> usize {
+        self.pool.workers()
+    }
+
+    fn longest(&self) -> Duration {
+        self.all.iter().map(|p| p.pace.limit).max().unwrap_or_default()
+    }
+}
+
+impl Source for Probes {
+    fn name(&self) -> &str {
+        ENTRY.name
+    }
+
+    fn describe(&self) -> String {
+        let names: Vec<&str> = self.all.iter().filter_map(|p| p.spec.key.as_str().strip_prefix("probe/")).collect();
+        match names.as_slice() {
+            [] => "no probes".to_string(),
+            [name] => format!("1 probe: {name}"),
+            [a, b, c, _, ..] if names.len() > 4 => format!("{} probes: {a}, {b}, {c} and more", names.len()),
+            _ => format!("{} probes: {}", names.len(), names.join(", ")),
+        }
+    }
+
+    fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        let since = if ask.once { ask.now.mono } else { ask.fresh_since };
+        if self.fresh_since != Some(since) {
+            self.fresh_since = Some(since);
+            self.pool.hurry(since);
+        }
+        if ask.once {
+            self.pool.settle(Instant::now() + self.longest() + STUCK / 2);
+        }
+        let lag = self.pool.behind().filter(|lag| lag.late > LATE);
+        let mut report = Report { observations: Vec::with_capacity(self.all.len()), complete: true, blind: None };
+        self.pool.standings(|index, standing| {
+            let Some(probe) = self.all.get(index) else { return };
+            let told = tell(&probe.pace, &standing, since, ask.now.mono);
+            report.complete &= told.is_fresh;
+            report.observations.push(Observation {
+                spec: Arc::clone(&probe.spec),
+                seen_at: told.seen_at,
+                reading: told.reading,
+                fact: told.fact,
+            });
+        });
+        report.blind = lag.map(|lag| {
+            let late = people(lag.late);
+            if lag.refused {
+                format!(
+                    "the system gives no more threads than {}; a probe is {late} late; raise the limit on processes",
+                    lag.workers
+                )
+            } else {
+                format!("all {} workers are busy with targets that hang; a probe is {late} late", lag.workers)
+            }
+        });
+        Ok(report)
+    }
+
+    fn patience(&self) -> Duration {
+        self.longest() + STUCK
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        // Their workers then find them ended; the pool itself waits for nobody.
+        self.groups.close();
+    }
+}
+
+/// What is said of one probe.
+struct Told {
+    reading: Reading,
+    fact: Cow<'static, str>,
+    seen_at: Mono,
+    is_fresh: bool,
+}
+
+fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
+    let unknown = |fact: Cow<'static, str>, is_fresh| Told { reading: Reading::Unknown, fact, seen_at: now, is_fresh };
+    if let Some(out) = standing.out_for.filter(|out| *out > pace.limit.saturating_add(STUCK)) {
+        let limit = people(pace.limit);
+        return unknown(
+            format!("the check hangs for {} (its limit is {limit}); not asked again before it ends", people(out))
+                .into(),
+            true,
+        );
+    }
+    match standing.last {
+        Some((_, seen_at)) if seen_at < since => unknown("not looked at yet".into(), false),
+        None => unknown("not looked at yet".into(), false),
+        Some((_, seen_at)) if now.since(seen_at) > overdue(pace) => {
+            unknown(format!("not looked at for {}", people(now.since(seen_at))).into(), true)
+        }
+        Some((verdict, seen_at)) => {
+            Told { reading: verdict.reading, fact: verdict.fact.clone(), seen_at, is_fresh: true }
+        }
+    }
+}
+
+/// A result older than this says nothing any more: two looks and a whole limit were missed.
+fn overdue(pace: &Pace) -> Duration {
+    pace.interval.saturating_mul(2).saturating_add(pace.limit).saturating_add(STUCK)
+}
+
+/// The verdict on a name that gave no address: what the resolver says is the target's fault; what it
+/// cannot say is nobody's.
+fn unresolved(error: &ResolveError) -> Verdict {
+    match error {
+        ResolveError::NotFound { .. } | ResolveError::Refused(_) => Verdict::down(error.to_string()),
+        ResolveError::Undecided { .. } | ResolveError::Timeout(_) | ResolveError::Busy => {
+            Verdict::unknown(error.to_string())
+        }
+    }
+}
+
+/// What a peer said, fit for a fact: escaped, at most 200 characters.
+fn excerpt(bytes: &[u8]) -> String {
+    const LIMIT: usize = 200;
+    let text = String::from_utf8_lossy(bytes.get(..LIMIT * 4).unwrap_or(bytes));
+    let mut shown = String::new();
+    let mut room = LIMIT;
+    for c in text.chars() {
+        let escaped = c.escape_debug();
+        // A quotation mark is harmless here and reads better plain.
+        let (width, plain) = if matches!(c, '"' | '\'') { (1, true) } else { (escaped.len(), false) };
+        if width >= room {
+            shown.push('…');
+            break;
+        }
+        room -= width;
+        if plain { shown.push(c) } else { shown.extend(escaped) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PACE: Pace = Pace { interval: Duration::from_secs(15), limit: Duration::from_secs(5), counts: 3 };
+
+    #[test]
+    fn what_was_not_looked_at_is_unknown_and_never_the_old_verdict() {
+        let up = Verdict::up("fine");
+        let table = [
+            (None, None, Reading::Unknown, false),
+            (Some((&up, Mono(90_000))), None, Reading::Unknown, false),
+            (Some((&up, Mono(100_000))), None, Reading::Up, true),
+            (Some((&up, Mono(100_000))), Some(Duration::from_secs(6)), Reading::Up, true),
+            (Some((&up, Mono(100_000))), Some(Duration::from_secs(8)), Reading::Unknown, true),
+            (None, Some(Duration::from_secs(8)), Reading::Unknown, true),
+        ];
+        for (last, out_for, reading, is_fresh) in table {
+            let told = tell(&PACE, &Standing { last, out_for }, Mono(100_000), Mono(110_000));
+            assert_eq!((told.reading, told.is_fresh), (reading, is_fresh), "{last:?} {out_for:?} {}", told.fact);
+        }
+        let told = tell(&PACE, &Standing { last: Some((&up, Mono(100_000))), out_for: None }, Mono(0), Mono(200_000));
+        assert_eq!(told.reading, Reading::Unknown);
+        assert_eq!(told.fact, "not looked at for 1m 40s");
+    }
+
+    #[test]
+    fn an_excerpt_is_escaped_and_at_most_200_characters() {
+        assert_eq!(excerpt(b"ok \"fine\"\n\x1b[0m"), "ok \"fine\"\\n\\u{1b}[0m");
+        assert_eq!(excerpt(&[b'a'; 5000]).chars().count(), 200);
+        assert_eq!(excerpt("é".repeat(5000).as_bytes()).chars().count(), 200);
+        assert!(excerpt(&[0xff; 5000]).chars().count() <= 200);
+        assert!(excerpt(&[0; 5000]).chars().count() <= 200);
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_down_and_a_resolver_that_hangs_is_unknown() {
+        let name = || "db".to_string();
+        let why = String::new;
+        assert_eq!(unresolved(&ResolveError::NotFound { name: name(), why: why() }).reading, Reading::Down);
+        assert_eq!(unresolved(&ResolveError::Undecided { name: name(), why: why() }).reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Timeout(name())).reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Busy).reading, Reading::Unknown);
+    }
+}

@@ -1,0 +1,266 @@
+//! Puts one probe together from its settings, and shares between probes what can be shared: http
+//! clients and certificate verifiers with the same options, and the process groups of commands.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::ServerName;
+use ureq::http::{HeaderName, HeaderValue, Request, Uri};
+use ureq::tls::Certificate;
+
+use super::dns::DnsCheck;
+use super::exec::{ExecCheck, Groups};
+use super::http::{HttpCheck, JsonWant, Statuses};
+use super::pool::Pace;
+use super::settings::{Fault, Method, Settings, Type, wrong};
+use super::target::{Place, Target};
+use super::tcp::TcpCheck;
+use super::tls::{self, TlsCheck};
+use super::{Check, Probe};
+use crate::client::http::{Http, Options};
+use crate::client::resolve::is_link_local;
+use crate::config::value::Secret;
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{SignalKey, Spec};
+use crate::source::Outfit;
+
+/// The longest body that may be asked about.
+const BODY: u64 = 8 * 1024 * 1024;
+/// Headers that the client sets by itself, or that hold secrets.
+const TAKEN: &[&str] =
+    &["authorization", "proxy-authorization", "cookie", "connection", "content-length", "transfer-encoding"];
+
+/// Options that make one http client different from another.
+type Kind = (Duration, u32, bool, usize, Option<PathBuf>);
+
+/// Builds probes.
+pub struct Workshop<'a> {
+    outfit: &'a Outfit,
+    clients: BTreeMap<Kind, Arc<Http>>,
+    verifiers: BTreeMap<Option<PathBuf>, Arc<WebPkiServerVerifier>>,
+    groups: Groups,
+}
+
+impl<'a> Workshop<'a> {
+    /// An empty workshop.
+    pub fn new(outfit: &'a Outfit) -> Workshop<'a> {
+        Workshop { outfit, clients: BTreeMap::new(), verifiers: BTreeMap::new(), groups: Groups::default() }
+    }
+
+    /// The process groups that the exec probes built here share.
+    pub fn into_groups(self) -> Groups {
+        self.groups
+    }
+
+    /// A probe of type `kind`; says which field is wrong and how it would be right.
+    pub fn probe(&mut self, settings: &Settings, kind: Type) -> Result<Probe, Fault> {
+        let pace = self.pace(settings)?;
+        let target = match kind {
+            Type::Exec => None,
+            _ => Some(Target::parse(&settings.target, kind).map_err(|e| wrong("target", e))?),
+        };
+        if let Some(address) = target.as_ref().and_then(Target::place).and_then(Place::address)
+            && is_link_local(address)
+            && !settings.allow_link_local
+        {
+            let what =
+                format!("{address} is a link-local or metadata address; set allow_link_local = true if it is meant");
+            return Err(wrong("target", what));
+        }
+        let (check, short) = match target {
+            None => self.exec(settings, pace.limit)?,
+            Some(target) => {
+                let short = target.to_string();
+                (self.check(settings, kind, target, pace.limit)?, short)
+            }
+        };
+        let rule = Rule {
+            fail_after: settings.fail_after,
+            recover_after: settings.recover_after,
+            ..Rule::counted(Test::Verdict)
+        };
+        let spec = Spec {
+            key: SignalKey::new(&format!("probe/{}", settings.name)),
+            title: format!("{kind} {short}"),
+            severity: settings.severity,
+            rule,
+            parent: None,
+        };
+        Ok(Probe { spec: Arc::new(spec), pace, check })
+    }
+
+    fn pace(&self, settings: &Settings) -> Result<Pace, Fault> {
+        // A zero interval is the default, written out.
+        let interval = settings.interval.map(|i| i.0).filter(|i| !i.is_zero()).unwrap_or(self.outfit.tick);
+        let limit = settings.timeout.map_or(self.outfit.timeout, |t| t.0);
+        if interval < Duration::from_millis(100) {
+            return Err(wrong("interval", "is too short; the least is 100ms"));
+        }
+        if !(Duration::from_millis(10)..=Duration::from_mins(5)).contains(&limit) {
+            return Err(wrong("timeout", "should be from 10ms to 5m"));
+        }
+        for (field, count) in [("fail_after", settings.fail_after), ("recover_after", settings.recover_after)] {
+            if !(1..=1000).contains(&count) {
+                return Err(wrong(field, "should be from 1 to 1000"));
+            }
+        }
+        Ok(Pace { interval, limit, counts: settings.fail_after.max(settings.recover_after) })
+    }
+
+    fn check(&mut self, settings: &Settings, kind: Type, target: Target, limit: Duration) -> Result<Check, Fault> {
+        let allow_link_local = settings.allow_link_local;
+        Ok(match target {
+            Target::Url(uri, _) => Check::Http(Box::new(self.http(settings, uri, limit)?)),
+            Target::Name(name) => Check::Dns(DnsCheck { name, limit, expect: addresses(&settings.expect)? }),
+            Target::Port(place) if kind == Type::Tls => Check::Tls(Box::new(self.tls(settings, place, limit)?)),
+            Target::Port(place) => Check::Tcp(TcpCheck {
+                port: place.port.unwrap_or_default(),
+                host: place.host,
+                limit,
+                allow_link_local,
+                send: settings.send.clone(),
+                receive: settings.receive.clone(),
+            }),
+        })
+    }
+
+    fn http(&mut self, settings: &Settings, uri: Uri, limit: Duration) -> Result<HttpCheck, Fault> {
+        if settings.body_limit > BODY {
+            return Err(wrong("body_limit", format!("should be at most {BODY}")));
+        }
+        if settings.follow_redirects > 10 {
+            return Err(wrong("follow_redirects", "should be at most 10"));
+        }
+        let json = match (&settings.json_pointer, &settings.json_equals) {
+            (None, Some(_)) => return Err(wrong("json_equals", "needs json_pointer: the place that it is about")),
+            (Some(pointer), _) if !pointer.is_empty() && !pointer.starts_with('/') => {
+                return Err(wrong("json_pointer", "should begin with a slash: /status/db"));
+            }
+            (Some(pointer), equals) => Some(JsonWant { pointer: pointer.clone(), equals: equals.clone() }),
+            (None, None) => None,
+        };
+        if settings.method == Method::Head && (json.is_some() || settings.body_contains.is_some()) {
+            return Err(wrong("method", "HEAD brings no body to look into; use GET"));
+        }
+        Ok(HttpCheck {
+            client: self.client(settings, limit)?,
+            request: request(settings, uri)?,
+            statuses: Statuses::parse(&settings.status).map_err(|e| wrong("status", e))?,
+            contains: settings.body_contains.clone(),
+            json,
+            max_latency: settings.max_latency.map(|s| s.0).filter(|s| !s.is_zero()),
+        })
+    }
+
+    fn client(&mut self, settings: &Settings, timeout: Duration) -> Result<Arc<Http>, Fault> {
+        // At most BODY, which fits everywhere.
+        let body_limit = usize::try_from(settings.body_limit).unwrap_or(usize::MAX);
+        let redirects = settings.follow_redirects;
+        let kind = (timeout, redirects, settings.allow_link_local, body_limit, settings.ca_file.clone());
+        if let Some(client) = self.clients.get(&kind) {
+            return Ok(Arc::clone(client));
+        }
+        let roots = match &settings.ca_file {
+            None => Vec::new(),
+            Some(path) => {
+                let found = tls::authorities(path).map_err(|e| wrong("ca_file", e))?;
+                found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+            }
+        };
+        let options = Options {
+            timeout,
+            redirects,
+            allow_link_local: settings.allow_link_local,
+            keep_alive: false,
+            body_limit,
+            roots: Arc::new(roots),
+        };
+        let client = Arc::new(Http::new(options));
+        self.clients.insert(kind, Arc::clone(&client));
+        Ok(client)
+    }
+
+    fn tls(&mut self, settings: &Settings, place: Place, limit: Duration) -> Result<TlsCheck, Fault> {
+        let (field, asked) = match &settings.server_name {
+            Some(name) => ("server_name", name),
+            None => ("target", &place.host),
+        };
+        // The name in a certificate has no dot at its end.
+        let asked = asked.strip_suffix('.').unwrap_or(asked).to_string();
+        let server_name = ServerName::try_from(asked).map_err(|_| {
+            wrong(field, "is not a name that a certificate can carry; write for example \"example.org\"")
+        })?;
+        let known = self.verifiers.get(&settings.ca_file).cloned();
+        let verifier = match known {
+            Some(verifier) => verifier,
+            None => tls::verifier(settings.ca_file.as_deref()).map_err(|e| wrong("ca_file", e))?,
+        };
+        self.verifiers.insert(settings.ca_file.clone(), Arc::clone(&verifier));
+        Ok(TlsCheck {
+            port: place.port.unwrap_or(443),
+            host: place.host,
+            server_name,
+            limit,
+            allow_link_local: settings.allow_link_local,
+            min_days: settings.min_days,
+            verifier,
+            clock: self.outfit.clock.clone(),
+        })
+    }
+
+    /// A command and what to call it: only the program's own name, arguments may hold secrets.
+    fn exec(&self, settings: &Settings, limit: Duration) -> Result<(Check, String), Fault> {
+        let (command, short) = match settings.command.as_slice() {
+            [] => return Err(wrong("command", "is needed: [\"/usr/local/bin/check\", \"--fast\"]")),
+            [line] if settings.shell => {
+                (vec!["sh".to_string(), "-c".to_string(), line.clone()], line.split_whitespace().next())
+            }
+            _ if settings.shell => {
+                return Err(wrong("command", "is one line when shell = true: [\"check | grep ok\"]"));
+            }
+            [program, ..] => (settings.command.clone(), Some(program.as_str())),
+        };
+        if command.iter().any(|part| part.contains('\0')) {
+            return Err(wrong("command", "holds a NUL character"));
+        }
+        let short = short.and_then(|program| program.rsplit('/').next()).unwrap_or("sh").chars().take(80).collect();
+        Ok((Check::Exec(ExecCheck { command, limit, groups: self.groups.clone() }), short))
+    }
+}
+
+fn request(settings: &Settings, uri: Uri) -> Result<Request<()>, Fault> {
+    let method = if settings.method == Method::Head { "HEAD" } else { "GET" };
+    let mut request = Request::builder().method(method).uri(uri).header("connection", "close");
+    for (name, value) in &settings.headers {
+        let bad = |what: &str| wrong("headers", format!("\"{}\" {what}", name.escape_debug()));
+        if TAKEN.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(bad("cannot be set here; for credentials use authorization"));
+        }
+        let header = HeaderName::try_from(name.as_str()).map_err(|_| bad("is not a header's name"))?;
+        request = request.header(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
+    }
+    let secret =
+        Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())
+            .map_err(|e| wrong("authorization", e))?;
+    if let Some(secret) = secret {
+        let value = HeaderValue::try_from(secret.expose());
+        let mut value = value.map_err(|_| wrong("authorization", "holds a character that no header may hold"))?;
+        value.set_sensitive(true);
+        request = request.header("authorization", value);
+    }
+    request
+        .body(())
+        .map_err(|_| wrong("target", "does not make a request; write for example \"https://example.org/health\""))
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Fault> {
+    let parse = |text: &String| {
+        let address = text.trim().parse::<IpAddr>().map(|a| a.to_canonical());
+        address.map_err(|_| wrong("expect", format!("\"{}\" is not an address", text.escape_debug())))
+    };
+    texts.iter().map(parse).collect()
+}

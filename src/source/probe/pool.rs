@@ -1,0 +1,370 @@
+//! The pool: long-lived threads that look at whatever is due, as many as hang and a few more.
+//!
+//! One free worker at a time has the watch: it sleeps until the next probe is due. Before it begins a
+//! check it hands the watch to another, and a new worker is started only when nobody is free, up to a
+//! bound; a worker nobody needed for a while ends. So a hung check costs one worker, never another
+//! probe's turn, and quick checks need two workers however many there are. Free workers are called
+//! last-in-first-out, so that those too many stay idle and end. Nothing here waits for a check:
+//! dropping the pool tells the free workers to end and leaves the others to end with their check.
+//! See `adr/0014-probe-pool.md`.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use super::schedule::Schedule;
+use crate::clock::Clock;
+use crate::core::signal::Reading;
+use crate::core::time::Mono;
+
+/// Workers at most.
+pub const WORKERS: usize = 512;
+/// How long a worker that nobody needs stays.
+pub const IDLE: Duration = Duration::from_secs(30);
+/// Room for a TLS handshake or a resolver with its buffers; without optimisation all frames are larger.
+const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// Up, down, or unknown.
+    pub reading: Reading,
+    /// The fact in words.
+    pub fact: Cow<'static, str>,
+}
+
+impl Verdict {
+    /// It is well.
+    pub fn up(fact: impl Into<Cow<'static, str>>) -> Verdict {
+        Verdict { reading: Reading::Up, fact: fact.into() }
+    }
+
+    /// It is not well.
+    pub fn down(fact: impl Into<Cow<'static, str>>) -> Verdict {
+        Verdict { reading: Reading::Down, fact: fact.into() }
+    }
+
+    /// It cannot be told.
+    pub fn unknown(fact: impl Into<Cow<'static, str>>) -> Verdict {
+        Verdict { reading: Reading::Unknown, fact: fact.into() }
+    }
+}
+
+/// How often one probe is looked at, and which of its results are worth waking the loop for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Distance of two looks.
+    pub interval: Duration,
+    /// The limit of one look; a check still out well after it is stuck.
+    pub limit: Duration,
+    /// Results in a row that matter after a change: the larger of the probe's two counts.
+    pub counts: u32,
+}
+
+/// Bounds of a pool; tests use small ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Workers at most.
+    pub workers: usize,
+    /// How long a worker that nobody needs stays.
+    pub idle: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { workers: WORKERS, idle: IDLE }
+    }
+}
+
+/// How one probe stands at this moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The last result and when its look was finished.
+    pub last: Option<(&'a Verdict, Mono)>,
+    /// For how long the check under way has been out, if one is.
+    pub out_for: Option<Duration>,
+}
+
+/// Looks at probes and remembers the last result of each. Ends its threads when dropped.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// Rung when everything that was asked to be looked at has been.
+    settled: Condvar,
+    look: Box<dyn Fn(usize) -> Verdict + Send + Sync>,
+    news: Box<dyn Fn() + Send + Sync>,
+    clock: Clock,
+    paces: Vec<Pace>,
+    bounds: Bounds,
+}
+
+struct State {
+    schedule: Schedule,
+    slots: Vec<Slot>,
+    /// The worker that sleeps until the next probe is due.
+    watch: Option<Free>,
+    /// Workers with nothing to do, the last to come at the end.
+    idle: Vec<Free>,
+    workers: usize,
+    named: u64,
+    /// Probes that were asked to be looked at soon and have not been.
+    awaited: usize,
+    stop: bool,
+    /// The system would not give us a thread when one was needed.
+    refused: bool,
+}
+
+#[derive(Default)]
+struct Slot {
+    out_since: Option<Instant>,
+    last: Option<(Verdict, Mono)>,
+    streak: u32,
+    changed: bool,
+    awaited: bool,
+}
+
+struct Free {
+    name: u64,
+    thread: Option<Thread>,
+}
+
+impl Free {
+    fn call(&self) {
+        // A worker that is just starting has no handle yet and looks by itself.
+        if let Some(thread) = &self.thread {
+            thread.unpark();
+        }
+    }
+}
+
+impl Pool {
+    /// A pool over the probes `0..paces.len()`; `look` does one check, `news` is called (never under a
+    /// lock) when a result is worth an early look of the loop. Nothing runs before [`Pool::hurry`].
+    pub fn new(
+        paces: Vec<Pace>,
+        bounds: Bounds,
+        clock: Clock,
+        look: impl Fn(usize) -> Verdict + Send + Sync + 'static,
+        news: impl Fn() + Send + Sync + 'static,
+    ) -> Pool {
+        let intervals: Vec<Duration> = paces.iter().map(|p| p.interval).collect();
+        let state = State {
+            schedule: Schedule::new(&intervals, Instant::now()),
+            slots: paces.iter().map(|_| Slot::default()).collect(),
+            watch: None,
+            idle: Vec::new(),
+            workers: 0,
+            named: 0,
+            awaited: 0,
+            stop: false,
+            refused: false,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            settled: Condvar::new(),
+            look: Box::new(look),
+            news: Box::new(news),
+            clock,
+            paces,
+            bounds,
+        };
+        Pool { shared: Arc::new(shared) }
+    }
+
+    /// Looks soon at every probe without a result since `since` that is not being looked at already.
+    pub fn hurry(&self, since: Mono) {
+        let mut state = self.shared.lock();
+        let State { schedule, slots, awaited, .. } = &mut *state;
+        let stale = |slot: &Slot| slot.last.as_ref().is_none_or(|(_, seen_at)| *seen_at < since);
+        schedule.soon(Instant::now(), |index| slots.get(index).is_some_and(stale));
+        *awaited = 0;
+        for slot in slots {
+            slot.awaited = stale(slot);
+            *awaited += usize::from(slot.awaited);
+        }
+        match &state.watch {
+            Some(watch) => watch.call(),
+            None => self.shared.pass_the_watch(&mut state),
+        }
+    }
+
+    /// Waits until every probe that was hurried has a result, or until `deadline`.
+    pub fn settle(&self, deadline: Instant) {
+        let mut state = self.shared.lock();
+        while state.awaited > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.shared.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Shows how each probe stands, in order of the index. `show` must be quick: workers wait for it.
+    pub fn standings(&self, mut show: impl FnMut(usize, Standing<'_>)) {
+        let state = self.shared.lock();
+        for (index, slot) in state.slots.iter().enumerate() {
+            let last = slot.last.as_ref().map(|(verdict, seen_at)| (verdict, *seen_at));
+            show(index, Standing { last, out_for: slot.out_since.map(|since| since.elapsed()) });
+        }
+    }
+
+    /// How late the pool is when it cannot keep up: all workers are busy and a probe has been due for so long.
+    pub fn behind(&self) -> Option<Lag> {
+        let mut state = self.shared.lock();
+        // A thread that was refused earlier may be given now.
+        self.shared.pass_the_watch(&mut state);
+        let late = state.schedule.next_due()?.elapsed();
+        let nobody_free = state.watch.is_none() && state.idle.is_empty();
+        (nobody_free && !late.is_zero()).then_some(Lag { late, workers: state.workers, refused: state.refused })
+    }
+
+    /// Workers alive now.
+    pub fn workers(&self) -> usize {
+        self.shared.lock().workers
+    }
+}
+
+/// A pool that cannot keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// For how long the longest waiting probe has been due.
+    pub late: Duration,
+    /// Workers alive, all busy.
+    pub workers: usize,
+    /// The system would not give us another thread.
+    pub refused: bool,
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.stop = true;
+        for free in state.idle.iter().chain(&state.watch) {
+            free.call();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that somebody free watches the clock: the worker that came free last, or a new one.
+    fn pass_the_watch(self: &Arc<Self>, state: &mut State) {
+        if state.watch.is_some() || state.stop {
+            return;
+        }
+        if let Some(free) = state.idle.pop() {
+            free.call();
+            state.watch = Some(free);
+            return;
+        }
+        if state.workers >= self.bounds.workers {
+            return;
+        }
+        state.named += 1;
+        let name = state.named;
+        let shared = Arc::clone(self);
+        let worker = thread::Builder::new().name("probe".to_string()).stack_size(STACK);
+        state.refused = worker.spawn(move || shared.work(name)).is_err();
+        if !state.refused {
+            state.workers += 1;
+            state.watch = Some(Free { name, thread: None });
+        }
+    }
+
+    /// The life of one worker.
+    fn work(self: &Arc<Self>, name: u64) {
+        let mut state = self.lock();
+        let mut free_since = Instant::now();
+        while !state.stop {
+            let now = Instant::now();
+            let watches = state.watch.as_ref().is_some_and(|free| free.name == name);
+            if let Some(index) = state.schedule.take_due(now) {
+                if watches {
+                    state.watch = None;
+                }
+                self.pass_the_watch(&mut state);
+                state = self.check(state, index, now);
+                free_since = Instant::now();
+                continue;
+            }
+            let me = Free { name, thread: Some(thread::current()) };
+            if watches || state.watch.is_none() {
+                state.watch = Some(me);
+                let due = state.schedule.next_due();
+                drop(state);
+                match due {
+                    Some(due) => thread::park_timeout(due.saturating_duration_since(Instant::now())),
+                    None => thread::park(),
+                }
+                state = self.lock();
+                continue;
+            }
+            let left = self.bounds.idle.saturating_sub(free_since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            state.idle.push(me);
+            drop(state);
+            thread::park_timeout(left);
+            state = self.lock();
+            state.idle.retain(|free| free.name != name);
+        }
+        state.workers = state.workers.saturating_sub(1);
+    }
+
+    /// Looks at one probe without the lock and keeps the result.
+    fn check<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        index: usize,
+        now: Instant,
+    ) -> MutexGuard<'a, State> {
+        if let Some(slot) = state.slots.get_mut(index) {
+            slot.out_since = Some(now);
+        }
+        drop(state);
+        let verdict = (self.look)(index);
+        let seen_at = self.clock.now().mono;
+        let mut state = self.lock();
+        state.schedule.done(index, Instant::now());
+        if self.keep(&mut state, index, verdict, seen_at) && !state.stop {
+            drop(state);
+            (self.news)();
+            state = self.lock();
+        }
+        state
+    }
+
+    /// Remembers a result; true when the loop should hear of it before its next tick: a change, each
+    /// further result until the change is confirmed, and the last one that was awaited.
+    fn keep(&self, state: &mut State, index: usize, verdict: Verdict, seen_at: Mono) -> bool {
+        let State { slots, awaited, .. } = state;
+        let (Some(slot), Some(pace)) = (slots.get_mut(index), self.paces.get(index)) else { return false };
+        slot.out_since = None;
+        let same = match &slot.last {
+            Some((last, _)) => last.reading == verdict.reading,
+            // The first good look is no news.
+            None => verdict.reading == Reading::Up,
+        };
+        slot.changed |= !same;
+        slot.streak = if same { slot.streak.saturating_add(1) } else { 1 };
+        slot.last = Some((verdict, seen_at));
+        let mut news = slot.changed && slot.streak <= pace.counts;
+        if std::mem::take(&mut slot.awaited) {
+            *awaited = awaited.saturating_sub(1);
+            if *awaited == 0 {
+                self.settled.notify_all();
+                news = true;
+            }
+        }
+        news
+    }
+}

@@ -1,0 +1,432 @@
+//! `[[probe]]` and `deps`: what people may write, read into probes that are ready to look.
+//!
+//! Everything that can be known to be wrong is said here, with the key and the right form, and all of
+//! it at once; nothing is looked up or connected to. A key that does nothing for a probe's type is
+//! refused rather than ignored. How one probe is put together is in `build.rs`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Probe;
+use super::build::Workshop;
+use super::exec::Groups;
+use super::target::split;
+use crate::config::schema::{Kind, Setting};
+use crate::config::value::{Secret, Span};
+use crate::config::{Config, ConfigError, Problem};
+use crate::core::rule::{FAIL_AFTER, RECOVER_AFTER};
+use crate::core::signal::Severity;
+use crate::source::Outfit;
+
+/// Probes at most.
+pub const PROBES: usize = 10_000;
+
+crate::settings! {
+    /// One thing to look at from outside, as the signal `probe/<name>`. `deps` is the short form.
+    pub struct Settings {
+        /// The name in `probe/<name>`: letters, digits, `.`, `_`, `-`, at most 100. Required.
+        name: String = String::new(),
+        /// http, tcp, dns, tls or exec. Default: what the target's scheme says, or exec when there is a command.
+        r#type: Option<Type> = None,
+        /// https://host/path, tcp://host:port, dns://name or tls://host:port (443). Required, except for exec.
+        target: String = String::new(),
+        /// How often to look, at least 100ms. Default: the loop's tick.
+        interval: Option<Span> = None,
+        /// Limit of one look, from 10ms to 5m. Default: the program's timeout.
+        timeout: Option<Span> = None,
+        /// Bad looks in a row before it fires, at least 1.
+        fail_after: u32 = FAIL_AFTER,
+        /// Good looks in a row before it is over, at least 1.
+        recover_after: u32 = RECOVER_AFTER,
+        /// How much it matters: critical, warning or info.
+        severity: Severity = Severity::Critical,
+        /// http, tcp, tls: link-local and cloud metadata addresses may be talked to.
+        allow_link_local: bool = false,
+        /// http: GET or HEAD.
+        method: Method = Method::Get,
+        /// http: statuses that are well, single or as ranges. A redirect is not, unless it is listed or followed.
+        status: Vec<String> = vec!["200-299".to_string()],
+        /// http: text that the body must hold, byte for byte.
+        body_contains: Option<String> = None,
+        /// http: JSON pointer (/status/db) to what must be in the body; alone: must be there and be neither null nor false.
+        json_pointer: Option<String> = None,
+        /// http: what must stand at json_pointer: a text, or JSON.
+        json_equals: Option<String> = None,
+        /// http: slower than this is not well.
+        max_latency: Option<Span> = None,
+        /// http: redirects to follow, 0 to 10; each hop's address is checked like the first.
+        follow_redirects: u32 = 0,
+        /// http: headers to send. Not for secrets: they are shown as they are.
+        headers: BTreeMap<String, String> = BTreeMap::new(),
+        /// http: value of the Authorization header: Bearer abc.
+        authorization: Option<Secret> = None,
+        /// http: file that holds authorization.
+        authorization_file: Option<PathBuf> = None,
+        /// http: bytes of body read at most, when the body is asked about at all; up to 8388608.
+        body_limit: u64 = 1024 * 1024,
+        /// http, tls: PEM file with the only authorities that may sign the peer's certificate. Default: the bundled ones.
+        ca_file: Option<PathBuf> = None,
+        /// tcp: text to send once connected.
+        send: String = String::new(),
+        /// tcp: text that the first 4 KiB of the answer must hold.
+        receive: String = String::new(),
+        /// dns: addresses that must all be among the answers.
+        expect: Vec<String> = Vec::new(),
+        /// tls: fewer days left than this are not well.
+        min_days: u32 = 14,
+        /// tls: the name to ask for. Default: the target's host.
+        server_name: Option<String> = None,
+        /// exec: program and arguments. Exit code 0 is well. Killed with its whole process group at the limit.
+        command: Vec<String> = Vec::new(),
+        /// exec: the command is one line for sh -c.
+        shell: bool = false,
+    }
+}
+
+/// The kinds of looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Type {
+    /// http and https.
+    Http,
+    /// A port.
+    Tcp,
+    /// A name.
+    Dns,
+    /// A certificate.
+    Tls,
+    /// A command.
+    Exec,
+}
+
+impl Type {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Type::Http => "http",
+            Type::Tcp => "tcp",
+            Type::Dns => "dns",
+            Type::Tls => "tls",
+            Type::Exec => "exec",
+        }
+    }
+
+    /// Schemes of its targets.
+    pub fn schemes(self) -> &'static [&'static str] {
+        match self {
+            Type::Http => &["http", "https"],
+            Type::Tcp => &["tcp"],
+            Type::Dns => &["dns"],
+            Type::Tls => &["tls"],
+            Type::Exec => &[],
+        }
+    }
+
+    /// A target as it should be.
+    pub fn example(self) -> &'static str {
+        match self {
+            Type::Http => "https://example.org/health",
+            Type::Tcp => "tcp://db:5432",
+            Type::Dns => "dns://example.org",
+            Type::Tls => "tls://example.org:443",
+            Type::Exec => "",
+        }
+    }
+
+    fn of_scheme(scheme: &str) -> Option<Type> {
+        [Type::Http, Type::Tcp, Type::Dns, Type::Tls].into_iter().find(|t| t.schemes().contains(&scheme))
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Setting for Type {
+    const KIND: Kind = Kind::Choice(&["http", "tcp", "dns", "tls", "exec"]);
+}
+
+/// How an http probe asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// The whole answer.
+    Get,
+    /// Its header only.
+    Head,
+}
+
+impl Setting for Method {
+    const KIND: Kind = Kind::Choice(&["GET", "HEAD"]);
+}
+
+/// Keys that only some types have a use for.
+const ONLY: &[(&str, &[Type])] = &[
+    ("allow_link_local", &[Type::Http, Type::Tcp, Type::Tls]),
+    ("method", &[Type::Http]),
+    ("status", &[Type::Http]),
+    ("body_contains", &[Type::Http]),
+    ("json_pointer", &[Type::Http]),
+    ("json_equals", &[Type::Http]),
+    ("max_latency", &[Type::Http]),
+    ("follow_redirects", &[Type::Http]),
+    ("headers", &[Type::Http]),
+    ("authorization", &[Type::Http]),
+    ("authorization_file", &[Type::Http]),
+    ("body_limit", &[Type::Http]),
+    ("ca_file", &[Type::Http, Type::Tls]),
+    ("send", &[Type::Tcp]),
+    ("receive", &[Type::Tcp]),
+    ("expect", &[Type::Dns]),
+    ("min_days", &[Type::Tls]),
+    ("server_name", &[Type::Tls]),
+    ("command", &[Type::Exec]),
+    ("shell", &[Type::Exec]),
+    ("target", &[Type::Http, Type::Tcp, Type::Dns, Type::Tls]),
+];
+
+/// All probes of the configuration, sorted by key, and the process groups that they share.
+pub fn probes(config: &Config, outfit: &Outfit) -> Result<(Vec<Probe>, Groups), ConfigError> {
+    let mut workshop = Workshop::new(outfit);
+    let mut problems = Vec::new();
+    // Where each name was first given, to name both places of a duplicate.
+    let mut given: BTreeMap<String, String> = BTreeMap::new();
+    let mut probes = Vec::new();
+    let listed = config.list::<Settings>("probe")?.into_iter().enumerate().map(|(index, settings)| {
+        let key = format!("probe[{index}]");
+        let kind = kind(config, &key, &settings);
+        (key, kind.map(|kind| (settings, kind)))
+    });
+    let short = config.root().deps.iter().map(|entry| ("deps".to_string(), dependency(entry)));
+    for (key, written) in listed.chain(short) {
+        let built = written.and_then(|(settings, kind)| {
+            let name = name(&settings.name)?;
+            if let Some(first) = given.insert(name.to_string(), key.clone()) {
+                return Err(wrong(
+                    "name",
+                    format!("there is a probe \"{name}\" already, in `{first}`; names must differ"),
+                ));
+            }
+            workshop.probe(&settings, kind)
+        });
+        match built {
+            Ok(probe) => probes.push(probe),
+            Err(fault) => problems.extend(fault.at(config, &key).problems),
+        }
+    }
+    if probes.len() > PROBES {
+        problems.extend(config.error("probe", format!("{} probes are more than {PROBES}", probes.len())).problems);
+    }
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    probes.sort_by(|a, b| a.spec.key.cmp(&b.spec.key));
+    Ok((probes, workshop.into_groups()))
+}
+
+/// What is wrong with one field of a probe.
+#[derive(Debug)]
+pub struct Fault {
+    field: &'static str,
+    what: String,
+}
+
+/// A fault in `field`.
+pub fn wrong(field: &'static str, what: impl Into<String>) -> Fault {
+    Fault { field, what: what.into() }
+}
+
+impl Fault {
+    fn at(self, config: &Config, key: &str) -> ConfigError {
+        if key == "deps" {
+            return config.error(key, self.what);
+        }
+        let field = format!("{key}.{}", self.field);
+        // A field that nobody wrote stands where its table stands.
+        let place = config.place(&field).or_else(|| config.place(key)).map(str::to_string);
+        ConfigError { problems: vec![Problem { key: field, place, what: self.what }] }
+    }
+}
+
+/// The type of a `[[probe]]`, after a look for keys that it has no use for.
+fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> {
+    let by_target = split(&settings.target).and_then(|(scheme, _)| Type::of_scheme(&scheme));
+    let by_command = (!settings.command.is_empty()).then_some(Type::Exec);
+    let Some(kind) = settings.r#type.or(by_target).or(by_command) else {
+        return Err(wrong(
+            "target",
+            "is needed: https://host/path, tcp://host:port, dns://name or tls://host:port; or give a command",
+        ));
+    };
+    for (field, types) in ONLY {
+        if !types.contains(&kind) && config.is_set(&format!("{key}.{field}")) {
+            let right: Vec<&str> = types.iter().map(|t| t.as_str()).collect();
+            return Err(wrong(field, format!("means nothing to a probe of type {kind}, only to {}", right.join(", "))));
+        }
+    }
+    Ok(kind)
+}
+
+/// Reads the short form `name=target`.
+fn dependency(entry: &str) -> Result<(Settings, Type), Fault> {
+    const RIGHT: &str =
+        "write name=tcp://db:5432, name=https://host/health, name=dns://example.org or name=tls://host:443";
+    // The part that may hold a credential is not repeated.
+    let shown = entry.split(['@', '?', '#']).next().filter(|head| head.len() == entry.len());
+    let shown = shown.unwrap_or_else(|| entry.split('=').next().unwrap_or_default());
+    let refuse = |what: &str| wrong("deps", format!("\"{}\" {what}; {RIGHT}", shown.escape_debug()));
+    let (name, target) = entry.split_once('=').ok_or_else(|| refuse("has no name"))?;
+    let (scheme, _) = split(target).ok_or_else(|| refuse("has no scheme"))?;
+    let kind = Type::of_scheme(&scheme).ok_or_else(|| refuse("has a scheme that is not known"))?;
+    let settings = Settings { name: name.trim().to_string(), target: target.trim().to_string(), ..Settings::default() };
+    self::name(&settings.name).map_err(|fault| refuse(&format!("has a bad name ({})", fault.what)))?;
+    super::target::Target::parse(&settings.target, kind).map_err(|what| refuse(&what))?;
+    Ok((settings, kind))
+}
+
+fn name(name: &str) -> Result<&str, Fault> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() {
+        return Err(wrong("name", "is needed; it makes the signal probe/<name>"));
+    }
+    if name.len() > 100 || !name.chars().all(is_plain) {
+        return Err(wrong("name", "may hold letters, digits, '.', '_' and '-' only, at most 100"));
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::wake::Waker;
+    use std::time::Duration;
+
+    fn read(text: &str) -> Result<Vec<Probe>, String> {
+        let config = Config::from_toml(text).map_err(|e| e.to_string())?;
+        let outfit = Outfit {
+            clock: Clock::system(),
+            waker: Waker::new(),
+            timeout: Duration::from_secs(5),
+            tick: Duration::from_secs(15),
+            previous_boot: None,
+        };
+        probes(&config, &outfit).map(|(probes, _)| probes).map_err(|e| e.to_string())
+    }
+
+    fn refused(text: &str) -> String {
+        read(text).err().unwrap_or_else(|| panic!("accepted: {text}"))
+    }
+
+    #[test]
+    fn short_and_long_forms_make_probes_with_the_documented_defaults() {
+        let probes = read(
+            r#"
+            deps = ["db=tcp://db:5432", "web=https://example.org/health?token=x", "name=dns://example.org", "cert=tls://example.org"]
+            [[probe]]
+            name = "api"
+            target = "http://api:8080/"
+            [[probe]]
+            name = "script"
+            command = ["/usr/local/bin/check", "--secret"]
+            interval = "1m"
+            severity = "warning"
+            "#,
+        )
+        .unwrap();
+        let shown: Vec<String> =
+            probes.iter().map(|p| format!("{} {} {:?}", p.spec.key, p.spec.title, p.pace.interval)).collect();
+        assert_eq!(
+            shown,
+            [
+                "probe/api http api:8080 15s",
+                "probe/cert tls example.org 15s",
+                "probe/db tcp db:5432 15s",
+                "probe/name dns example.org 15s",
+                "probe/script exec check 60s",
+                "probe/web http example.org/health 15s",
+            ]
+        );
+        let db = &probes[2];
+        assert_eq!((db.spec.rule.fail_after, db.spec.rule.recover_after, db.spec.severity), (3, 2, Severity::Critical));
+        assert_eq!(db.pace.limit, Duration::from_secs(5));
+        assert_eq!(probes[4].spec.severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_bad_dependency_is_named_with_the_right_form_and_without_its_credentials() {
+        for entry in [
+            "db",
+            "db:5432",
+            "=tcp://db:1",
+            "db=db:5432",
+            "db=udp://db:53",
+            "db=tcp://db",
+            "a b=tcp://db:1",
+            "db=tcp://0x7f.1:1",
+        ] {
+            let error = refused(&format!("deps = [\"{entry}\"]"));
+            assert!(error.contains("`deps`") && error.contains("write name=tcp://db:5432"), "{entry}: {error}");
+            assert!(error.contains(entry), "{error}");
+        }
+        let error = refused(r#"deps = ["db=http://user:canary@db/"]"#);
+        assert!(!error.contains("canary") && error.contains("\"db\""), "{error}");
+    }
+
+    #[test]
+    fn a_name_given_twice_is_an_error_that_names_both_places() {
+        let error = refused("deps = [\"db=tcp://db:1\"]\n[[probe]]\nname = \"db\"\ntarget = \"tcp://db:2\"");
+        assert!(error.contains("`deps`") && error.contains("`probe[0]`"), "{error}");
+    }
+
+    #[test]
+    fn every_wrong_key_is_said_at_once_and_in_its_place() {
+        let table = [
+            ("target = \"tcp://db:1\"", "`probe[0].name`: is needed"),
+            ("name = \"a/b\"\ntarget = \"tcp://db:1\"", "`probe[0].name`: may hold"),
+            ("name = \"a\"", "`probe[0].target`: is needed"),
+            (
+                "name = \"a\"\ntype = \"tcp\"\ntarget = \"http://db\"",
+                "`probe[0].target`: http:// is not for a tcp probe",
+            ),
+            (
+                "name = \"a\"\ntarget = \"tcp://db:1\"\nstatus = [\"200\"]",
+                "`probe[0].status`: means nothing to a probe of type tcp",
+            ),
+            ("name = \"a\"\ntarget = \"tcp://db:1\"\nfail_after = 0", "`probe[0].fail_after`"),
+            ("name = \"a\"\ntarget = \"tcp://db:1\"\ninterval = \"50ms\"", "`probe[0].interval`"),
+            ("name = \"a\"\ntarget = \"tcp://db:1\"\ntimeout = \"1h\"", "`probe[0].timeout`"),
+            (
+                "name = \"a\"\ntarget = \"tcp://169.254.169.254:1\"",
+                "`probe[0].target`: 169.254.169.254 is a link-local",
+            ),
+            ("name = \"a\"\ntarget = \"http://[::ffff:169.254.169.254]/\"", "`probe[0].target`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nstatus = [\"2xx\"]", "`probe[0].status`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\njson_equals = \"1\"", "`probe[0].json_equals`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\njson_pointer = \"a\"", "`probe[0].json_pointer`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nmethod = \"HEAD\"\nbody_contains = \"a\"", "`probe[0].method`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nbody_limit = 99999999", "`probe[0].body_limit`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nfollow_redirects = 11", "`probe[0].follow_redirects`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nheaders = { \"a b\" = \"c\" }", "`probe[0].headers`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nheaders = { Authorization = \"canary\" }", "`probe[0].headers`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\nca_file = \"/nonexistent\"", "`probe[0].ca_file`"),
+            ("name = \"a\"\ntarget = \"dns://x\"\nexpect = [\"x\"]", "`probe[0].expect`"),
+            ("name = \"a\"\ntarget = \"tls://x\"\nserver_name = \"a b\"", "`probe[0].server_name`"),
+            ("name = \"a\"\ntype = \"exec\"", "`probe[0].command`"),
+            ("name = \"a\"\ncommand = [\"a\", \"b\"]\nshell = true", "`probe[0].command`"),
+            ("name = \"a\"\ntarget = \"http://x/\"\ncolour = \"red\"", "`probe[0].colour`: unknown key"),
+        ];
+        for (text, part) in table {
+            let error = refused(&format!("[[probe]]\n{text}"));
+            assert!(error.contains(part), "{text}\n{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        let error = refused("[[probe]]\nname = \"a\"\n[[probe]]\nname = \"b\"");
+        assert_eq!(error.lines().count(), 2, "{error}");
+    }
+}

@@ -1,0 +1,162 @@
+//! One pass, a straight line without decisions: gather, core, commit, ring the couriers, beat, show.
+//!
+//! Nothing here waits for Telegram, a cloud or a hung disk of somebody else; the only thing waited
+//! for is a source, and that for a bounded time. What becomes visible was committed before
+//! (`adr/0006-transactional-outbox.md`).
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::clock::Clock;
+use crate::core::decide::Action;
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::time::{Mono, Now};
+use crate::core::watch::{OWN, Outcome, Watch};
+use crate::deadman::{Deadman, UNDELIVERED};
+use crate::deliver::{ChannelState, Delivery};
+use crate::gather::{Gather, Whom};
+use crate::source::Ask;
+use crate::store::{Commit, Condition, SignalRow, Store};
+
+/// The longest that a pass waits for its sources; whoever is later is taken when it comes.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Everything that one pass needs.
+pub struct Tick {
+    /// Reads the clocks.
+    pub clock: Clock,
+    /// The sources.
+    pub gather: Gather,
+    /// The core.
+    pub watch: Watch,
+    /// Durable memory.
+    pub store: Store,
+    /// The couriers, one per way out.
+    pub couriers: Vec<Delivery>,
+    /// The dead-man's switch, when one is set.
+    pub deadman: Option<Deadman>,
+    /// Why the configuration in the files is not the one in force, when it is not.
+    pub reload_error: Option<String>,
+    /// How often each action was decided since the start.
+    pub decisions: BTreeMap<Action, u64>,
+    /// Looks at everything once and waits for every answer.
+    pub once: bool,
+    /// The grid of the loop.
+    pub interval: Duration,
+    specs: BTreeMap<String, Arc<Spec>>,
+}
+
+impl Tick {
+    /// The parts of a pass, put together.
+    pub fn new(clock: Clock, gather: Gather, watch: Watch, store: Store, interval: Duration) -> Tick {
+        Tick {
+            clock,
+            gather,
+            watch,
+            store,
+            couriers: Vec::new(),
+            deadman: None,
+            reload_error: None,
+            decisions: BTreeMap::new(),
+            once: false,
+            interval,
+            specs: BTreeMap::new(),
+        }
+    }
+
+    /// One pass over the sources `whom`. Gives back how long it took.
+    pub fn pass(&mut self, whom: &Whom) -> Duration {
+        let began = Instant::now();
+        let now = self.clock.now();
+        let ask = Ask { now, fresh_since: self.watch.fresh_since(), once: self.once };
+        let limit = if self.once { self.gather.patience() + WAIT } else { WAIT.min(self.interval / 2) };
+        let mut answers = self.gather.gather(whom, ask, limit);
+        answers.push(self.own_answer(now));
+        let outcome = self.watch.tick(now, answers);
+        self.commit(now, &outcome);
+        let undelivered = self.oldest_undelivered(now.mono);
+        if let (Whom::All, Some(deadman)) = (whom, &mut self.deadman) {
+            deadman.beat(now.mono, undelivered);
+        }
+        for (action, count) in outcome.decisions {
+            *self.decisions.entry(action).or_default() += count;
+        }
+        began.elapsed()
+    }
+
+    /// Writes what a pass brought, in one transaction, and rings the couriers when there is news.
+    pub fn commit(&mut self, now: Now, outcome: &Outcome) {
+        let everything;
+        let keys = if self.once {
+            everything = self.watch.keys();
+            &everything
+        } else {
+            &outcome.changed
+        };
+        let signals: Vec<SignalRow> = keys.iter().filter_map(|key| self.row(key)).collect();
+        let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
+        let commit =
+            Commit { signals: &signals, removed: &outcome.removed, edges: &outcome.edges, channels: &channels };
+        if let Err(error) = self.store.commit(now, &commit) {
+            tracing::error!("state: {error}");
+        }
+        for edge in &outcome.edges {
+            tracing::info!(key = %edge.key, incident = %edge.incident, kind = edge.kind.as_str(), "{}", edge.fact);
+        }
+        if !outcome.edges.is_empty() {
+            self.couriers.iter().for_each(Delivery::ring);
+        }
+    }
+
+    /// Age of the oldest edge that some channel has not acknowledged.
+    fn oldest_undelivered(&self, now: Mono) -> Duration {
+        self.couriers.iter().filter_map(|courier| courier.status().read(now).oldest).max().unwrap_or_default()
+    }
+
+    fn row(&self, key: &SignalKey) -> Option<SignalRow> {
+        let remembered = self.watch.remembered(key)?;
+        // Plain data always has a JSON form; a row that had none would be left as it was.
+        let body = serde_json::to_string(&remembered).ok()?;
+        Some(SignalRow { key: key.clone(), body })
+    }
+
+    /// What the program knows about itself, as signals like any other.
+    fn own_answer(&mut self, now: Now) -> Answer {
+        let mut facts: Vec<(String, String, Severity, Option<String>)> = Vec::new();
+        for courier in &self.couriers {
+            let standing = courier.status().read(now.mono);
+            let late = standing.oldest.is_some_and(|oldest| oldest > UNDELIVERED);
+            let wrong = (standing.state == ChannelState::Refused || late).then(|| {
+                let error = standing.last_error.unwrap_or_else(|| "it does not answer".to_string());
+                format!("{} undelivered: {error}", standing.pending)
+            });
+            let name = standing.name;
+            facts.push((format!("channel/{name}"), format!("channel {name}"), Severity::Critical, wrong));
+        }
+        let state_error = match self.store.condition() {
+            Condition::Degraded { why, .. } => Some(format!("running in memory: {why}")),
+            Condition::File | Condition::Memory => None,
+        };
+        facts.push(("state/file".into(), "state file".into(), Severity::Critical, state_error));
+        facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, self.reload_error.clone()));
+        if let Some(deadman) = &self.deadman {
+            facts.push(("channel/heartbeat".into(), "dead-man's switch".into(), Severity::Warning, deadman.error()));
+        }
+        let observations = facts.into_iter().map(|(key, title, severity, wrong)| {
+            let spec = self.specs.entry(key.clone()).or_insert_with(|| {
+                let rule = Rule::at_once(Test::Verdict);
+                Arc::new(Spec { key: SignalKey::new(&key), title, severity, rule, parent: None })
+            });
+            let (reading, fact) = match wrong {
+                Some(what) => (Reading::Down, Cow::Owned(what)),
+                None => (Reading::Up, Cow::Borrowed("as it should be")),
+            };
+            Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
+        });
+        let report = Report { observations: observations.collect(), complete: false, blind: None };
+        Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
+    }
+}

@@ -1,0 +1,196 @@
+//! Builds the picture that the status server shows, from the parts of a pass. Only copies; decides
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Root;
+use crate::core::signal::SignalKey;
+use crate::core::time::{Now, Wall};
+use crate::serve::snapshot::{
+    ChannelView, Counters, HistoryView, RECENT, SignalView, SourceView, StateFile, Tick as TickView,
+};
+use crate::serve::strip::Strip;
+use crate::serve::{Published, Snapshot};
+use crate::store::{Condition, Filter, HistoryEntry};
+use crate::tick::Tick;
+
+/// What the picture keeps from pass to pass.
+pub struct View {
+    published: Arc<Published>,
+    clock: Clock,
+    instance: String,
+    enabled: bool,
+    interval: Duration,
+    started_at: Wall,
+    count: u64,
+    lateness: Duration,
+    strips: BTreeMap<SignalKey, Strip>,
+}
+
+impl View {
+    /// A picture of a program that has made no pass yet.
+    pub fn new(published: Arc<Published>, clock: Clock, root: &Root) -> View {
+        let started_at = clock.now().wall;
+        let mut view = View {
+            published,
+            clock,
+            instance: String::new(),
+            enabled: true,
+            interval: Duration::ZERO,
+            started_at,
+            count: 0,
+            lateness: Duration::ZERO,
+            strips: BTreeMap::new(),
+        };
+        view.configure(root);
+        view
+    }
+
+    /// Takes over settings that may change while running.
+    pub fn configure(&mut self, root: &Root) {
+        self.instance.clone_from(&root.instance);
+        self.enabled = root.enabled;
+        self.interval = root.tick.0;
+    }
+
+    /// Where the picture is published.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    /// Passes shown so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Shows how things stand after a pass that took `took`; `lateness` is how long after its place
+    /// on the grid it began, `None` for a pass between ticks.
+    pub fn show(&mut self, tick: &Tick, took: Duration, lateness: Option<Duration>) {
+        let now = self.clock.now();
+        self.count += 1;
+        self.lateness = lateness.unwrap_or(self.lateness);
+        let signals = self.signals(tick, now);
+        let filter = Filter { subject: None, since: None, limit: RECENT };
+        let recent: Vec<HistoryView> =
+            tick.store.history(&filter).unwrap_or_default().into_iter().map(history_view).collect();
+        let snapshot = Snapshot {
+            instance: self.instance.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            enabled: self.enabled,
+            mode: "observe".to_string(),
+            started_at: self.started_at,
+            interval_ms: millis(self.interval),
+            state_file: state_file(tick.store.condition()),
+            tick: TickView {
+                count: self.count,
+                last_at: Some(now.wall),
+                duration_ms: took.as_secs_f64() * 1e3,
+                lateness_ms: self.lateness.as_secs_f64() * 1e3,
+                age_ms: 0,
+            },
+            signals,
+            targets: Vec::new(),
+            channels: channels(tick, now),
+            sources: sources(tick),
+            at: now,
+            recent: recent.into(),
+            counters: counters(tick, now),
+        };
+        self.published.publish(snapshot);
+    }
+
+    fn signals(&mut self, tick: &Tick, now: Now) -> Vec<SignalView> {
+        let mut strips = BTreeMap::new();
+        let mut signals: Vec<SignalView> = tick
+            .watch
+            .standings()
+            .map(|standing| {
+                let mut strip = self.strips.remove(&standing.key).unwrap_or_default();
+                strip.advance(now.wall);
+                strip.record(standing.state);
+                strips.insert(standing.key.clone(), strip.clone());
+                SignalView {
+                    key: standing.key,
+                    state: standing.state,
+                    severity: standing.severity,
+                    title: standing.title,
+                    detail: standing.detail,
+                    since: Some(standing.since),
+                    incident: standing.incident,
+                    reason: standing.reason,
+                    last_alert_at: standing.last_alert_at,
+                    strip,
+                }
+            })
+            .collect();
+        self.strips = strips;
+        signals.sort_by(|a, b| a.key.cmp(&b.key));
+        signals
+    }
+}
+
+/// One entry of the store's history as the status server shows it.
+pub fn history_view(entry: HistoryEntry) -> HistoryView {
+    HistoryView {
+        at: entry.at,
+        kind: entry.kind,
+        subject: entry.subject,
+        incident: entry.incident,
+        severity: entry.severity,
+        text: entry.text,
+    }
+}
+
+fn channels(tick: &Tick, now: Now) -> Vec<ChannelView> {
+    let channels = tick.couriers.iter().map(|courier| {
+        let standing = courier.status().read(now.mono);
+        ChannelView {
+            name: standing.name,
+            state: standing.state.as_str().to_string(),
+            pending: standing.pending,
+            oldest_pending_s: standing.oldest.unwrap_or_default().as_secs(),
+            error: standing.last_error,
+        }
+    });
+    channels.collect()
+}
+
+fn sources(tick: &Tick) -> Vec<SourceView> {
+    let sources = tick.gather.health().map(|health| SourceView {
+        name: health.name.to_string(),
+        state: if health.error.is_some() { "blind" } else { "ok" }.to_string(),
+        last_ok_at: health.last_ok_at,
+        duration_ms: health.took.as_secs_f64() * 1e3,
+        error: health.error.clone(),
+    });
+    sources.collect()
+}
+
+fn counters(tick: &Tick, now: Now) -> Counters {
+    let mut counters = Counters::default();
+    for (action, count) in &tick.decisions {
+        counters.decisions.insert(action.as_str().to_string(), *count);
+    }
+    for courier in &tick.couriers {
+        let standing = courier.status().read(now.mono);
+        for (result, count) in standing.counts.by_result() {
+            counters.notifications.insert((standing.name.clone(), result.to_string()), count);
+        }
+    }
+    counters
+}
+
+fn state_file(condition: Condition) -> StateFile {
+    match condition {
+        Condition::Memory => StateFile::Memory,
+        Condition::File => StateFile::Writable,
+        Condition::Degraded { why, .. } => StateFile::Failing(why),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

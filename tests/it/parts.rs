@@ -1,0 +1,41 @@
+//! Which real parts this machine has. A missing one is a loud line on a plain machine and a failure
+//! where `WATCHDOG_TEST_REQUIRE` (a comma-separated list) names it.
+
+use std::process::{Command, Stdio};
+
+/// True when a Docker Engine answers.
+pub fn docker() -> bool {
+    have("docker", &["docker", "version", "--format", "{{.Server.Version}}"])
+}
+
+/// True when `docker compose` is there, and an engine with it.
+pub fn compose() -> bool {
+    docker() && have("compose", &["docker", "compose", "version"])
+}
+
+/// True when a Docker Engine of our own can be started.
+pub fn dockerd() -> bool {
+    docker() && have("dockerd", &["dockerd", "--version"])
+}
+
+/// True when containers can be made: an engine, and a static busybox to put into an image.
+pub fn busybox() -> bool {
+    docker() && have("busybox", &["busybox", "true"])
+}
+
+fn have(part: &str, command: &[&str]) -> bool {
+    let there = Command::new(command[0])
+        .args(&command[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !there {
+        let required = std::env::var("WATCHDOG_TEST_REQUIRE").unwrap_or_default();
+        assert!(!required.split(',').any(|word| word.trim() == part), "{part} is required here and is not there");
+        let test = std::thread::current().name().unwrap_or("a test").to_string();
+        eprintln!("SKIPPED {test}: no {part}");
+    }
+    there
+}
