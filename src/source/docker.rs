@@ -296,6 +296,15 @@ impl Source for DockerSource {
         &self.name
     }
 
+    fn describe(&self) -> String {
+        let who = match (self.selection.containers.as_slice(), &self.selection.project) {
+            ([], None) => "every container, or those of our own compose project".to_string(),
+            ([], Some(project)) => format!("the containers of compose project {project}"),
+            (names, _) => names.join(", "),
+        };
+        format!("{who}, through {}", self.settings.socket)
+    }
+
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         if !ask.once {
             self.listen();
