@@ -149,7 +149,11 @@ fn a_real_oom_kill_is_named_and_over_after_a_calm() {
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Down);
     let down_at = Instant::now();
-    assert!(watch.fact().contains("out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL)"), "{}", watch.fact());
+    assert!(
+        watch.fact().contains("out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL)"),
+        "{}",
+        watch.fact()
+    );
     watch.until_last(Up);
     assert!(down_at.elapsed() >= Duration::from_secs(3), "{:?}", down_at.elapsed());
     watch.go_on(Duration::from_secs(1));
@@ -183,7 +187,8 @@ fn a_crash_loop_is_one_long_down_until_it_is_quiet() {
         return;
     }
     let engine = Engine::local("loop");
-    let script = "n=$(cat /n 2>/dev/null || echo 0); n=$((n+1)); echo $n > /n; sleep 0.3; [ $n -ge 5 ] && sleep 999; exit 7";
+    let script =
+        "n=$(cat /n 2>/dev/null || echo 0); n=$((n+1)); echo $n > /n; sleep 0.3; [ $n -ge 5 ] && sleep 999; exit 7";
     engine.run("web", &["--restart", "always"], script);
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Down);
@@ -228,7 +233,11 @@ fn a_removed_container_is_missing_after_its_grace_and_back_under_a_new_id() {
     engine.act(&["rm", "--force"], "web");
     watch.until_last(Down);
     assert!(removed_at.elapsed() >= Duration::from_secs(2), "{:?}", removed_at.elapsed());
-    assert!(removed_at.elapsed() < Duration::from_secs(6), "told at its time, not with a tick: {:?}", removed_at.elapsed());
+    assert!(
+        removed_at.elapsed() < Duration::from_secs(6),
+        "told at its time, not with a tick: {:?}",
+        removed_at.elapsed()
+    );
     assert!(watch.fact().starts_with("missing"), "{}", watch.fact());
     engine.run("web", &[], "sleep 999");
     watch.until_last(Up);
