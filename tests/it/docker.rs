@@ -334,7 +334,7 @@ fn a_daemon_that_restarts_or_freezes_makes_nothing_down() {
     }
     let mut daemon = Daemon::start();
     let engine = Engine::at(&daemon.socket(), "daemon");
-    engine.run("web", &["--restart", "always"], "sleep 999");
+    engine.run("web", &["--restart", "always", "--stop-timeout", "1"], "sleep 999");
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Up);
     watch.go_on(Duration::from_millis(300));

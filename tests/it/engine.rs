@@ -214,8 +214,11 @@ impl Daemon {
 fn spawn(directory: &Path) -> Child {
     let log = std::fs::File::create(directory.join("log")).unwrap();
     let place = |name: &str| directory.join(name).display().to_string();
+    // The machine's own daemon.json is not for this one.
+    std::fs::write(directory.join("daemon.json"), "{}").unwrap();
     Command::new("dockerd")
         .args(["--host", &format!("unix://{}", place("docker.sock"))])
+        .args(["--config-file", &place("daemon.json")])
         .args(["--data-root", &place("data"), "--exec-root", &place("exec"), "--pidfile", &place("pid")])
         .args(["--bridge", "none", "--iptables=false", "--ip6tables=false", "--storage-driver", "vfs"])
         .stdin(Stdio::null())
