@@ -23,6 +23,11 @@ pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
 }
 
+/// True when a network namespace with its own files can be made: root, or user namespaces.
+pub fn namespaces() -> bool {
+    have("namespaces", &["unshare", "-rmn", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])
