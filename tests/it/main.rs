@@ -1,21 +1,14 @@
-//! The integration tests, one binary.
-
-mod docker_wire;
 //! The integration tests: one binary, one file per part.
 
+mod app;
+mod deliver;
+mod docker_wire;
 mod docs;
 mod exposition;
+mod host;
+mod message;
 mod parts;
 mod peer;
-mod peer {
-    pub mod http;
-}
 mod probe;
 mod serve;
-fn main() {}
-//! The integration tests: one binary, one file per part.
-
-mod deliver;
-mod message;
-mod peer;
 mod telegram;
