@@ -1,21 +1,18 @@
-//! The integration tests, one binary.
-
-mod docker_wire;
 //! The integration tests: one binary, one file per part.
 
+mod architecture;
+mod core_model;
+mod core_props;
+mod core_watch;
+mod deliver;
+mod docker_wire;
 mod docs;
 mod exposition;
+mod message;
 mod parts;
 mod peer;
-mod peer {
-    pub mod http;
-}
 mod probe;
 mod serve;
-fn main() {}
-//! The integration tests: one binary, one file per part.
-
-mod deliver;
-mod message;
-mod peer;
+mod story;
 mod telegram;
+mod world;
