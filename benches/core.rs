@@ -52,8 +52,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let policy =
-            Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
+        let policy = Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
         let mut bench = Bench { watch: Watch::new(policy), specs: specs(), pass: 0 };
         for _ in 0..3 {
             let (now, answers) = bench.next(false);

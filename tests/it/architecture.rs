@@ -77,9 +77,29 @@ fn the_core_imports_nothing_of_ours() {
 #[test]
 fn the_core_is_pure() {
     let words = [
-        "std::fs", "std::net", "std::env", "std::process", "std::thread", "std::io", "std::sync::Mutex", "Instant",
-        "SystemTime::now", "tracing::", "log::", "println!", "eprintln!", "dbg!", "HashMap", "HashSet", "Mutex",
-        "Atomic", "static mut", "thread_local!", "rand::", "tokio::", "rustix::",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::io",
+        "std::sync::Mutex",
+        "Instant",
+        "SystemTime::now",
+        "tracing::",
+        "log::",
+        "println!",
+        "eprintln!",
+        "dbg!",
+        "HashMap",
+        "HashSet",
+        "Mutex",
+        "Atomic",
+        "static mut",
+        "thread_local!",
+        "rand::",
+        "tokio::",
+        "rustix::",
     ];
     assert_none(lines_with("src/core", &words), "the core has no I/O, no clock, no threads, no hash-map order");
 }
@@ -105,9 +125,7 @@ fn rooms_at_the_edge_never_import_each_other() {
         for (name, text) in files(&format!("src/{room}")) {
             let Some(own) = part(&name) else { continue };
             for (at, line) in code(&text) {
-                let uses = |other: &&String| {
-                    **other != own && contains_path(line, &format!("crate::{room}::{other}"))
-                };
+                let uses = |other: &&String| **other != own && contains_path(line, &format!("crate::{room}::{other}"));
                 broken.extend(parts.iter().filter(uses).map(|other| format!("{name}:{at} {other}")));
             }
         }
@@ -125,9 +143,8 @@ fn part(name: &str) -> Option<String> {
 
 /// True when `line` names `path` as a whole, not only as the beginning of a longer name.
 fn contains_path(line: &str, path: &str) -> bool {
-    line.match_indices(path).any(|(at, _)| {
-        !line[at + path.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '_')
-    })
+    line.match_indices(path)
+        .any(|(at, _)| !line[at + path.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '_'))
 }
 
 #[test]
@@ -154,7 +171,10 @@ fn no_file_is_longer_than_five_hundred_lines_before_its_tests() {
         }
     }
     let decide = fs::read_to_string(root().join("src/core/decide.rs")).unwrap();
-    assert!(decide.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count() <= 150, "decide.rs is the heart");
+    assert!(
+        decide.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count() <= 150,
+        "decide.rs is the heart"
+    );
     assert_none(broken, "split it by reason");
 }
 
@@ -190,7 +210,9 @@ fn no_function_is_longer_than_a_screen() {
 
 #[test]
 fn every_file_says_what_it_owns() {
-    let broken = files("src").into_iter().filter(|(name, text)| !text.starts_with("//!") && !text.trim().is_empty() && name != "src/main.rs");
+    let broken = files("src")
+        .into_iter()
+        .filter(|(name, text)| !text.starts_with("//!") && !text.trim().is_empty() && name != "src/main.rs");
     assert_none(broken.map(|(name, _)| name).collect(), "a file begins with what it owns and what it must never do");
 }
 
@@ -223,7 +245,9 @@ fn nothing_is_left_for_later() {
     let mut broken = Vec::new();
     for (name, text) in files("src").into_iter().chain(files("tests")).chain(files("benches")) {
         for (at, line) in text.lines().enumerate() {
-            broken.extend(words.iter().filter(|word| line.contains(*word)).map(|word| format!("{name}:{} {word}", at + 1)));
+            broken.extend(
+                words.iter().filter(|word| line.contains(*word)).map(|word| format!("{name}:{} {word}", at + 1)),
+            );
         }
     }
     assert_none(broken, "finish it");
