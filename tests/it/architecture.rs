@@ -62,7 +62,7 @@ fn the_core_imports_nothing_of_ours() {
     let mut broken = lines_with("src/core", &["watchdog::"]);
     for (name, text) in files("src/core") {
         for (at, line) in code(&text) {
-            let uses = |word: &&str| {
+            let uses = |word: &&&str| {
                 line.contains(&format!("crate::{word}")) || line.contains(&format!("super::super::{word}"))
             };
             broken.extend(ours.iter().filter(uses).map(|word| format!("{name}:{at} {word}")));

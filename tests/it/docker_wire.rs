@@ -60,7 +60,6 @@ fn engine(n: usize, other: impl Fn(&str) -> Option<Reply> + Send + Sync + 'stati
 fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
     let settings = Settings { socket: socket.display().to_string(), ..Settings::default() };
     let (clock, waker) = (Clock::system(), Waker::new());
-    let outfit = Outfit { clock: clock.clone(), waker: waker.clone(), timeout, tick: Duration::from_secs(15), previous_boot: None };
     let outfit = Outfit {
         clock: clock.clone(),
         waker: waker.clone(),

@@ -26,6 +26,8 @@ pub fn busybox() -> bool {
 /// True when filesystems can be mounted, which takes root.
 pub fn mount() -> bool {
     have("mount", &["unshare", "--mount", "mount", "-t", "tmpfs", "watchdog-test", "/mnt"])
+}
+
 /// True when a network namespace with its own files can be made: root, or user namespaces.
 pub fn namespaces() -> bool {
     have("namespaces", &["unshare", "-rmn", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"])

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each peer serves several tests; not every test uses every verb")]
 
+pub mod app;
 pub mod docker;
 pub mod html;
 pub mod http;
