@@ -49,11 +49,3 @@ fn have(part: &str, command: &[&str]) -> bool {
     }
     there
 }
-
-/// Says that `test` is skipped because `part` is missing, for the reason `why`; a failure where the
-/// part is required.
-pub fn skipped(test: &str, part: &str, why: &str) {
-    let required = std::env::var("WATCHDOG_TEST_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|name| name.trim() == part), "{test} requires {part}: {why}");
-    eprintln!("SKIPPED {test}: no {part} ({why})");
-}

@@ -462,7 +462,9 @@ fn child_that_commits_until_it_is_killed() {
         if n % 3 == 0 {
             let ids: Vec<_> = opened.store.pending("telegram", 2).unwrap().iter().map(|pending| pending.id).collect();
             opened.store.acknowledge(at(n), "telegram", &ids, &[], &Receipt::default()).unwrap();
-            ids.iter().for_each(|id| println!("acknowledged {id}"));
+            for id in ids {
+                println!("acknowledged {id}");
+            }
         }
     }
 }
@@ -649,7 +651,9 @@ proptest! {
                         }
                     }
                     let gone: Vec<_> = removed.map(|key| SignalKey::new(&format!("probe/{key}"))).into_iter().collect();
-                    gone.iter().for_each(|key| drop(states.remove(key.as_str())));
+                    for key in &gone {
+                        states.remove(key.as_str());
+                    }
                     store.commit(at(second), &Commit { signals: &rows, removed: &gone, edges: &made, channels: &channels() }).unwrap();
                 }
                 Act::Acknowledge { channel, count } => {
