@@ -130,6 +130,7 @@ fn source(probes: u64, interval: u64, hanging: u64, port: &str, silent: &str) ->
         waker: waker.clone(),
         timeout: Duration::from_secs(5),
         tick: Duration::from_secs(15),
+        previous_boot: None,
     };
     ((ENTRY.build)(&config, &outfit).unwrap().unwrap(), waker)
 }

@@ -104,7 +104,7 @@ impl Tick {
             tracing::error!("state: {error}");
         }
         for edge in &outcome.edges {
-            tracing::info!(key = %edge.key, incident = %edge.incident, kind = edge.kind.as_str(), "{}", edge.fact);
+            tracing::debug!(key = %edge.key, incident = %edge.incident, kind = edge.kind.as_str(), "{}", edge.fact);
         }
         if !outcome.edges.is_empty() {
             self.couriers.iter().for_each(Delivery::ring);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Root;
+use crate::core::decide::Action;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
 use crate::serve::snapshot::{
@@ -171,8 +172,9 @@ fn sources(tick: &Tick) -> Vec<SourceView> {
 
 fn counters(tick: &Tick, now: Now) -> Counters {
     let mut counters = Counters::default();
-    for (action, count) in &tick.decisions {
-        counters.decisions.insert(action.as_str().to_string(), *count);
+    for action in Action::ALL {
+        let count = tick.decisions.get(&action).copied().unwrap_or_default();
+        counters.decisions.insert(action.as_str().to_string(), count);
     }
     for courier in &tick.couriers {
         let standing = courier.status().read(now.mono);

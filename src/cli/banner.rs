@@ -14,6 +14,9 @@ pub fn banner(config: &Config, program: &Program) -> String {
     let mut out = format!("watchdog {} on {}", env!("CARGO_PKG_VERSION"), root.instance);
     if !root.enabled {
         out.push_str(": disabled. It watches, says and repairs nothing until enabled = true.");
+        if let Some(address) = program.page() {
+            line(&mut out, "page", &format!("http://{address}/"));
+        }
         return out;
     }
     let _ = write!(out, ": watching, every {}", people(root.tick.0));

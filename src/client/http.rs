@@ -82,7 +82,7 @@ pub enum HttpError {
     #[error("cannot open a connection: {0}")]
     Own(String),
     /// The deadline passed. The request may have been received.
-    #[error("no answer within {} ({phase})", people(*.0), phase = .1)]
+    #[error("no answer within {}{}", people(*.0), meanwhile(.1))]
     Timeout(Duration, &'static str),
     /// TLS failed: expired, wrong name, unknown issuer.
     #[error("TLS: {0}")]
@@ -304,6 +304,14 @@ fn explain_io(error: &std::io::Error) -> HttpError {
     }
 }
 
+/// The phase in brackets, where it says more than "in all".
+fn meanwhile(phase: &str) -> String {
+    if phase == IN_ALL { String::new() } else { format!(" ({phase})") }
+}
+
+/// The phase of a call that ran out of its total time, wherever it was.
+const IN_ALL: &str = "in all";
+
 fn name_phase(phase: ureq::Timeout) -> &'static str {
     use ureq::Timeout as T;
     match phase {
@@ -312,7 +320,7 @@ fn name_phase(phase: ureq::Timeout) -> &'static str {
         T::SendRequest | T::SendBody => "sending the request",
         T::RecvResponse => "waiting for the answer",
         T::RecvBody => "reading the answer",
-        _ => "in all",
+        _ => IN_ALL,
     }
 }
 

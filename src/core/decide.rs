@@ -120,3 +120,72 @@ pub fn after(decision: Decision, prev: Option<Said>, now: Mono) -> Option<Said> 
         (Action::Recovery | Action::Nothing, _) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn actions(prev: Option<Said>, now: i64, cooldown: Duration) -> [Decision; 3] {
+        [Active::Yes, Active::No, Active::Unknown].map(|active| decide(active, prev, Mono(now), cooldown))
+    }
+
+    #[test]
+    fn every_cell_of_the_table() {
+        use Action::{Alert, Hold, Nothing, Realert, Recovery};
+        let said = Some(Said { at: Mono(1_000) });
+        let left = |millis| Reason::CoolingDown(Duration::from_millis(millis));
+        // What was said, the clock, the cooldown; then the answer while active. The other two columns never vary.
+        let table = [
+            (None, 0, HOUR, Alert, Reason::Began),
+            (None, i64::MIN, Duration::ZERO, Alert, Reason::Began),
+            (None, i64::MAX, Duration::MAX, Alert, Reason::Began),
+            (said, 1_000, HOUR, Hold, left(3_600_000)),
+            (said, 1_000 + HOUR_MS - 1, HOUR, Hold, left(1)),
+            (said, 1_000 + HOUR_MS, HOUR, Realert, Reason::CooldownOver),
+            (said, 1_000 + HOUR_MS + 1, HOUR, Realert, Reason::CooldownOver),
+            (said, i64::MAX, HOUR, Realert, Reason::CooldownOver),
+            (said, 999, HOUR, Hold, Reason::ClockWentBack),
+            (said, i64::MIN, HOUR, Hold, Reason::ClockWentBack),
+            (said, 1_000, Duration::ZERO, Hold, Reason::SaidOnce),
+            (said, 999, Duration::ZERO, Hold, Reason::SaidOnce),
+            (said, i64::MAX, Duration::ZERO, Hold, Reason::SaidOnce),
+            (said, 1_000, Duration::from_nanos(1), Hold, Reason::CoolingDown(Duration::from_nanos(1))),
+            (said, 1_001, Duration::from_nanos(1), Realert, Reason::CooldownOver),
+            (Some(Said { at: Mono(i64::MIN) }), i64::MAX, HOUR, Realert, Reason::CooldownOver),
+            (Some(Said { at: Mono(i64::MAX) }), i64::MIN, HOUR, Hold, Reason::ClockWentBack),
+        ];
+        for (prev, now, cooldown, action, reason) in table {
+            let [yes, no, unknown] = actions(prev, now, cooldown);
+            assert_eq!(yes, Decision { action, reason }, "{prev:?} {now} {cooldown:?}");
+            let (end, silent) = if prev.is_some() { (Recovery, Hold) } else { (Nothing, Nothing) };
+            assert_eq!(no.action, end);
+            assert_eq!(unknown, Decision { action: silent, reason: Reason::CannotTell });
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_back_begins_the_cooldown_again() {
+        let held = decide(Active::Yes, Some(Said { at: Mono(HOUR_MS) }), Mono(0), HOUR);
+        let said = after(held, Some(Said { at: Mono(HOUR_MS) }), Mono(0));
+        assert_eq!(said, Some(Said { at: Mono(0) }));
+        assert_eq!(decide(Active::Yes, said, Mono(HOUR_MS), HOUR).action, Action::Realert);
+    }
+
+    #[test]
+    fn the_extremes_of_the_clock_always_have_an_answer() {
+        let ends = [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX];
+        for at in ends {
+            for now in ends {
+                for cooldown in [Duration::ZERO, Duration::from_nanos(1), HOUR, Duration::MAX] {
+                    for decision in actions(Some(Said { at: Mono(at) }), now, cooldown) {
+                        let said = after(decision, Some(Said { at: Mono(at) }), Mono(now));
+                        assert_eq!(said.is_none(), decision.action == Action::Recovery);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -75,7 +75,7 @@ impl Gap {
 /// Passes without a gap after which the next gap counts for itself.
 const CALM: u32 = 5;
 /// Gaps that never end are told together, at most this often.
-const TELL_EVERY: Duration = Duration::from_secs(600);
+const TELL_EVERY: Duration = Duration::from_mins(10);
 
 /// Gaps over time. One alone opens a warm-up and is told at once. Where they come one upon the
 /// other (a clock that two programs set, a starved process), opening a warm-up for each would
@@ -120,5 +120,75 @@ impl Gaps {
         }
         self.told_at = Some(now);
         Some((std::mem::take(&mut self.untold), std::mem::take(&mut self.fact)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::time::Wall;
+    use super::*;
+
+    fn at(wall: i64, mono: i64, awake: i64) -> Now {
+        Now { wall: Wall(wall * 1_000), mono: Mono(mono * 1_000), awake: Mono(awake * 1_000) }
+    }
+
+    #[test]
+    fn every_kind_of_gap_is_told_apart() {
+        const TICK: Duration = Duration::from_secs(15);
+        let last = at(1_000_000, 1_000, 900);
+        let secs = Duration::from_secs;
+        let table = [
+            (at(1_000_015, 1_015, 915), None),
+            (at(1_000_045, 1_045, 945), None),
+            (at(1_000_046, 1_046, 946), Some(Gap::Frozen(secs(46)))),
+            (at(1_000_020, 1_015, 915), None),
+            (at(1_000_021, 1_015, 915), Some(Gap::Forward(secs(6)))),
+            (at(1_000_010, 1_015, 915), None),
+            (at(1_000_009, 1_015, 915), Some(Gap::Back(secs(6)))),
+            (at(999_000, 1_015, 915), Some(Gap::Back(secs(1_015)))),
+            (at(1_003_615, 4_615, 915), Some(Gap::Suspended(secs(3_600)))),
+            // A suspend through which the wall clock stood still is a suspend all the same.
+            (at(1_000_015, 4_615, 915), Some(Gap::Suspended(secs(3_600)))),
+            (at(1_000_015, 10, 5), Some(Gap::PutBack(secs(990)))),
+        ];
+        for (now, gap) in table {
+            assert_eq!(Gap::between(last, now, TICK), gap, "{now:?}");
+        }
+    }
+
+    #[test]
+    fn no_clock_value_panics() {
+        let ends = [i64::MIN, -1, 0, 1, i64::MAX];
+        let all: Vec<Now> = ends
+            .iter()
+            .flat_map(|w| ends.iter().map(move |m| (w, m)))
+            .flat_map(|(w, m)| ends.iter().map(move |a| Now { wall: Wall(*w), mono: Mono(*m), awake: Mono(*a) }))
+            .collect();
+        for last in &all {
+            for now in &all {
+                for tick in [Duration::ZERO, Duration::MAX] {
+                    let _ = Gap::between(*last, *now, tick).map(Gap::fact);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gaps_without_end_are_counted_and_told_together() {
+        let mut gaps = Gaps::default();
+        let mut told = Vec::new();
+        for pass in 0..100 {
+            let alone = gaps.note(Some(Gap::Back(Duration::from_hours(1))));
+            assert_eq!(alone, pass == 0, "only the first opens a warm-up");
+            told.extend(gaps.tell(Mono(pass * 15_000)).map(|(count, _)| (pass, count)));
+        }
+        assert_eq!(told, [(0, 1), (40, 40), (80, 40)]);
+        // Calm returns: the rest is told, and the next gap counts for itself again.
+        for pass in 100..105 {
+            assert!(!gaps.note(None));
+            told.extend(gaps.tell(Mono(pass * 15_000)).map(|(count, _)| (pass, count)));
+        }
+        assert_eq!(told.last(), Some(&(104, 19)));
+        assert!(gaps.note(Some(Gap::Back(Duration::from_hours(1)))));
     }
 }

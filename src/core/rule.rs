@@ -11,7 +11,7 @@ pub const FAIL_AFTER: u32 = 3;
 /// Looks in a row that must be good before a signal counts as recovered.
 pub const RECOVER_AFTER: u32 = 2;
 /// How long a signal may be unknown before that is told by itself.
-pub const UNKNOWN_AFTER: Duration = Duration::from_secs(600);
+pub const UNKNOWN_AFTER: Duration = Duration::from_mins(10);
 
 /// When observations of a signal mean trouble.
 #[derive(Debug, Clone, Copy, PartialEq)]

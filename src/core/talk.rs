@@ -132,3 +132,53 @@ fn beginning(key: &SignalKey, now: Now) -> u64 {
     // The low bits mix poorly for short inputs; fold the high ones in.
     (hash ^ (hash >> 29)) % NAMES
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const MINUTE: i64 = 60_000;
+
+    #[test]
+    fn a_cooldown_survives_a_restart_within_nothing_and_one_cooldown() {
+        let now = |wall: i64, mono: i64| Now { wall: Wall(wall * MINUTE), mono: Mono(mono * MINUTE), awake: Mono(0) };
+        let talk = Talk::open(Incident("k3f9".to_string()), now(1_000, 500), now(1_010, 510));
+        // Same boot or another, and where both clocks stand; then how long ago it was said, in minutes.
+        let table = [
+            (true, now(1_040, 540), 30),
+            (true, now(999_999, 540), 30),
+            (true, now(0, 540), 30),
+            (true, now(1_040, 3), 30),
+            (false, now(1_040, 3), 30),
+            (false, now(1_040, 900), 30),
+            (false, now(999_999, 3), 60),
+            (false, now(0, 3), 0),
+            (false, now(0, 900), 0),
+        ];
+        for (same_boot, now, minutes) in table {
+            let carried = talk.clone().carried(now, same_boot, HOUR);
+            assert_eq!(now.mono.0 - carried.said.at.0, minutes * MINUTE, "{same_boot} {now:?}");
+            assert!(carried.since <= carried.said.at);
+        }
+    }
+
+    #[test]
+    fn no_two_incidents_of_a_run_share_a_name() {
+        let (mut namer, now) = (Namer::default(), Now::default());
+        let key = SignalKey::new("container/web");
+        let names: BTreeSet<Incident> = (0..20_000).map(|_| namer.name(&key, now)).collect();
+        assert_eq!(names.len(), 20_000);
+        assert!(names.iter().all(|name| name.0.len() == 6 && name.0.bytes().all(|b| b.is_ascii_alphanumeric())));
+        // Every name comes once before any comes again.
+        let gcd = |mut a: u64, mut b: u64| {
+            while b != 0 {
+                (a, b) = (b, a % b);
+            }
+            a
+        };
+        assert_eq!(gcd(STRIDE, NAMES), 1);
+    }
+}

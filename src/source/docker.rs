@@ -25,7 +25,7 @@ use self::select::{Called, Selection};
 use self::track::{Look, Track};
 use self::verdict::{Limits, Reason};
 use super::{Ask, Entry, Outfit, Source, SourceName};
-use crate::client::docker::{Docker, DockerError, Inspected, Listed};
+use crate::client::docker::{Cause, Docker, DockerError, Inspected, Listed};
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError};
@@ -296,6 +296,15 @@ impl Source for DockerSource {
         &self.name
     }
 
+    fn describe(&self) -> String {
+        let who = match (self.selection.containers.as_slice(), &self.selection.project) {
+            ([], None) => "every container, or those of our own compose project".to_string(),
+            ([], Some(project)) => format!("the containers of compose project {project}"),
+            (names, _) => names.join(", "),
+        };
+        format!("{who}, through {}", self.settings.socket)
+    }
+
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         if !ask.once {
             self.listen();
@@ -357,7 +366,8 @@ impl DockerSource {
             let facts = match (listed, answers.remove(identity)) {
                 (Some(listed), Some(Ok(inspected))) => track.see(listed, inspected, &look),
                 (Some(_), Some(Err(error))) if !error.is_not_found() => {
-                    track.hangs = true;
+                    // One that was not even asked keeps its place in the order.
+                    track.hangs |= !matches!(error.cause, Cause::NotAsked);
                     let why = error.cause.to_string();
                     let observation = observation(track, now, Reading::Unknown, fact::not_inspected(&why));
                     seen.entry(track.spec.key.clone()).or_insert(observation);

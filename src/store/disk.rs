@@ -118,16 +118,12 @@ fn trouble(error: rusqlite::Error) -> Trouble {
     }
 }
 
-/// Makes sure that there is a regular file which only its owner can read, and its directory.
+/// Makes sure that there is a regular file, which only its owner can read.
 fn touch(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a regular file")),
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                fs::create_dir_all(parent)?;
-            }
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;

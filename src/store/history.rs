@@ -121,3 +121,80 @@ fn entry(row: &Row<'_>) -> Result<HistoryEntry> {
 fn text(row: &Row<'_>, column: usize) -> Result<String> {
     Ok(String::from_utf8_lossy(row.get_ref(column)?.as_bytes()?).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    fn line(at: i64, subject: &str, text: &str) -> HistoryEntry {
+        HistoryEntry {
+            at: Wall(at),
+            kind: "alert".to_string(),
+            subject: subject.to_string(),
+            incident: None,
+            severity: None,
+            text: text.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_log_keeps_its_bound_and_the_newest_lines() {
+        let db = schema::memory().unwrap();
+        for n in 0..500 {
+            append(&db, Wall(n), &[line(n, "a", &n.to_string())], 100).unwrap();
+        }
+        let kept = select(&db, &Filter { limit: 1_000, ..Filter::default() }).unwrap();
+        assert_eq!((kept.len(), kept[0].text.as_str(), kept[99].text.as_str()), (100, "499", "400"));
+    }
+
+    #[test]
+    fn old_lines_go_a_few_at_a_time() {
+        let db = schema::memory().unwrap();
+        let old: Vec<_> = (0..500).map(|n| line(n, "a", "old")).collect();
+        append(&db, Wall(500), &old, 1_000).unwrap();
+        let later = Wall(500).minus(Duration::ZERO).0 + i64::try_from(KEPT.as_millis()).unwrap();
+        let mut before = 500;
+        while before > 0 {
+            append(&db, Wall(later), &[], 1_000).unwrap();
+            let left: i64 = db.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+            assert!(left < before && before - left <= SWEEP_ROWS);
+            before = left;
+        }
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let db = schema::memory().unwrap();
+        append(&db, Wall(0), &[line(0, "a", &"ü".repeat(5_000))], 10).unwrap();
+        let kept = select(&db, &Filter { limit: 1, ..Filter::default() }).unwrap();
+        assert_eq!(kept[0].text.chars().count(), TEXT_CHARS);
+    }
+
+    #[test]
+    fn a_damaged_line_is_still_read() {
+        let db = schema::memory().unwrap();
+        append(&db, Wall(0), &[line(0, "a", "x")], 10).unwrap();
+        db.execute("UPDATE history SET text = CAST(x'ff41' AS TEXT)", []).unwrap();
+        assert_eq!(select(&db, &Filter { limit: 1, ..Filter::default() }).unwrap()[0].text, "\u{fffd}A");
+    }
+
+    #[test]
+    fn questions_use_an_index_and_never_walk_the_whole_log() {
+        let db = schema::memory().unwrap();
+        for (conditions, order) in
+            [("subject = ?", "+id"), ("at >= ?", "+id"), ("subject = ? AND at >= ?", "+id"), ("TRUE", "id")]
+        {
+            let plan: String = db
+                .query_row(
+                    &format!(
+                        "EXPLAIN QUERY PLAN SELECT text FROM history WHERE {conditions} ORDER BY {order} DESC LIMIT ?"
+                    ),
+                    rusqlite::params_from_iter(std::iter::repeat_n(1, conditions.matches('?').count() + 1)),
+                    |row| row.get(3),
+                )
+                .unwrap();
+            assert!(conditions == "TRUE" || plan.starts_with("SEARCH"), "{conditions}: {plan}");
+        }
+    }
+}

@@ -140,3 +140,169 @@ fn fold_into_newest(db: &Connection, mut incidents: Vec<Incident>) -> Result<()>
     ])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::core::edge::{Edge, Incident};
+    use crate::core::signal::{Severity, SignalKey};
+    use crate::core::time::{Mono, Now, Wall};
+    use crate::store::{outbox, schema};
+
+    const DAY: i64 = 1_767_225_600_000;
+
+    fn edge(kind: EdgeKind, key: &str, incident: &str, second: i64) -> Edge {
+        Edge {
+            kind,
+            key: SignalKey::new(key),
+            title: key.to_string(),
+            severity: Severity::Warning,
+            fact: format!("fact {second}"),
+            since: Wall(DAY + second * 1_000),
+            at: Wall(DAY + second * 1_000),
+            lasted: Duration::ZERO,
+            incident: Incident(incident.to_string()),
+            reason: String::new(),
+        }
+    }
+
+    fn put(db: &Connection, edges: &[Edge]) {
+        outbox::put(db, Now { wall: Wall(DAY), mono: Mono(0), awake: Mono(0) }, 1, edges, &["tg".to_string()]).unwrap();
+    }
+
+    fn told(db: &Connection) -> Vec<(EdgeKind, String, String)> {
+        let rows = outbox::pending(db, "tg", 1_000).unwrap();
+        rows.into_iter().map(|row| (row.edge.kind, row.edge.key.to_string(), row.edge.fact)).collect()
+    }
+
+    fn down_and_up(db: &Connection, key: &str, n: i64) {
+        let incident = format!("{key}-{n}");
+        put(db, &[edge(EdgeKind::Alert, key, &incident, n * 10), edge(EdgeKind::Realert, key, &incident, n * 10 + 1)]);
+        put(db, &[edge(EdgeKind::Recovery, key, &incident, n * 10 + 2)]);
+    }
+
+    #[test]
+    fn incidents_that_are_over_become_one_that_says_how_often_and_since_when() {
+        let db = schema::memory().unwrap();
+        (0..4).for_each(|n| down_and_up(&db, "probe/db", n));
+        put(&db, &[edge(EdgeKind::Alert, "probe/db", "goes-on", 90)]);
+        fold_above(&db, "tg", 0, 5).unwrap();
+        let expected = [
+            (EdgeKind::Alert, "4 times since 2026-01-01T00:00:00Z, most recently: fact 30"),
+            (EdgeKind::Recovery, "fact 32"),
+            (EdgeKind::Alert, "fact 90"),
+        ];
+        assert_eq!(told(&db), expected.map(|(kind, fact)| (kind, "probe/db".to_string(), fact.to_string())));
+        // Folded again, the count goes on.
+        (10..13).for_each(|n| down_and_up(&db, "probe/db", n));
+        fold_above(&db, "tg", 0, 5).unwrap();
+        assert!(told(&db).iter().any(|(_, _, fact)| fact.starts_with("7 times since 2026-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_may_be_on_its_way_or_was_half_told_is_not_touched() {
+        let db = schema::memory().unwrap();
+        (0..3).for_each(|n| down_and_up(&db, "probe/db", n));
+        let rows = outbox::pending(&db, "tg", 1_000).unwrap();
+        fold_above(&db, "tg", rows.last().unwrap().id, 0).unwrap();
+        assert_eq!(outbox::pending(&db, "tg", 1_000).unwrap(), rows, "all handed out");
+        // The first alert is delivered: its recovery must stay.
+        outbox::remove(&db, "tg", &[rows[0].id, rows[1].id]).unwrap();
+        fold_above(&db, "tg", 0, 0).unwrap();
+        assert_eq!(told(&db)[0].2, "fact 2");
+        assert_eq!(told(&db).len(), 3);
+    }
+
+    #[test]
+    fn events_are_folded_but_for_the_newest_and_unknown_ones_are_not() {
+        let db = schema::memory().unwrap();
+        for n in 0..5 {
+            put(&db, &[edge(EdgeKind::Alert, "app/failed", &format!("e{n}"), n)]);
+        }
+        put(&db, &[edge(EdgeKind::Unknown, "probe/db", "u", 6), edge(EdgeKind::Alert, "probe/db", "a", 7)]);
+        fold_above(&db, "tg", 0, 4).unwrap();
+        let facts: Vec<String> = told(&db).into_iter().map(|(_, _, fact)| fact).collect();
+        assert_eq!(facts, ["4 times since 2026-01-01T00:00:00Z, most recently: fact 3", "fact 4", "fact 6", "fact 7"]);
+    }
+
+    #[test]
+    fn many_signals_that_are_over_become_one_that_names_them() {
+        let db = schema::memory().unwrap();
+        for n in 0..30 {
+            down_and_up(&db, &format!("app/agent/{n:02}"), n);
+        }
+        down_and_up(&db, "probe/db", 40);
+        fold_above(&db, "tg", 0, 10).unwrap();
+        let told = told(&db);
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!((told[0].0, told[0].1.as_str()), (EdgeKind::Alert, "app/agent/29"));
+        assert!(told[0].2.starts_with("30 times since 2026-01-01T00:00:00Z, also app/agent/00, app/agent/01, "));
+        assert!((0..29).all(|n| told[0].2.contains(&format!("app/agent/{n:02}"))));
+    }
+
+    #[test]
+    fn the_outbox_holds_its_bound_through_any_number_of_incidents() {
+        let db = schema::memory().unwrap();
+        let change = db.unchecked_transaction().unwrap();
+        for n in 0..(ROWS / 3 + 600) {
+            down_and_up(&db, &format!("app/agent/{n}"), n);
+            if n % 100 == 0 {
+                fold(&db, "tg", 0).unwrap();
+                assert!(outbox::count(&db).unwrap() <= ROWS);
+            }
+        }
+        fold(&db, "tg", 0).unwrap();
+        assert!(outbox::count(&db).unwrap() < 2_000);
+        let names = told(&db).remove(0).2;
+        assert!(names.contains(" and more (see `watchdog history`)") && names.len() < 8_000, "{}", names.len());
+        change.commit().unwrap();
+    }
+
+    proptest! {
+        /// Whatever is folded, the incidents told stay the same number, and what goes on stays as it is.
+        #[test]
+        fn no_incident_vanishes(story in proptest::collection::vec((0..3_u8, 0..4_u8, any::<bool>()), 1..60), bound in 0..20_i64) {
+            let db = schema::memory().unwrap();
+            let mut open: BTreeMap<String, String> = BTreeMap::new();
+            let mut begun = 0;
+            for (n, (kind, key, fold_now)) in story.into_iter().enumerate() {
+                let second = i64::try_from(n).unwrap();
+                let key = format!("probe/{key}");
+                match (kind, open.get(&key).cloned()) {
+                    (0, Some(incident)) => put(&db, &[edge(EdgeKind::Realert, &key, &incident, second)]),
+                    (1, Some(incident)) => {
+                        put(&db, &[edge(EdgeKind::Recovery, &key, &incident, second)]);
+                        open.remove(&key);
+                    }
+                    (_, None) => {
+                        begun += 1;
+                        put(&db, &[edge(EdgeKind::Alert, &key, &format!("i{n}"), second)]);
+                        open.insert(key, format!("i{n}"));
+                    }
+                    _ => {}
+                }
+                if fold_now {
+                    fold_above(&db, "tg", 0, bound).unwrap();
+                }
+            }
+            let times: i64 = db
+                .query_row("SELECT sum(times) FROM outbox WHERE kind = 'alert'", [], |row| row.get(0))
+                .unwrap();
+            prop_assert_eq!(times, begun);
+            for (key, incident) in open {
+                let rows: i64 = db
+                    .query_row(
+                        "SELECT count(*) FROM outbox WHERE kind = 'alert' AND times = 1 AND key = ?1 AND incident = ?2",
+                        [key, incident],
+                        |row| row.get(0),
+                    )
+                    .unwrap();
+                prop_assert_eq!(rows, 1);
+            }
+        }
+    }
+}

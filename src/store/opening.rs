@@ -5,7 +5,8 @@
 //! cannot be used is worked without. The only refusal: somebody else is using it.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -24,7 +25,13 @@ pub fn open(path: Option<&Path>, now: Now, boot_id: &str) -> Result<(Engine, Vec
     let mut notes = Vec::new();
     let mut engine = match path {
         None => Engine::new(schema::memory().map_err(StoreError::Memory)?, Place::Memory, now, boot_id),
-        Some(path) => on_file(&real(path), now, boot_id, &mut notes)?,
+        Some(path) => {
+            if let Some(directory) = path.parent() {
+                // Failing shows in the next step, with the reason.
+                let _ = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            }
+            on_file(&real(path), now, boot_id, &mut notes)?
+        }
     };
     let before = engine.before()?;
     if let Some(before) = &before {

@@ -130,3 +130,77 @@ fn also(names: &str) -> String {
 fn edge(body: &str) -> Result<Edge> {
     serde_json::from_str(body).map_err(|e| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, Box::new(e)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::edge::Incident;
+    use crate::core::signal::{Severity, SignalKey};
+    use crate::store::schema;
+
+    fn edge(kind: EdgeKind, second: i64) -> Edge {
+        Edge {
+            kind,
+            key: SignalKey::new("probe/db"),
+            title: String::new(),
+            severity: Severity::Critical,
+            fact: format!("fact {second}"),
+            since: Wall(second * 1_000),
+            at: Wall(second * 1_000),
+            lasted: Duration::ZERO,
+            incident: Incident("a".to_string()),
+            reason: String::new(),
+        }
+    }
+
+    fn put(db: &Connection, tick: i64, edge: Edge) {
+        super::put(db, Now::default(), tick, &[edge], &["tg".to_string()]).unwrap();
+    }
+
+    #[test]
+    fn an_acknowledgement_of_a_replaced_reminder_leaves_the_newer_one() {
+        let db = schema::memory().unwrap();
+        put(&db, 1, edge(EdgeKind::Realert, 1));
+        let on_its_way = pending(&db, "tg", 10).unwrap();
+        put(&db, 2, edge(EdgeKind::Realert, 2));
+        assert!(remove(&db, "tg", &[on_its_way[0].id]).unwrap().is_empty());
+        let left = pending(&db, "tg", 10).unwrap();
+        assert_eq!((left.len(), left[0].tick, left[0].edge.fact.as_str()), (1, 2, "fact 2"));
+    }
+
+    #[test]
+    fn what_happened_twice_in_one_incident_says_so() {
+        let db = schema::memory().unwrap();
+        put(&db, 1, edge(EdgeKind::Unknown, 1));
+        put(&db, 2, edge(EdgeKind::Seen, 2));
+        put(&db, 3, edge(EdgeKind::Unknown, 3));
+        let told: Vec<_> = pending(&db, "tg", 10).unwrap().into_iter().map(|row| row.edge.fact).collect();
+        assert_eq!(told, ["fact 2", "2 times since 1970-01-01T00:00:01Z, most recently: fact 3"]);
+    }
+
+    #[test]
+    fn ids_are_never_used_twice_and_belong_to_their_channel() {
+        let db = schema::memory().unwrap();
+        put(&db, 1, edge(EdgeKind::Alert, 1));
+        let first = pending(&db, "tg", 10).unwrap()[0].id;
+        assert!(remove(&db, "console", &[first]).unwrap().is_empty());
+        assert_eq!(remove(&db, "tg", &[first, first]).unwrap().len(), 1);
+        put(&db, 2, edge(EdgeKind::Alert, 2));
+        assert!(pending(&db, "tg", 10).unwrap()[0].id > first);
+    }
+
+    #[test]
+    fn at_most_a_thousand_rows_are_handed_out() {
+        let db = schema::memory().unwrap();
+        let change = db.unchecked_transaction().unwrap();
+        for n in 0..1_100 {
+            put(&db, n, Edge { incident: Incident(n.to_string()), ..edge(EdgeKind::Alert, n) });
+        }
+        assert_eq!(pending(&db, "tg", usize::MAX).unwrap().len(), 1_000);
+        assert_eq!(pending(&db, "tg", 0).unwrap().len(), 0);
+        assert_eq!(backlog(&db, "tg").unwrap().pending, 1_100);
+        change.commit().unwrap();
+    }
+}

@@ -86,3 +86,80 @@ pub fn remember(db: &Connection, channel: &str, name: &str, value: &str) -> Resu
     .execute(params![channel, NAMES])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::edge::EdgeKind;
+    use crate::core::signal::{Severity, SignalKey};
+    use crate::store::schema;
+
+    fn incident(name: &str) -> Incident {
+        Incident(name.to_string())
+    }
+
+    fn receipt(reference: &str) -> Receipt {
+        Receipt { reference: Some(reference.to_string()), remember: None }
+    }
+
+    fn recovery(name: &str) -> Edge {
+        Edge {
+            kind: EdgeKind::Recovery,
+            key: SignalKey::new("a"),
+            title: String::new(),
+            severity: Severity::Info,
+            fact: String::new(),
+            since: Wall(0),
+            at: Wall(0),
+            lasted: Duration::ZERO,
+            incident: incident(name),
+            reason: String::new(),
+        }
+    }
+
+    fn days(n: i64) -> Wall {
+        Wall(n * 86_400_000)
+    }
+
+    #[test]
+    fn the_first_message_of_an_incident_is_the_one_to_answer_to() {
+        let db = schema::memory().unwrap();
+        keep(&db, days(0), "tg", &[incident("a"), incident("b")], &[], &receipt("1")).unwrap();
+        keep(&db, days(1), "tg", &[incident("a")], &[], &receipt("2")).unwrap();
+        assert_eq!(reference(&db, "tg", &incident("a")).unwrap().as_deref(), Some("1"));
+        assert_eq!(reference(&db, "other", &incident("a")).unwrap(), None);
+    }
+
+    #[test]
+    fn receipts_go_a_week_after_the_end_and_a_month_after_the_last_word() {
+        let db = schema::memory().unwrap();
+        keep(&db, days(0), "tg", &[incident("over"), incident("idle"), incident("busy")], &[], &receipt("1")).unwrap();
+        keep(&db, days(1), "tg", &[incident("over")], &[recovery("over")], &receipt("2")).unwrap();
+        keep(&db, days(8), "tg", &[incident("busy")], &[], &receipt("3")).unwrap();
+        assert!(reference(&db, "tg", &incident("over")).unwrap().is_some());
+        keep(&db, days(9), "tg", &[incident("busy")], &[], &receipt("3")).unwrap();
+        assert!(reference(&db, "tg", &incident("over")).unwrap().is_none());
+        keep(&db, days(31), "tg", &[], &[], &Receipt::default()).unwrap();
+        assert!(reference(&db, "tg", &incident("idle")).unwrap().is_none());
+        assert!(reference(&db, "tg", &incident("busy")).unwrap().is_some());
+    }
+
+    #[test]
+    fn receipts_and_names_hold_their_bounds_and_keep_the_newest() {
+        let db = schema::memory().unwrap();
+        let change = db.unchecked_transaction().unwrap();
+        let many: Vec<_> = (0..RECEIPTS + 50).map(|n| incident(&format!("{n}"))).collect();
+        keep(&db, days(0), "tg", &many, &[], &receipt("1")).unwrap();
+        keep(&db, days(1), "tg", &[incident("new")], &[], &receipt("2")).unwrap();
+        let count: i64 = db.query_row("SELECT count(*) FROM receipts", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, RECEIPTS);
+        assert!(reference(&db, "tg", &incident("new")).unwrap().is_some());
+        for n in 0..NAMES + 20 {
+            remember(&db, "tg", &format!("name {n}"), "v").unwrap();
+        }
+        remember(&db, "tg", "name 119", "w").unwrap();
+        let names = remembered(&db, "tg").unwrap();
+        assert_eq!((names.len(), names["name 119"].as_str(), names.contains_key("name 0")), (100, "w", false));
+        change.commit().unwrap();
+    }
+}

@@ -60,7 +60,13 @@ fn engine(n: usize, other: impl Fn(&str) -> Option<Reply> + Send + Sync + 'stati
 fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
     let settings = Settings { socket: socket.display().to_string(), ..Settings::default() };
     let (clock, waker) = (Clock::system(), Waker::new());
-    let outfit = Outfit { clock: clock.clone(), waker: waker.clone(), timeout, tick: Duration::from_secs(15) };
+    let outfit = Outfit {
+        clock: clock.clone(),
+        waker: waker.clone(),
+        timeout,
+        tick: Duration::from_secs(15),
+        previous_boot: None,
+    };
     (DockerSource::new(settings, outfit, BTreeSet::new()).unwrap(), waker, clock)
 }
 
@@ -123,7 +129,9 @@ fn after_a_version_complaint_the_version_is_agreed_upon_again_once() {
 
     let stubborn = Peer::start(|path| match path {
         "/_ping" => json(200, "1.52", "OK"),
-        _ => json(400, "1.52", r#"{"message":"client version 1.52 is too new. Maximum supported API version is 1.41"}"#),
+        _ => {
+            json(400, "1.52", r#"{"message":"client version 1.52 is too new. Maximum supported API version is 1.41"}"#)
+        }
     });
     let error = client(&stubborn).list(LIMIT).unwrap_err().to_string();
     assert!(error.contains("too new"), "{error}");
@@ -132,9 +140,11 @@ fn after_a_version_complaint_the_version_is_agreed_upon_again_once() {
 
 #[test]
 fn a_proxys_page_is_told_without_its_markup() {
-    let peer = Peer::start(|path| match path {
+    let peer = Peer::start(|path| {
+        match path {
         "/_ping" => json(200, "1.41", "OK"),
         _ => Reply::Bytes(b"HTTP/1.1 403 X\r\nContent-Type: text/html\r\n\r\n<html><body><h1>403 Forbidden</h1>\nRequest forbidden by rules.</body></html>".to_vec()),
+    }
     });
     let error = client(&peer).list(LIMIT).unwrap_err().to_string();
     assert!(error.ends_with("HTTP 403: 403 Forbidden Request forbidden by rules."), "{error}");
@@ -218,20 +228,20 @@ fn a_hanging_inspect_costs_nobody_elses_answer() {
 }
 
 #[test]
-fn many_hanging_inspects_stay_within_one_budget_and_go_last_the_next_time() {
+fn many_hanging_inspects_stay_within_one_budget_and_soon_go_last() {
     let peer = engine(40, |path| {
         let hang = (0..30).any(|i| path.contains(&format!("/{i:064x}/")));
         hang.then_some(Reply::Hang)
     });
     let timeout = Duration::from_millis(1000);
     let (mut source, _, clock) = source(&peer.socket(), timeout);
-    for pass in 0..2 {
+    for pass in 0..3 {
         let started = Instant::now();
         let report = look(&mut source, &clock).unwrap();
         assert!(started.elapsed() < source.patience(), "{:?}", started.elapsed());
         let up = report.observations.iter().filter(|o| o.reading == Reading::Up).count();
         assert_eq!(report.observations.len(), 40);
-        assert!(pass == 0 || up == 10, "those that hung are asked last: {up}");
+        assert!(pass < 2 || up == 10, "those that hung are asked last: {up}");
         assert!(report.blind.is_some());
     }
 }
@@ -267,7 +277,8 @@ fn a_refused_list_is_an_error_and_nothing_is_gone_on_an_empty_one() {
 #[test]
 fn two_events_in_one_chunk_are_two_and_a_cut_one_is_none() {
     let die = r#"{"Type":"container","Action":"die","Actor":{"ID":"ab","Attributes":{"exitCode":"1"}},"timeNano":1700000100515050031}"#;
-    let start = r#"{"Type":"container","Action":"start","Actor":{"ID":"ab","Attributes":null},"timeNano":1700000101515050031}"#;
+    let start =
+        r#"{"Type":"container","Action":"start","Actor":{"ID":"ab","Attributes":null},"timeNano":1700000101515050031}"#;
     let (head, tail) = start.split_at(40);
     let pieces = vec![
         (Duration::ZERO, [CHUNKED.to_vec(), chunk(&format!("{die}\n{start}\n"))].concat()),

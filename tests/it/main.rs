@@ -1,21 +1,27 @@
-//! The integration tests, one binary.
+//! The integration tests: one binary, one file per part. Peers that misbehave are in `peer`, what a
+//! test needs of the machine is in `parts`, the real binary is in `daemon`.
 
+mod app;
+mod architecture;
+mod core_model;
+mod core_props;
+mod core_watch;
+mod daemon;
+mod deliver;
+mod docker;
 mod docker_wire;
-//! The integration tests: one binary, one file per part.
-
 mod docs;
+mod docs_env;
+mod e2e;
+mod engine;
 mod exposition;
+mod host;
+mod message;
 mod parts;
 mod peer;
-mod peer {
-    pub mod http;
-}
 mod probe;
 mod serve;
-fn main() {}
-//! The integration tests: one binary, one file per part.
-
-mod deliver;
-mod message;
-mod peer;
+mod store;
+mod story;
 mod telegram;
+mod world;

@@ -23,6 +23,16 @@ pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
 }
 
+/// True when filesystems can be mounted, which takes root.
+pub fn mount() -> bool {
+    have("mount", &["unshare", "--mount", "mount", "-t", "tmpfs", "watchdog-test", "/mnt"])
+}
+
+/// True when a network namespace with its own files can be made: root, or user namespaces.
+pub fn namespaces() -> bool {
+    have("namespaces", &["unshare", "-rmn", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])
@@ -38,4 +48,12 @@ fn have(part: &str, command: &[&str]) -> bool {
         eprintln!("SKIPPED {test}: no {part}");
     }
     there
+}
+
+/// Says that `test` is skipped because `part` is missing, for the reason `why`; a failure where the
+/// part is required.
+pub fn skipped(test: &str, part: &str, why: &str) {
+    let required = std::env::var("WATCHDOG_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|name| name.trim() == part), "{test} requires {part}: {why}");
+    eprintln!("SKIPPED {test}: no {part} ({why})");
 }

@@ -23,7 +23,13 @@ use crate::peer::http::{Manner, Peer};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn outfit(clock: &Clock) -> Outfit {
-    Outfit { clock: clock.clone(), waker: Waker::new(), timeout: Duration::from_secs(5), tick: Duration::from_secs(15) }
+    Outfit {
+        clock: clock.clone(),
+        waker: Waker::new(),
+        timeout: Duration::from_secs(5),
+        tick: Duration::from_secs(15),
+        previous_boot: None,
+    }
 }
 
 fn source(text: &str, outfit: &Outfit) -> Box<dyn Source> {
@@ -78,7 +84,7 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
         (Manner::answer("200 OK", "<h1>Login</h1>"), body, Reading::Down, "it begins: <h1>Login</h1>"),
         (json.clone(), "json_pointer = \"/db/ok\"\njson_equals = \"true\"\n", Reading::Up, "HTTP 200"),
         (json, "json_pointer = \"/db/ok\"\njson_equals = \"false\"\n", Reading::Down, "/db/ok is true"),
-        (Manner::Hang, "timeout = \"300ms\"\n", Reading::Down, "no answer within 300ms (waiting for the answer)"),
+        (Manner::Hang, "timeout = \"300ms\"\n", Reading::Down, "no answer within 300ms"),
         (Manner::Reset, "", Reading::Down, "connection reset by the peer"),
         (Manner::Say(Vec::new()), "", Reading::Down, "the connection ended before the answer was whole"),
         (Manner::Say(b"\x16\x03\x01 garbage\r\n\r\n".to_vec()), "", Reading::Down, "not a valid HTTP answer"),
@@ -278,9 +284,17 @@ fn a_hung_command_is_killed_with_its_whole_group() {
 
 #[test]
 fn our_own_settings_are_not_in_the_environment_of_a_command() {
-    // The variables that the build gives to tests are inherited; ours would be filtered by name.
-    let seen = look("command = [\"env | grep -c ^WATCHDOG_ || true\"]\nshell = true");
-    assert!(seen.fact.ends_with(": 0"), "{}", seen.fact);
+    if std::env::var_os("WATCHDOG_TELEGRAM__BOT_TOKEN").is_none() {
+        let name = "probe::our_own_settings_are_not_in_the_environment_of_a_command";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", name]).env("WATCHDOG_TELEGRAM__BOT_TOKEN", "canary").env("CONSUL_HTTP_TOKEN", "canary");
+        assert!(again.env("PLAIN", "yes").status().unwrap().success());
+        return;
+    }
+    let seen = look(
+        "command = [\"env | grep -c -e WATCHDOG_ -e canary; echo plain $PLAIN; env | grep canary || true\"]\nshell = true",
+    );
+    assert!(seen.reading == Reading::Up && seen.fact.ends_with(": plain yes"), "{}", seen.fact);
 }
 
 fn open_files() -> usize {
@@ -333,6 +347,54 @@ fn ending_the_source_kills_its_commands_and_waits_for_nothing() {
     drop(source);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     wait_for("the command to be gone", || marked(&mark).is_empty().then_some(()));
+}
+
+/// In a network namespace of its own, where the only name server takes questions and never answers.
+#[test]
+fn a_resolver_that_hangs_makes_names_unknown_and_delays_nobody() {
+    const INSIDE: &str = "WATCHDOG_TEST_BLACKHOLE";
+    if std::env::var_os(INSIDE).is_none() {
+        if !crate::parts::namespaces() {
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "nameserver 127.0.0.1\noptions timeout:30 attempts:1\n").unwrap();
+        let script = "mount --bind \"$1\" /etc/resolv.conf && ip link set lo up && exec \"$2\" --exact \"$3\"";
+        let mut inside = std::process::Command::new("unshare");
+        inside.args(["-rmn", "sh", "-c", script, "sh"]).arg(file.path()).arg(std::env::current_exe().unwrap());
+        inside.arg("probe::a_resolver_that_hangs_makes_names_unknown_and_delays_nobody").env(INSIDE, "1");
+        let begun = Instant::now();
+        assert!(inside.status().unwrap().success());
+        // Lookups that hang for 30 s do not keep the process from ending.
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+        return;
+    }
+    let blackhole = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
+    let healthy = Peer::start(Manner::answer("200 OK", "ok"));
+    let clock = Clock::system();
+    let keys = "interval = \"200ms\"\ntimeout = \"500ms\"";
+    let mut text = format!("[[probe]]\nname = \"up\"\ntarget = \"{}\"\n{keys}\n", healthy.url());
+    for n in 0..100 {
+        let scheme = ["dns://name", "tcp://name:1", "http://name/"][n % 3].replace("name", &format!("h{n}.example"));
+        writeln!(text, "[[probe]]\nname = \"n{n}\"\ntarget = \"{scheme}\"\n{keys}").unwrap();
+    }
+    let mut source = source(&text, &outfit(&clock));
+    let begun = Instant::now();
+    let mut seen = Vec::new();
+    while begun.elapsed() < Duration::from_secs(4) {
+        let report = source.observe(&ask(&clock)).unwrap();
+        for look in &report.observations {
+            let name = look.spec.key.as_str();
+            assert_ne!(look.reading, if name == "probe/up" { Reading::Down } else { Reading::Up }, "{look:?}");
+            assert!(look.reading != Reading::Down, "a resolver that hangs says nothing about the target: {look:?}");
+            if name == "probe/up" && look.reading == Reading::Up && seen.last() != Some(&look.seen_at) {
+                seen.push(look.seen_at);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(seen.len() >= 12, "{} looks at the healthy one in 4 s at 200 ms", seen.len());
+    drop(blackhole);
 }
 
 #[test]
@@ -465,6 +527,7 @@ fn a_change_wakes_the_loop_by_the_sources_name_and_stale_results_are_not_handed_
     assert!(report.complete && report.observations[0].reading == Reading::Up, "{report:?}");
     // After a suspend: what was seen before it counts no more, and is looked at again at once, not in 15 s.
     let since = clock.now().mono.plus(Duration::from_millis(1));
+    wait_for("the clock to go on", || (clock.now().mono >= since).then_some(()));
     let later = || Ask { now: clock.now(), fresh_since: since, once: false };
     let report = source.observe(&later()).unwrap();
     assert!(!report.complete && report.observations[0].reading == Reading::Unknown, "{report:?}");

@@ -291,3 +291,206 @@ fn policy(inspected: &Inspected) -> Policy {
         _ => Policy::No,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::{Limits, verdict};
+    use super::*;
+    use crate::client::docker::{ContainerState, HostConfig, RestartPolicy};
+    use crate::core::rule::{Rule, Test};
+    use crate::core::signal::{Severity, SignalKey};
+
+    const LIMITS: Limits = Limits {
+        restarts: 3,
+        grace: Duration::from_secs(10),
+        start_grace: Duration::from_mins(1),
+        oom_calm: Duration::from_mins(1),
+        settle: Duration::from_secs(1),
+    };
+    /// 2024-01-06T09:00:00Z.
+    const NINE: i64 = 1_704_531_600_000;
+
+    /// One container under a clock that the test moves.
+    struct Story {
+        track: Track,
+        now: Now,
+        last: Option<Mono>,
+        hint: Hint,
+    }
+
+    impl Story {
+        fn begin() -> Story {
+            let spec = Spec {
+                key: SignalKey::new("container/web"),
+                title: "container web".into(),
+                severity: Severity::Critical,
+                rule: Rule::at_once(Test::Verdict),
+                parent: None,
+            };
+            let called = Called { identity: "name web".into(), name: "web".into(), project: None, service: None };
+            let now = Now { wall: Wall(NINE), mono: Mono(1_000_000), awake: Mono(1_000_000) };
+            Story { track: Track::new(Arc::new(spec), called), now, last: None, hint: Hint::default() }
+        }
+
+        /// Looks after `seconds`; gives what the verdict says.
+        fn look(&mut self, seconds: i64, seen: Option<Inspected>) -> (Reading, Reason) {
+            self.now.mono.0 += seconds * 1_000;
+            self.now.wall.0 += seconds * 1_000;
+            let reach = self.last.map_or(Duration::MAX, |last| self.now.mono.since(last));
+            self.last = Some(self.now.mono);
+            let window = Duration::from_mins(10);
+            let look = Look { now: self.now, reach, hint: &self.hint, live: false, window, once: false };
+            let facts = match seen {
+                Some(inspected) => self.track.see(&Listed::default(), inspected, &look),
+                None => self.track.lose(&look, false),
+            };
+            let given = verdict(&facts, &LIMITS);
+            self.track.judged(&facts, &given, LIMITS.restarts);
+            (given.reading, given.reason)
+        }
+    }
+
+    fn web(status: &str, exit_code: i64) -> Inspected {
+        Inspected {
+            id: "a".into(),
+            state: ContainerState {
+                status: status.into(),
+                exit_code,
+                started_at: "2024-01-06T08:00:00Z".into(),
+                finished_at: "2024-01-06T08:59:00Z".into(),
+                ..Default::default()
+            },
+            host_config: HostConfig { restart_policy: RestartPolicy { name: "always".into() }, ..Default::default() },
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_ended_before_the_first_look_needs_no_grace_and_what_ends_later_does() {
+        assert_eq!(Story::begin().look(0, Some(web("exited", 143))), (Reading::Down, Reason::Failed), "a minute ago");
+        let mut story = Story::begin();
+        assert_eq!(story.look(0, Some(web("running", 0))), (Reading::Up, Reason::Running));
+        // The wall clock jumped ahead ten years: the end was still within the last second.
+        story.now.wall.0 += 315_360_000_000;
+        assert_eq!(story.look(1, Some(web("exited", 143))), (Reading::Unknown, Reason::Settling));
+        story.now.wall.0 -= 2 * 315_360_000_000;
+        assert_eq!(story.look(8, Some(web("exited", 143))).1, Reason::Settling);
+        assert_eq!(
+            story.look(1, Some(web("exited", 143))),
+            (Reading::Down, Reason::Failed),
+            "ten seconds by our clock"
+        );
+    }
+
+    #[test]
+    fn blindness_begins_every_wait_again() {
+        let mut story = Story::begin();
+        story.look(0, Some(web("running", 0)));
+        story.look(1, Some(web("exited", 143)));
+        story.now.mono.0 += 3_600_000;
+        story.track.was_unseen(story.now.mono);
+        assert_eq!(story.look(0, Some(web("exited", 143))).1, Reason::Settling);
+        assert_eq!(story.look(10, Some(web("exited", 143))), (Reading::Down, Reason::Failed));
+        story.track.was_unseen(story.now.mono);
+        assert_eq!(story.look(0, Some(web("exited", 143))), (Reading::Down, Reason::Failed), "what is down stays down");
+    }
+
+    fn restarted(count: u32) -> Inspected {
+        Inspected { restart_count: count, ..web("running", 0) }
+    }
+
+    #[test]
+    fn a_crash_loop_ends_only_after_a_whole_window_without_a_restart() {
+        let mut story = Story::begin();
+        let (ok, looping) = ((Reading::Up, Reason::Running), (Reading::Down, Reason::CrashLoop));
+        assert_eq!(story.look(0, Some(restarted(57))), ok, "what was before the first look is not counted");
+        assert_eq!(story.look(60, Some(restarted(58))), ok);
+        assert_eq!(story.look(60, Some(restarted(59))), ok);
+        assert_eq!(story.look(60, Some(restarted(60))), looping);
+        // The first two leave the window: one restart is no loop, but this loop is not over.
+        assert_eq!(story.look(590, Some(restarted(60))), looping);
+        assert_eq!(story.look(10, Some(restarted(60))), ok);
+        // Three at once, as after a tick in which nobody looked.
+        assert_eq!(story.look(15, Some(restarted(63))), looping);
+        let fresh = Inspected { id: "b".into(), ..restarted(0) };
+        assert_eq!(story.look(15, Some(fresh)), ok, "a new container has no history");
+    }
+
+    #[test]
+    fn starts_after_failures_seen_in_events_count_as_well_and_not_twice() {
+        let mut story = Story::begin();
+        story.look(0, Some(restarted(0)));
+        story.hint.crashes = [story.now.mono; 2].into();
+        assert_eq!(story.look(1, Some(restarted(2))).1, Reason::Running, "two seen two ways are two");
+        story.hint.crashes = [story.now.mono; 3].into();
+        assert_eq!(story.look(1, Some(restarted(2))).1, Reason::CrashLoop);
+        let mut flood = Story::begin();
+        flood.look(0, Some(restarted(0)));
+        flood.look(1, Some(restarted(u32::MAX)));
+        assert!(flood.track.rises.len() <= RISES);
+    }
+
+    #[test]
+    fn a_kill_for_memory_is_down_until_it_ran_for_a_minute() {
+        let killed = |status: &str, code| {
+            let mut inspected = web(status, code);
+            inspected.state.oom_killed = true;
+            inspected
+        };
+        let mut story = Story::begin();
+        assert_eq!(story.look(0, Some(killed("running", 0))).1, Reason::Running, "an hour ago, for all we know");
+        let mut story = Story::begin();
+        story.look(0, Some(web("running", 0)));
+        assert_eq!(story.look(1, Some(killed("exited", 137))), (Reading::Down, Reason::OutOfMemory));
+        let mut again = killed("running", 0);
+        again.state.started_at = "2024-01-06T09:00:02Z".into();
+        assert_eq!(story.look(1, Some(again.clone())).1, Reason::OutOfMemory);
+        assert_eq!(story.look(59, Some(again.clone())).1, Reason::OutOfMemory);
+        assert_eq!(story.look(1, Some(again.clone())).1, Reason::Running);
+        // A failure an hour later is not the memory's fault.
+        again.state.status = "exited".into();
+        again.state.exit_code = 1;
+        assert_eq!(story.look(3600, Some(again)).1, Reason::Failed);
+    }
+
+    #[test]
+    fn only_what_was_seen_running_and_was_to_stay_is_missing() {
+        let mut story = Story::begin();
+        story.look(0, Some(web("running", 0)));
+        assert_eq!(story.look(1, None), (Reading::Unknown, Reason::Settling));
+        assert_eq!(story.look(10, None), (Reading::Down, Reason::Missing));
+        let mut never = Story::begin();
+        never.look(0, Some(web("exited", 1)));
+        assert_eq!(never.look(1, None).1, Reason::Forgotten);
+        let mut passing = Story::begin();
+        let mut inspected = web("running", 0);
+        inspected.host_config.auto_remove = true;
+        passing.look(0, Some(inspected));
+        assert_eq!(passing.look(1, None).1, Reason::Forgotten);
+        let mut done = Story::begin();
+        let mut inspected = web("running", 0);
+        inspected.host_config.restart_policy.name = "no".into();
+        done.look(0, Some(inspected.clone()));
+        inspected.state.status = "exited".into();
+        assert_eq!(done.look(1, Some(inspected)), (Reading::Up, Reason::Completed));
+        assert_eq!(done.look(1, None).1, Reason::Forgotten);
+    }
+
+    #[test]
+    fn no_date_or_word_of_the_engine_is_trusted_to_make_sense() {
+        for text in ["", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2024-13-45T99:99:99Z", "\u{0}é"] {
+            for status in ["running", "exited", "created", "removing", "flying", ""] {
+                let mut story = Story::begin();
+                let mut inspected = web(status, i64::MIN);
+                inspected.state.started_at = text.into();
+                inspected.state.finished_at = text.into();
+                story.look(0, Some(inspected.clone()));
+                story.now.mono = Mono(i64::MIN);
+                story.look(0, Some(inspected.clone()));
+                story.now.mono = Mono(i64::MAX);
+                story.now.wall = Wall(i64::MIN);
+                story.look(0, Some(inspected));
+            }
+        }
+    }
+}

@@ -130,6 +130,8 @@ struct Slot {
 struct Free {
     name: u64,
     thread: Option<Thread>,
+    /// When it wakes by itself; `None` for not before it is called.
+    until: Option<Instant>,
 }
 
 impl Free {
@@ -262,7 +264,8 @@ impl Shared {
         }
         if let Some(free) = state.idle.pop() {
             free.call();
-            state.watch = Some(free);
+            // It is awake in a moment and sets its own time then.
+            state.watch = Some(Free { until: Some(Instant::now()), ..free });
             return;
         }
         if state.workers >= self.bounds.workers {
@@ -275,7 +278,7 @@ impl Shared {
         state.refused = worker.spawn(move || shared.work(name)).is_err();
         if !state.refused {
             state.workers += 1;
-            state.watch = Some(Free { name, thread: None });
+            state.watch = Some(Free { name, thread: None, until: Some(Instant::now()) });
         }
     }
 
@@ -295,26 +298,27 @@ impl Shared {
                 free_since = Instant::now();
                 continue;
             }
-            let me = Free { name, thread: Some(thread::current()) };
-            if watches || state.watch.is_none() {
-                state.watch = Some(me);
-                let due = state.schedule.next_due();
-                drop(state);
-                match due {
-                    Some(due) => thread::park_timeout(due.saturating_duration_since(Instant::now())),
-                    None => thread::park(),
+            let longest = now + self.bounds.idle;
+            let until = state.schedule.next_due().map_or(longest, |due| due.min(longest));
+            let me = Free { name, thread: Some(thread::current()), until: Some(until) };
+            // A watch that sleeps beyond the next probe (this worker has just brought it back) is relieved.
+            let in_time = |watch: &Free| watch.until.is_some_and(|at| at <= until);
+            let wait = if watches || !state.watch.as_ref().is_some_and(in_time) {
+                let relieved = state.watch.replace(me).filter(|watch| watch.name != name);
+                state.idle.extend(relieved);
+                until.saturating_duration_since(now)
+            } else {
+                let left = self.bounds.idle.saturating_sub(free_since.elapsed());
+                if left.is_zero() {
+                    break;
                 }
-                state = self.lock();
-                continue;
-            }
-            let left = self.bounds.idle.saturating_sub(free_since.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            state.idle.push(me);
+                state.idle.push(me);
+                left
+            };
             drop(state);
-            thread::park_timeout(left);
+            thread::park_timeout(wait);
             state = self.lock();
+            // Who was relieved, or woke by itself, is no longer to be called.
             state.idle.retain(|free| free.name != name);
         }
         state.workers = state.workers.saturating_sub(1);

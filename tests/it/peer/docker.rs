@@ -119,7 +119,8 @@ fn request(mut stream: &UnixStream, wrong: &Mutex<Vec<String>>) -> Option<String
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut words = head.split(' ');
     let (verb, path) = (words.next()?, words.next()?.to_string());
-    let body = head.to_ascii_lowercase().contains("transfer-encoding") || head.to_ascii_lowercase().contains("content-length: 1");
+    let body = head.to_ascii_lowercase().contains("transfer-encoding")
+        || head.to_ascii_lowercase().contains("content-length: 1");
     if verb != "GET" || !path.starts_with('/') || !head.to_ascii_lowercase().contains("\r\nhost: docker\r\n") || body {
         wrong.lock().unwrap().push(head);
     }

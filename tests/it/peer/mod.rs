@@ -1,9 +1,10 @@
-//! Scripted peers on loopback: they assert what they are asked, and misbehave as told.
+//! Scripted peers on loopback: real sockets that assert what they are asked, and misbehave as told.
 
 #![allow(dead_code, reason = "each peer serves several tests; not every test uses every verb")]
 
-pub mod html;
-pub mod telegram;
-//! Scripted peers: real sockets that assert what they are asked, and misbehave as told.
-
+pub mod app;
 pub mod docker;
+pub mod html;
+pub mod http;
+pub mod small_app;
+pub mod telegram;
