@@ -1,5 +1,7 @@
 //! The courier, moved by hand over a channel that answers as told.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -188,7 +190,7 @@ fn an_outage_ends_with_each_incident_named_once() {
             rig.say(&[(EdgeKind::Recovery, &format!("n{tick}"))]);
         }
         rig.step();
-        rig.pass(Duration::from_secs(60));
+        rig.pass(Duration::from_mins(1));
     }
     rig.settle();
     let seen = rig.seen();

@@ -1,5 +1,7 @@
 //! Properties of messages: any text in, a valid message out, the parts joined are the whole.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;

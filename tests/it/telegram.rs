@@ -1,5 +1,8 @@
 //! The Telegram channel against a scripted Telegram: every answer of its table.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +19,7 @@ use watchdog::notifier::{Notifier, Outfit};
 use watchdog::store::{Filter, Store};
 
 use crate::deliver::{begin, commit, edge, later};
-use crate::peer::telegram::{Answer, TOKEN, Telegram};
+use crate::peer::telegram::{Answer, Delivered, TOKEN, Telegram};
 
 const GROUP: i64 = -1_001_234_567_890;
 
@@ -89,13 +92,18 @@ fn settings(peer: &Telegram, chat: i64, more: &str) -> String {
     format!("[telegram]\nbot_token = \"{TOKEN}\"\nchat_id = {chat}\napi_base = \"{}\"\n{more}", peer.base_url())
 }
 
+/// All that a person sees, one message after another.
+fn text_of(delivered: &[Delivered]) -> String {
+    delivered.iter().flat_map(|message| [message.text.as_str(), "\n"]).collect()
+}
+
 #[test]
 fn an_alert_its_realert_and_its_recovery_reach_the_chat_as_one_thread() {
     let mut rig = Rig::new(GROUP, "thread_id = 42");
     for kind in [EdgeKind::Alert, EdgeKind::Realert, EdgeKind::Recovery] {
         rig.say(&[(kind, "k3f9")]);
         rig.settle();
-        rig.pass(Duration::from_secs(60));
+        rig.pass(Duration::from_mins(1));
     }
     let delivered = rig.peer.delivered();
     assert_eq!(delivered.len(), 3);
@@ -247,7 +255,7 @@ fn a_group_that_became_a_supergroup_is_followed_and_remembered() {
     let mut rig = Rig::new(-55, "");
     rig.say(&[(EdgeKind::Alert, "aaaa")]);
     rig.settle();
-    rig.pass(Duration::from_secs(60));
+    rig.pass(Duration::from_mins(1));
     rig.peer.script([Answer::Migrate(GROUP)]);
     rig.say(&[(EdgeKind::Recovery, "aaaa")]);
     rig.settle();
@@ -260,7 +268,7 @@ fn a_group_that_became_a_supergroup_is_followed_and_remembered() {
         "the first message is not there"
     );
     // A restart goes to the new chat at once; other settings do not inherit it.
-    let (clock, _hand) = Clock::by_hand(later(rig.now(), Duration::from_secs(60)));
+    let (clock, _hand) = Clock::by_hand(later(rig.now(), Duration::from_mins(1)));
     for (chat, expected) in [(-55, GROUP), (-66, -66)] {
         let again = notifier(&settings(&rig.peer, chat, ""), &clock, &rig.store);
         let mut courier = Courier::new(rig.store.clone(), again, "web-1", 8);
@@ -286,7 +294,7 @@ fn five_hundred_alerts_are_a_digest_that_names_every_signal_within_the_pace() {
     rig.settle();
     let delivered = rig.peer.delivered();
     assert!(delivered.len() <= 20, "{} messages", delivered.len());
-    let text: String = delivered.iter().map(|message| format!("{}\n", message.text)).collect();
+    let text = text_of(&delivered);
     for name in &names {
         assert!(text.contains(&format!("🔴 probe/{name} #{name}\n")), "{name}");
     }
@@ -311,7 +319,7 @@ fn a_group_never_gets_more_than_twenty_messages_a_minute() {
         assert!(within <= 20, "{within} messages in a minute");
     }
     rig.settle();
-    let text: String = rig.peer.delivered().iter().map(|message| format!("{}\n", message.text)).collect();
+    let text = text_of(&rig.peer.delivered());
     assert!((0..300).all(|n| text.contains(&format!("#n{n}\n")) || text.contains(&format!("#n{n} "))));
 }
 
@@ -334,7 +342,7 @@ fn an_unreachable_server_and_a_wrong_token_say_nothing_of_the_token() {
 fn half_a_configuration_says_what_to_add() {
     let clock = Clock::system();
     let build = |toml: &str| {
-        let outfit = Outfit { clock: clock.clone(), timeout: Duration::from_secs(1), remembered: Default::default() };
+        let outfit = Outfit { clock: clock.clone(), timeout: Duration::from_secs(1), remembered: BTreeMap::new() };
         (ENTRY.build)(&Config::from_toml(toml).unwrap(), &outfit).map(|on| on.is_some())
     };
     assert_eq!(build(""), Ok(false));

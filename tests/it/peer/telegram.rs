@@ -4,6 +4,8 @@
 //! HTML, lengths), delivers everything by default, remembers it, and misbehaves as the script says,
 //! one answer per connection. A request that breaks a rule gets a 400 and fails the test at the end.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -226,14 +228,15 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
     }
     let Some((method, path, headers, body)) = read(&mut stream) else { return };
     let asked = check(&method, &path, &headers, &body);
-    let message = match (&asked, answer) {
-        (Asked::Message(message), Answer::Deliver | Answer::Slow(_)) => Some(message),
-        (
-            Asked::Message(message),
-            Answer::BrokenJson | Answer::HangAfterReading | Answer::OneByteASecond | Answer::EndlessBody,
-        ) => Some(message),
-        _ => None,
-    };
+    let arrives = matches!(
+        answer,
+        Answer::Deliver
+            | Answer::Slow(_)
+            | Answer::BrokenJson
+            | Answer::HangAfterReading
+            | Answer::OneByteASecond
+            | Answer::EndlessBody
+    );
     if let Answer::Slow(span) = answer {
         thread::sleep(*span);
     }
@@ -245,12 +248,41 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
         if let Asked::Fault(fault) = &asked {
             state.faults.push(fault.clone());
         }
-        if let Some(message) = message {
-            id = 900 + state.delivered.len() as i64;
+        if let (true, Asked::Message(message)) = (arrives, &asked) {
+            id = 900 + i64::try_from(state.delivered.len()).unwrap();
             state.delivered.push(Delivered { message_id: id, ..message.clone() });
         }
     }
     shared.changed.notify_all();
+    let (status, extra, text) = reply(&asked, answer, id);
+    let head = |length: &str| {
+        format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{extra}Connection: close\r\n{length}\r\n")
+    };
+    let _ = match answer {
+        Answer::HangAfterReading => return shared.hang(&mut stream, true),
+        Answer::EndlessBody => {
+            let mut sent = stream.write_all(head("").as_bytes());
+            while sent.is_ok() && !shared.lock().stopped {
+                sent = stream.write_all(&[b' '; 4096]);
+            }
+            sent
+        }
+        Answer::OneByteASecond => {
+            let whole = format!("{}{text}", head(&format!("Content-Length: {}\r\n", text.len())));
+            for byte in whole.bytes() {
+                if stream.write_all(&[byte]).is_err() || shared.lock().stopped {
+                    return;
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
+            Ok(())
+        }
+        _ => stream.write_all(format!("{}{text}", head(&format!("Content-Length: {}\r\n", text.len()))).as_bytes()),
+    };
+}
+
+/// Status, further headers and body of the answer.
+fn reply(asked: &Asked, answer: &Answer, id: i64) -> (u16, String, String) {
     let refuse = |code: u16, description: &str, parameters: Value| {
         let mut body = json!({"ok": false, "error_code": code, "description": description});
         if parameters.as_object().is_some_and(|p| !p.is_empty()) {
@@ -259,7 +291,7 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
         (code, body.to_string())
     };
     let mut extra = String::new();
-    let (status, text) = match (&asked, answer) {
+    let (status, text) = match (asked, answer) {
         (Asked::Fault(fault), _) => refuse(400, &format!("Bad Request: {fault}"), json!({})),
         (Asked::Stranger, _) => refuse(401, "Unauthorized", json!({})),
         (_, Answer::RateLimit { body, header }) => {
@@ -291,30 +323,7 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
             (200, json!({"ok": true, "result": result}).to_string())
         }
     };
-    let head = |length: &str| {
-        format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{extra}Connection: close\r\n{length}\r\n")
-    };
-    let _ = match answer {
-        Answer::HangAfterReading => return shared.hang(&mut stream, true),
-        Answer::EndlessBody => {
-            let mut sent = stream.write_all(head("").as_bytes());
-            while sent.is_ok() && !shared.lock().stopped {
-                sent = stream.write_all(&[b' '; 4096]);
-            }
-            sent
-        }
-        Answer::OneByteASecond => {
-            let whole = format!("{}{text}", head(&format!("Content-Length: {}\r\n", text.len())));
-            for byte in whole.bytes() {
-                if stream.write_all(&[byte]).is_err() || shared.lock().stopped {
-                    return;
-                }
-                thread::sleep(Duration::from_secs(1));
-            }
-            Ok(())
-        }
-        _ => stream.write_all(format!("{}{text}", head(&format!("Content-Length: {}\r\n", text.len()))).as_bytes()),
-    };
+    (status, extra, text)
 }
 
 fn read(stream: &mut TcpStream) -> Option<(String, String, BTreeMap<String, String>, Value)> {
