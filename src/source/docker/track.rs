@@ -165,8 +165,7 @@ impl Track {
 
     /// Remembers the answer; the next look depends on it.
     pub fn judged(&mut self, facts: &Facts, verdict: &Verdict, limit: u32) {
-        let calm = facts.restarts == 0 && facts.standing == Standing::Running;
-        self.looping = !calm && (self.looping || facts.restarts >= limit);
+        self.looping = facts.looping || facts.restarts >= limit;
         // Completed stays known while it is being removed.
         if verdict.reason != Reason::Settling {
             self.last = Some((verdict.reading, verdict.reason));
@@ -236,7 +235,7 @@ impl Track {
             oom,
             policy: policy(inspected),
             restarts,
-            looping: self.looping,
+            looping: self.looping && !(restarts == 0 && standing == Standing::Running),
             how,
             ago: now.since(from),
             expected: true,
