@@ -23,9 +23,6 @@ use crate::peer::http::{Manner, Peer};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn outfit(clock: &Clock) -> Outfit {
-<<<<<<< HEAD
-    Outfit { clock: clock.clone(), waker: Waker::new(), timeout: Duration::from_secs(5), tick: Duration::from_secs(15), previous_boot: None }
-=======
     Outfit {
         clock: clock.clone(),
         waker: Waker::new(),
@@ -33,7 +30,6 @@ fn outfit(clock: &Clock) -> Outfit {
         tick: Duration::from_secs(15),
         previous_boot: None,
     }
->>>>>>> 6f455c2 (Show that a resolver that hangs delays nobody; decisions 1 and 14)
 }
 
 fn source(text: &str, outfit: &Outfit) -> Box<dyn Source> {
