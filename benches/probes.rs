@@ -90,7 +90,7 @@ fn measure(probes: u64, interval: u64, seconds: u64, hanging: u64) {
         most = most.max(resident());
         threads = threads.max(status("Threads:"));
     }
-    let (cpu, served, lasted) = (cpu_time() - cpu, count(port) - served, begun.elapsed());
+    let (cpu, served, lasted) = (cpu_time().saturating_sub(cpu), count(port) - served, begun.elapsed());
     let report = source.0.observe(&ask(clock.now())).unwrap();
     let up = report.observations.iter().filter(|o| o.reading == Reading::Up).count();
     let now = clock.now().mono;

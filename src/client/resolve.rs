@@ -128,8 +128,8 @@ const METADATA_V6: [Ipv6Addr; 4] = [
 /// The IPv4 address inside the translation prefixes 64:ff9b::/96, 64:ff9b:1::/48 and 2002::/16, in the
 /// translated form `::ffff:0:a.b.c.d`, in ISATAP interface ids, and in the old compatible form
 /// `::a.b.c.d`.
+#[allow(clippy::many_single_char_names, reason = "eight segments in a row read best by their letters")]
 fn six_to_four(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    #[allow(clippy::many_single_char_names, reason = "eight segments in a row read best by their letters")]
     let [a, b, c, d, e, f, g, h] = v6.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match (a, b) {

@@ -1,5 +1,7 @@
 //! Probes over real sockets and real processes, against peers that misbehave.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -20,7 +22,7 @@ use watchdog::wake::{Wake, Waker};
 use crate::peer::http::{Manner, Peer};
 
 /// Long enough for anything on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn outfit(clock: &Clock) -> Outfit {
     Outfit {
@@ -466,7 +468,7 @@ fn at_its_bound_the_pool_says_so_and_never_grows_beyond_it() {
 fn a_pool_shrinks_when_nobody_hangs_any_more() {
     let hang = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let (still, clock) = (Arc::clone(&hang), Clock::system());
-    let pace = Pace { interval: Duration::from_millis(100), limit: Duration::from_secs(60), counts: 3 };
+    let pace = Pace { interval: Duration::from_millis(100), limit: Duration::from_mins(1), counts: 3 };
     let bounds = Bounds { workers: 64, idle: Duration::from_millis(300) };
     let look = move |_| {
         while still.load(std::sync::atomic::Ordering::SeqCst) {
