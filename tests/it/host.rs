@@ -1,0 +1,218 @@
+//! The host source on sample trees of /proc: what old, odd, cut and healthy machines look like, and
+//! what the core says when they change.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchdog::clock::Clock;
+use watchdog::config::Config;
+use watchdog::core::edge::EdgeKind;
+use watchdog::core::signal::{Answer, Reading, Report, State};
+use watchdog::core::time::{Mono, Now, Wall};
+use watchdog::core::watch::{Policy, Watch};
+use watchdog::source::{Ask, Outfit, Source, host};
+use watchdog::wake::Waker;
+
+const TICK: Duration = Duration::from_secs(15);
+const EVERYTHING: &str = "swap_pct = 80\npressure_cpu_pct = 50\n";
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures").join(format!("proc-{name}"))
+}
+
+/// A copy of a sample tree that may be changed.
+fn copy(name: &str) -> tempfile::TempDir {
+    fn walk(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() { walk(&from, &to) } else { drop(std::fs::copy(from, to).unwrap()) }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    walk(&fixture(name), dir.path());
+    dir
+}
+
+fn source(proc: &Path, settings: &str, previous_boot: Option<&str>, clock: &Clock) -> Box<dyn Source> {
+    let config = Config::from_toml(&format!("[host]\nproc = \"{}\"\n{settings}", proc.display())).unwrap();
+    let outfit = Outfit {
+        clock: clock.clone(),
+        waker: Waker::new(),
+        timeout: Duration::from_secs(5),
+        tick: TICK,
+        previous_boot: previous_boot.map(str::to_string),
+    };
+    (host::ENTRY.build)(&config, &outfit).unwrap().unwrap()
+}
+
+fn look(source: &mut dyn Source) -> Result<Report, String> {
+    source.observe(&Ask { now: Now::default(), fresh_since: Mono(0), once: false })
+}
+
+fn readings(report: &Report) -> BTreeMap<&str, (Reading, &str)> {
+    report.observations.iter().map(|o| (o.spec.key.as_str(), (o.reading, o.fact.as_ref()))).collect()
+}
+
+fn keys(report: &Report) -> Vec<&str> {
+    readings(report).into_keys().collect()
+}
+
+#[test]
+fn a_healthy_machine_is_read_whole() {
+    let report = look(&mut *source(&fixture("plain"), EVERYTHING, None, &Clock::system())).unwrap();
+    let expected = BTreeMap::from([
+        ("host/files", (Reading::Value(1.0), "1 % of the machine's open files: 1000 of 100000")),
+        ("host/load", (Reading::Value(1.5), "5-minute load 6 on 4 CPUs (1.5 each)")),
+        ("host/memory", (Reading::Value(75.0), "75 % in use, 3.9 GiB of 16 GiB available")),
+        ("host/oom", (Reading::Value(2.0), "2 processes killed for lack of memory since boot")),
+        ("host/pressure:cpu", (Reading::Value(12.5), "something waited 12.5 % of the last minute")),
+        ("host/pressure:io", (Reading::Value(4.0), "everything waited 4 % of the last minute")),
+        ("host/pressure:memory", (Reading::Value(1.25), "everything waited 1.25 % of the last minute")),
+        ("host/reboot", (Reading::Happened(0), "up for 3d 4h")),
+        ("host/swap", (Reading::Value(50.0), "50 % in use, 1000 MiB of 2.0 GiB free")),
+    ]);
+    assert_eq!(readings(&report), expected);
+    assert!(report.complete && report.blind.is_none());
+}
+
+#[test]
+fn what_an_old_kernel_does_not_offer_is_left_out() {
+    let report = look(&mut *source(&fixture("old"), EVERYTHING, None, &Clock::system())).unwrap();
+    assert_eq!(keys(&report), ["host/load", "host/reboot", "host/swap"]);
+    assert_eq!(readings(&report)["host/swap"], (Reading::Value(0.0), "no swap"));
+    assert!(report.complete);
+}
+
+#[test]
+fn many_cpus_and_an_endless_ceiling_are_understood() {
+    let report = look(&mut *source(&fixture("many-cpus"), "", None, &Clock::system())).unwrap();
+    let seen = readings(&report);
+    assert_eq!(seen["host/load"].0, Reading::Value(2.0));
+    assert!(!seen.contains_key("host/files"), "the largest number is no ceiling");
+}
+
+#[test]
+fn cut_and_empty_files_are_unknown_and_nothing_else() {
+    let report = look(&mut *source(&fixture("cut"), EVERYTHING, None, &Clock::system())).unwrap();
+    for (key, (reading, fact)) in readings(&report) {
+        assert!(reading == Reading::Unknown || key == "host/swap", "{key} is {reading:?}");
+        assert!(!fact.is_empty(), "{key}");
+    }
+    // Memory cut before MemAvailable looks like an old kernel, and is left out like one.
+    let expected = ["files", "load", "oom", "pressure:cpu", "pressure:io", "pressure:memory", "reboot", "swap"];
+    assert_eq!(keys(&report), expected.map(|key| format!("host/{key}")));
+}
+
+#[test]
+fn what_was_there_and_is_gone_is_unknown() {
+    let proc = copy("plain");
+    let mut source = source(proc.path(), "", None, &Clock::system());
+    look(&mut *source).unwrap();
+    std::fs::remove_dir_all(proc.path().join("pressure")).unwrap();
+    std::fs::write(proc.path().join("meminfo"), "MemTotal: 16 kB\n").unwrap();
+    let report = look(&mut *source).unwrap();
+    for key in ["host/pressure:io", "host/pressure:memory", "host/memory"] {
+        assert_eq!(readings(&report)[key], (Reading::Unknown, "it is no longer available"), "{key}");
+    }
+}
+
+#[test]
+fn every_prefix_of_every_file_is_survived() {
+    let proc = copy("plain");
+    let mut source = source(proc.path(), EVERYTHING, None, &Clock::system());
+    for name in
+        ["meminfo", "loadavg", "stat", "vmstat", "uptime", "pressure/io", "sys/fs/file-nr", "sys/kernel/random/boot_id"]
+    {
+        let whole = std::fs::read(fixture("plain").join(name)).unwrap();
+        for end in (0..=whole.len()).rev() {
+            std::fs::write(proc.path().join(name), &whole[..end]).unwrap();
+            look(&mut *source).unwrap();
+        }
+        std::fs::write(proc.path().join(name), &whole).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_without_proc_is_an_error_that_says_what_to_do() {
+    let empty = tempfile::tempdir().unwrap();
+    let error = look(&mut *source(empty.path(), "", None, &Clock::system())).unwrap_err();
+    assert!(error.contains("set host.proc"), "{error}");
+}
+
+#[test]
+fn this_machine_can_be_read() {
+    let report =
+        look(&mut *source(Path::new("/proc"), "disk_pct = 97\ninodes_pct = 97", None, &Clock::system())).unwrap();
+    let seen = readings(&report);
+    for key in ["host/memory", "host/load", "host/disk:/"] {
+        assert!(matches!(seen[key].0, Reading::Value(v) if v >= 0.0), "{key}: {:?}", seen[key]);
+    }
+}
+
+#[test]
+fn disks_mounted_elsewhere_keep_their_own_names() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("data")).unwrap();
+    let settings =
+        format!("root = \"{}\"\ndisk_pct = 97\ndisk_paths = [\"/\", \"/data\", \"/gone\"]", root.path().display());
+    let report = look(&mut *source(&fixture("plain"), &settings, None, &Clock::system())).unwrap();
+    let seen = readings(&report);
+    assert!(matches!(seen["host/disk:/data"].0, Reading::Value(_)), "{seen:?}");
+    assert!(matches!(seen["host/disk:/"].0, Reading::Value(_)));
+    assert_eq!(seen["host/disk:/gone"].0, Reading::Unknown);
+    assert!(seen["host/disk:/gone"].1.contains("No such file"), "{seen:?}");
+}
+
+#[test]
+fn the_source_can_be_switched_off_and_single_signals_too() {
+    let outfit = Outfit { clock: Clock::system(), waker: Waker::new(), timeout: TICK, tick: TICK, previous_boot: None };
+    let off = Config::from_toml("[host]\nenabled = false").unwrap();
+    assert!((host::ENTRY.build)(&off, &outfit).unwrap().is_none());
+    let few =
+        "memory_pct = 0\nload_per_cpu = 0\npressure_memory_pct = 0\npressure_io_pct = 0\noom = false\nreboot = false";
+    let report = look(&mut *source(&fixture("plain"), few, None, &Clock::system())).unwrap();
+    assert_eq!(keys(&report), ["host/files"]);
+}
+
+#[test]
+fn memory_kills_and_a_reboot_are_told_as_they_should() {
+    let proc = copy("plain");
+    let write = |name: &str, text: &str| std::fs::write(proc.path().join(name), text).unwrap();
+    let memory = |available: u32| write("meminfo", &format!("MemTotal: 1000 kB\nMemAvailable: {available} kB\n"));
+    let start = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
+    let (clock, hand) = Clock::by_hand(start);
+    let mut source = source(proc.path(), "", Some("0b1e6c4a-92f0-4a57-9f3e-000000000000"), &clock);
+    let policy = Policy { cooldown: Duration::from_secs(3600), tick: TICK, warm_up: true, confirm_at_once: false };
+    let mut watch = Watch::new(policy);
+    let mut tick = |watch: &mut Watch| {
+        let mut now = *hand.lock().unwrap();
+        now = Now { wall: Wall(now.wall.0 + 15_000), mono: now.mono.plus(TICK), awake: now.awake.plus(TICK) };
+        *hand.lock().unwrap() = now;
+        let report = source.observe(&Ask { now, fresh_since: watch.fresh_since(), once: false });
+        let edges = watch.tick(now, vec![Answer { source: Arc::from("host"), at: now.mono, outcome: report }]).edges;
+        edges.into_iter().map(|e| (e.kind, e.key.to_string(), e.fact)).collect::<Vec<_>>()
+    };
+    let edge = |kind, key: &str, fact: &str| vec![(kind, key.to_string(), fact.to_string())];
+
+    memory(500);
+    let first: Vec<_> = (0..3).flat_map(|_| tick(&mut watch)).collect();
+    assert_eq!(first, edge(EdgeKind::Alert, "host/reboot", "the machine started again 3d 4h ago"));
+
+    write("vmstat", "nr_free_pages 5\noom_kill 5\n");
+    let killed = "5 processes killed for lack of memory since boot (rose from 2 to 5)";
+    assert_eq!(tick(&mut watch), edge(EdgeKind::Alert, "host/oom", killed));
+    assert_eq!(tick(&mut watch), []);
+
+    memory(50);
+    assert_eq!([tick(&mut watch), tick(&mut watch)], [[], []]);
+    assert_eq!(tick(&mut watch), edge(EdgeKind::Alert, "host/memory", "95 % in use, 50 KiB of 1000 KiB available"));
+    memory(120);
+    assert_eq!([tick(&mut watch), tick(&mut watch), tick(&mut watch)], [[], [], []], "88 % is not yet well");
+    memory(150);
+    assert_eq!(tick(&mut watch), []);
+    assert_eq!(tick(&mut watch), edge(EdgeKind::Recovery, "host/memory", "85 % in use, 150 KiB of 1000 KiB available"));
+    assert!(watch.standings().all(|s| matches!(s.state, State::Ok)), "{:?}", watch.standings().collect::<Vec<_>>());
+}
