@@ -69,9 +69,7 @@ pub trait Source: Send {
     fn name(&self) -> &str;
 
     /// What it watches, in a few words, for the first screen.
-    fn describe(&self) -> String {
-        "on".to_string()
-    }
+    fn describe(&self) -> String;
 
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.
