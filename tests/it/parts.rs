@@ -1,6 +1,8 @@
 //! Which real parts this machine has. A missing one is a loud line on a plain machine and a failure
 //! where `WATCHDOG_TEST_REQUIRE` (a comma-separated list) names it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::process::{Command, Stdio};
 
 /// True when a Docker Engine answers.
