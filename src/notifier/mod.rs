@@ -30,8 +30,11 @@ pub struct Entry {
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the notifier from the configuration; `None` when it is off.
-    pub build: fn(&Config, &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError>,
+    pub build: Build,
 }
+
+/// How a notifier is made.
+pub type Build = fn(&Config, &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError>;
 
 /// What the program lends to every notifier when it is built.
 #[derive(Clone)]

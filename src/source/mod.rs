@@ -32,8 +32,11 @@ pub struct Entry {
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the source from the configuration; `None` when it is off.
-    pub build: fn(&Config, &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError>,
+    pub build: Build,
 }
+
+/// How a source is made.
+pub type Build = fn(&Config, &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError>;
 
 /// What the program lends to every source when it is built.
 #[derive(Clone)]

@@ -110,7 +110,7 @@ fn what_is_committed_is_there_after_a_restart_and_only_its_owner_can_read_it() {
     assert_eq!((before.last_at, before.last_mono, before.same_boot), (at(3).wall, at(3).mono, true));
     assert_eq!(before.signals.len(), 4);
     assert_eq!(before.signals[0], row("count", "3"));
-    assert_eq!(second.notes, ["the previous run was last alive 7m 12s ago"]);
+    assert!(second.notes.is_empty(), "{:?}", second.notes);
     assert_eq!(keys(&second.store, "telegram"), ["probe/2", "probe/3"]);
     assert_eq!(keys(&second.store, "console"), ["probe/1", "probe/2", "probe/3"]);
     assert_eq!(second.store.reference("telegram", &Incident("i1".to_string())).unwrap().as_deref(), Some("42:7"));
