@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one file per part. Peers that misbehave are in `peer`, what a
 //! test needs of the machine is in `parts`, the real binary is in `daemon`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 mod app;
 mod architecture;
 mod core_model;
