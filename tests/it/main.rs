@@ -5,6 +5,7 @@
 
 mod app;
 mod architecture;
+mod consul;
 mod core_model;
 mod core_props;
 mod core_watch;

@@ -25,6 +25,11 @@ pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
 }
 
+/// True when a Consul agent can be started.
+pub fn consul() -> bool {
+    have("consul", &["consul", "version"])
+}
+
 /// True when filesystems can be mounted, which takes root.
 pub fn mount() -> bool {
     have("mount", &["unshare", "--mount", "mount", "-t", "tmpfs", "watchdog-test", "/mnt"])
