@@ -16,6 +16,7 @@ mod docker_wire;
 mod docs;
 mod docs_env;
 mod e2e;
+mod e2e_docker;
 mod engine;
 mod exposition;
 mod host;
