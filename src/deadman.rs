@@ -14,9 +14,9 @@ use crate::config::value::Secret;
 use crate::core::time::Mono;
 
 /// Least time between two beats.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 /// An alert undelivered for this long stops the beats.
-pub const UNDELIVERED: Duration = Duration::from_secs(600);
+pub const UNDELIVERED: Duration = Duration::from_mins(10);
 
 /// Beats while the loop is alive.
 pub struct Deadman {

@@ -68,6 +68,7 @@ impl Program {
         let gather = Gather::start(Vec::new(), clock.clone(), waker)?;
         let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
         tick.once = once;
+        tick.notes.clone_from(&opened.notes);
         let view = View::new(Arc::new(Published::default()), clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
@@ -82,9 +83,6 @@ impl Program {
         let parts = program.parts(config, waker)?;
         program.install(parts)?;
         program.previous_boot = None;
-        for note in &program.notes {
-            tracing::warn!("{note}");
-        }
         Ok(program)
     }
 

@@ -40,6 +40,8 @@ pub struct Tick {
     pub deadman: Option<Deadman>,
     /// Why the configuration in the files is not the one in force, when it is not.
     pub reload_error: Option<String>,
+    /// What the store met that a person should know (a damaged file put aside), until it is told.
+    pub notes: Vec<String>,
     /// How often each action was decided since the start.
     pub decisions: BTreeMap<Action, u64>,
     /// Looks at everything once and waits for every answer.
@@ -47,6 +49,7 @@ pub struct Tick {
     /// The grid of the loop.
     pub interval: Duration,
     specs: BTreeMap<String, Arc<Spec>>,
+    noted: Arc<Spec>,
 }
 
 impl Tick {
@@ -60,10 +63,18 @@ impl Tick {
             couriers: Vec::new(),
             deadman: None,
             reload_error: None,
+            notes: Vec::new(),
             decisions: BTreeMap::new(),
             once: false,
             interval,
             specs: BTreeMap::new(),
+            noted: Arc::new(Spec {
+                key: SignalKey::new("state/notice"),
+                title: "state file".to_string(),
+                severity: Severity::Warning,
+                rule: Rule::at_once(Test::Event),
+                parent: None,
+            }),
         }
     }
 
@@ -145,6 +156,17 @@ impl Tick {
         if let Some(deadman) = &self.deadman {
             facts.push(("channel/heartbeat".into(), "dead-man's switch".into(), Severity::Warning, deadman.error()));
         }
+        self.notes.append(&mut self.store.take_notes());
+        let notes = std::mem::take(&mut self.notes);
+        for note in &notes {
+            tracing::warn!("state: {note}");
+        }
+        let noted = Observation {
+            spec: Arc::clone(&self.noted),
+            seen_at: now.mono,
+            reading: Reading::Happened(u32::try_from(notes.len()).unwrap_or(u32::MAX)),
+            fact: if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) },
+        };
         let observations = facts.into_iter().map(|(key, title, severity, wrong)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
                 let rule = Rule::at_once(Test::Verdict);
@@ -156,7 +178,8 @@ impl Tick {
             };
             Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
         });
-        let report = Report { observations: observations.collect(), complete: false, blind: None };
+        let observations = observations.chain(std::iter::once(noted)).collect();
+        let report = Report { observations, complete: false, blind: None };
         Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
     }
 }

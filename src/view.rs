@@ -112,7 +112,7 @@ impl View {
                 let mut strip = self.strips.remove(&standing.key).unwrap_or_default();
                 strip.advance(now.wall);
                 strip.record(standing.state);
-                strips.insert(standing.key.clone(), strip.clone());
+                strips.insert(standing.key.clone(), strip);
                 SignalView {
                     key: standing.key,
                     state: standing.state,

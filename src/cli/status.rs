@@ -35,7 +35,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if arguments.watch {
             print!("\x1b[2J\x1b[H");
         }
-        let code = show(&standing, arguments)?;
+        let code = show(&standing, arguments);
         std::io::stdout().flush()?;
         if !arguments.watch {
             return Ok(code);
@@ -44,7 +44,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn show(standing: &Standing, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+fn show(standing: &Standing, arguments: &Arguments) -> ExitCode {
     let (snapshot, json) = match standing {
         Standing::Live(snapshot, json) => (snapshot, json.clone()),
         Standing::Left(snapshot, note) => {
@@ -53,7 +53,7 @@ fn show(standing: &Standing, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         }
         Standing::Nothing(why) => {
             eprintln!("watchdog: {why}");
-            return Ok(ExitCode::from(3));
+            return ExitCode::from(3);
         }
     };
     if arguments.json {
@@ -62,7 +62,7 @@ fn show(standing: &Standing, arguments: &Arguments) -> anyhow::Result<ExitCode> 
         table(snapshot);
     }
     let firing = snapshot.signals.iter().any(|s| s.state == State::Firing || s.incident.is_some());
-    Ok(ExitCode::from(u8::from(firing)))
+    ExitCode::from(u8::from(firing))
 }
 
 fn table(snapshot: &Snapshot) {

@@ -31,20 +31,14 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let found = snapshot.signals.iter().find(|signal| {
         signal.key.as_str() == wanted || signal.incident.as_ref().is_some_and(|i| i.0 == wanted.trim_start_matches('#'))
     });
-    match found {
-        Some(signal) => {
-            explain(signal);
-            Ok(ExitCode::SUCCESS)
-        }
-        None => {
-            let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
-            eprintln!(
-                "watchdog: {}",
-                crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known)
-            );
-            Ok(ExitCode::from(1))
-        }
+    if let Some(signal) = found {
+        explain(signal);
+        return Ok(ExitCode::SUCCESS);
     }
+    let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
+    let what = crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known);
+    eprintln!("watchdog: {what}");
+    Ok(ExitCode::from(1))
 }
 
 fn explain(signal: &SignalView) {

@@ -107,12 +107,11 @@ impl Walk<'_> {
         let mut values = Map::new();
         for (name, raw) in dict {
             let key = format!("{path}.{name}");
-            match fields.iter().find(|f| f.name == name) {
-                Some(field) => self.keep(&mut values, field, &key, raw),
-                None => {
-                    let what = nearest("unknown key", name, fields.iter().map(|f| f.name));
-                    self.refuse(&key, raw.tag(), what);
-                }
+            if let Some(field) = fields.iter().find(|f| f.name == name) {
+                self.keep(&mut values, field, &key, raw);
+            } else {
+                let what = nearest("unknown key", name, fields.iter().map(|f| f.name));
+                self.refuse(&key, raw.tag(), what);
             }
         }
         Value::Object(values)

@@ -25,7 +25,7 @@ impl Span {
         }
         let span = humantime::parse_duration(text)
             .map_err(|_| format!("\"{text}\" is not a duration; write for example \"15s\", \"5m\" or \"1h30m\""))?;
-        if span > Duration::from_secs(10 * 366 * 86_400) {
+        if span > Duration::from_hours(10 * 366 * 24) {
             return Err(format!("\"{text}\" is longer than ten years"));
         }
         Ok(Span(span))

@@ -77,6 +77,11 @@ pub struct Pass<'a> {
 }
 
 impl Group {
+    /// A source that has not answered yet: its first full answer only sets the baseline.
+    pub fn new(now: Now) -> Group {
+        Group { cold_since: now.mono, ..Group::default() }
+    }
+
     /// The next full answer only sets the baseline.
     pub fn cool(&mut self, now: Now) {
         self.warm = false;

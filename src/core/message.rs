@@ -81,6 +81,15 @@ pub struct Message {
     pub only_recoveries: bool,
 }
 
+/// A channel's acknowledgement of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// The channel's name for the message (Telegram: chat and message id), for later replies.
+    pub reference: Option<String>,
+    /// What must be remembered across restarts, as name and value.
+    pub remember: Option<(String, String)>,
+}
+
 /// All that is to be said about one incident at once, oldest first; never empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Story {

@@ -163,7 +163,7 @@ impl Watch {
         self.own.own(own, &mut pass);
         let asked: BTreeSet<Arc<str>> = others.iter().map(|answer| Arc::clone(&answer.source)).collect();
         for answer in others {
-            let group = self.groups.entry(Arc::clone(&answer.source)).or_default();
+            let group = self.groups.entry(Arc::clone(&answer.source)).or_insert_with(|| Group::new(now));
             let sight = source_key(&answer.source);
             group.answered(&sight, answer, &self.own.signals, &mut pass);
         }
@@ -249,7 +249,7 @@ impl Watch {
 
     /// The observation of `source/<name>` that follows from an answer.
     fn sight(&mut self, answer: &Answer, now: Now) -> Observation {
-        let group = self.groups.entry(Arc::clone(&answer.source)).or_default();
+        let group = self.groups.entry(Arc::clone(&answer.source)).or_insert_with(|| Group::new(now));
         let spec = group.sight.get_or_insert_with(|| {
             let rule = Rule { recover_after: 1, unknown_after: Duration::ZERO, ..Rule::counted(Test::Verdict) };
             let title = format!("source {}", answer.source);

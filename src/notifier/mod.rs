@@ -14,6 +14,8 @@ use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::message::Message;
 
+pub use crate::core::message::Receipt;
+
 /// Every notifier, in the order in which they are shown.
 pub const NOTIFIERS: &[Entry] = &[telegram::ENTRY, console::ENTRY];
 
@@ -28,8 +30,11 @@ pub struct Entry {
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the notifier from the configuration; `None` when it is off.
-    pub build: fn(&Config, &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError>,
+    pub build: Build,
 }
+
+/// How a notifier is made.
+pub type Build = fn(&Config, &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError>;
 
 /// What the program lends to every notifier when it is built.
 #[derive(Clone)]
@@ -63,15 +68,6 @@ pub struct Part<'a> {
     pub reply_to: Option<&'a str>,
     /// Deliver without a sound.
     pub silent: bool,
-}
-
-/// The channel's acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Receipt {
-    /// The channel's name for the message (Telegram: chat and message id), for later replies.
-    pub reference: Option<String>,
-    /// What must be remembered across restarts, as name and value.
-    pub remember: Option<(String, String)>,
 }
 
 /// Why a part was not acknowledged. `Display` has no secret in it.

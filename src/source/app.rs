@@ -132,6 +132,10 @@ impl Source for App {
         ENTRY.name
     }
 
+    fn describe(&self) -> String {
+        format!("metrics of {}", self.target.shown)
+    }
+
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         let fetched = self.fetch();
         let now = self.clock.now();

@@ -150,6 +150,18 @@ impl Source for Host {
         ENTRY.name
     }
 
+    fn describe(&self) -> String {
+        let gauges =
+            [(&self.memory, "memory"), (&self.swap, "swap"), (&self.load, "load"), (&self.files, "open files")];
+        let mut what: Vec<&str> = gauges.iter().filter(|(gauge, _)| gauge.is_some()).map(|(_, name)| *name).collect();
+        if !self.pressure.is_empty() {
+            what.push("pressure");
+        }
+        what.extend(["OOM kills", "reboots"]);
+        what.extend(self.disks.first().map(|_| "disks"));
+        format!("{} of {}", what.join(", "), self.settings.proc.display())
+    }
+
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         for watched in &mut self.disks {
             watched.disk.ask(&self.statvfs);

@@ -32,8 +32,11 @@ pub struct Entry {
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes the source from the configuration; `None` when it is off.
-    pub build: fn(&Config, &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError>,
+    pub build: Build,
 }
+
+/// How a source is made.
+pub type Build = fn(&Config, &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError>;
 
 /// What the program lends to every source when it is built.
 #[derive(Clone)]
@@ -69,9 +72,7 @@ pub trait Source: Send {
     fn name(&self) -> &str;
 
     /// What it watches, in a few words, for the first screen.
-    fn describe(&self) -> String {
-        "on".to_string()
-    }
+    fn describe(&self) -> String;
 
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.

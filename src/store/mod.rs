@@ -29,9 +29,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::core::edge::{Edge, Incident};
+use crate::core::message::Receipt;
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
-use crate::notifier::Receipt;
 
 pub use self::error::StoreError;
 

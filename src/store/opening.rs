@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::core::time::{Now, people};
+use crate::core::time::Now;
 
 use super::disk::{self, Trouble};
 use super::engine::{Engine, Place};
@@ -34,13 +34,8 @@ pub fn open(path: Option<&Path>, now: Now, boot_id: &str) -> Result<(Engine, Vec
         }
     };
     let before = engine.before()?;
-    if let Some(before) = &before {
-        let down = if before.same_boot { now.mono.since(before.last_mono) } else { now.wall.since(before.last_at) };
-        let booted = if before.same_boot { "" } else { ", and the machine has booted" };
-        notes.push(format!("the previous run was last alive {} ago{booted}", people(down)));
-        if !before.same_boot {
-            engine.write(Some(now), &|db, _| outbox::rebase(db, now))?;
-        }
+    if before.as_ref().is_some_and(|before| !before.same_boot) {
+        engine.write(Some(now), &|db, _| outbox::rebase(db, now))?;
     }
     notes.append(&mut engine.take_notes());
     Ok((engine, notes, before))

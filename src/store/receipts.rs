@@ -10,8 +10,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use crate::core::edge::{Edge, Incident};
+use crate::core::message::Receipt;
 use crate::core::time::Wall;
-use crate::notifier::Receipt;
 
 use super::schema::sum;
 

@@ -4,6 +4,7 @@
 //! build and above 10,000 cases.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -111,6 +112,12 @@ impl Run {
         }
     }
 
+    fn steps(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+    }
+
     fn step(&mut self, step: &Step) {
         let world = &mut self.world;
         match step {
@@ -122,21 +129,20 @@ impl Run {
         let at = self.world.now.mono;
         let answers = match step {
             Step::Fail => vec![answer(SOURCE, at, Err("it does not answer".to_string()))],
-            Step::Look(look) => self.look(at, 4, look),
-            Step::Part(n, look) => self.look(at, *n, look),
+            Step::Look(look) => self.look(at, 4, *look),
+            Step::Part(n, look) => self.look(at, *n, *look),
             _ => Vec::new(),
         };
         let out = self.world.pass(answers);
-        self.record.push_str(&format!("{out:?}"));
-        self.record.push_str(&serde_json::to_string(&out.edges).unwrap());
+        let _ = write!(self.record, "{out:?} {}", serde_json::to_string(&out.edges).unwrap());
         self.said_at.extend(out.edges.iter().map(|_| at));
         self.edges.extend(out.edges);
     }
 
-    fn look(&mut self, at: Mono, n: usize, look: &[u8; 4]) -> Vec<watchdog::core::signal::Answer> {
+    fn look(&mut self, at: Mono, n: usize, look: [u8; 4]) -> Vec<watchdog::core::signal::Answer> {
         let mut observations = Vec::new();
         for ((key, rule), what) in rules().into_iter().zip(look).take(n) {
-            let reading = self.reading(&rule, *what);
+            let reading = self.reading(&rule, what);
             observations.push(saw(&spec(key, rule), at, reading));
         }
         vec![answer(SOURCE, at, Ok(Report { observations, complete: n == 4, blind: None }))]
@@ -198,7 +204,7 @@ proptest! {
     fn the_same_history_gives_the_same_bytes(steps in prop::collection::vec(step(), 1..20)) {
         let [first, second] = [0, 1].map(|_| {
             let mut run = Run::new();
-            steps.iter().for_each(|step| run.step(step));
+            run.steps(&steps);
             (run.record, run.world.rows)
         });
         prop_assert_eq!(first, second);
@@ -211,7 +217,7 @@ proptest! {
         steps in prop::collection::vec(step().prop_filter("one boot", |s| !matches!(s, Step::Restart(true))), 1..60),
     ) {
         let mut run = Run::new();
-        steps.iter().for_each(|step| run.step(step));
+        run.steps(&steps);
         let mut last: BTreeMap<(SignalKey, String), Mono> = BTreeMap::new();
         let mut flaps: BTreeMap<String, u32> = BTreeMap::new();
         for (edge, at) in run.edges.iter().zip(&run.said_at) {
@@ -247,7 +253,7 @@ proptest! {
             prop_assert!(run.world.watch.firing() >= 2);
         }
         let before = run.edges.len();
-        steps.iter().for_each(|step| run.step(step));
+        run.steps(&steps);
         for edge in &run.edges[before..] {
             let own = edge.key.as_str().starts_with("source/") || edge.key.as_str() == "clock/step";
             prop_assert!(own || matches!(edge.kind, EdgeKind::Unknown | EdgeKind::Realert), "{edge:?}");

@@ -159,7 +159,7 @@ fn a_source_that_never_answers_fully_is_warm_after_two_ticks() {
         let out = world.pass(vec![answer("eye", at, Ok(report))]);
         told.extend(out.edges.iter().map(|_| pass));
     }
-    assert_eq!(told, [3]);
+    assert_eq!(told, [3], "the third look ends the warm-up");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_restart_repeats_no_alert_and_forgets_no_recovery() {
 
 #[test]
 fn a_rise_across_a_restart_is_told_once() {
-    let (mut world, spec) = warm(Rule::at_once(Test::Increases { counter: true }));
+    let (mut world, spec) = (World::new(policy()), spec("a/event", Rule::at_once(Test::Increases { counter: true })));
     let value = |n: f64| Reading::Value(n + 0.1 + 0.2);
     world.see(&spec, value(5.0));
     assert_eq!(world.see(&spec, value(6.0)).edges.len(), 1);

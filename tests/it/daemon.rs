@@ -79,11 +79,6 @@ impl Daemon {
         daemon
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it printed so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()

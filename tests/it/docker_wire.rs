@@ -1,5 +1,7 @@
 //! The Docker client and source against a scripted engine: versions, refusals, hangs, floods.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -233,7 +235,7 @@ fn many_hanging_inspects_stay_within_one_budget_and_soon_go_last() {
         let hang = (0..30).any(|i| path.contains(&format!("/{i:064x}/")));
         hang.then_some(Reply::Hang)
     });
-    let timeout = Duration::from_millis(1000);
+    let timeout = Duration::from_secs(1);
     let (mut source, _, clock) = source(&peer.socket(), timeout);
     for pass in 0..3 {
         let started = Instant::now();
@@ -254,9 +256,8 @@ fn a_refused_list_is_an_error_and_nothing_is_gone_on_an_empty_one() {
             return None;
         }
         match turn.fetch_add(1, Ordering::SeqCst) {
-            0 => Some(json(200, "1.41", "[]")),
+            0 | 3 => Some(json(200, "1.41", "[]")),
             2 => Some(json(500, "1.41", r#"{"message":"daemon is shutting down"}"#)),
-            3 => Some(json(200, "1.41", "[]")),
             _ => None,
         }
     });

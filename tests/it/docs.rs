@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use watchdog::config::{Config, Layers, sections};
+use watchdog::config::{Config, Layers, all_keys, sections};
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -46,25 +46,6 @@ fn variables(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The variable of every key that the program knows.
-fn known_variables() -> BTreeSet<String> {
-    let mut known = BTreeSet::new();
-    for section in sections() {
-        if section.list {
-            known.insert(format!("WATCHDOG_{}", section.path.to_uppercase()));
-        } else {
-            let prefix = if section.path.is_empty() { String::new() } else { format!("{}.", section.path) };
-            known.extend(
-                section
-                    .fields
-                    .iter()
-                    .map(|f| format!("WATCHDOG_{}", format!("{prefix}{}", f.name).to_uppercase().replace('.', "__"))),
-            );
-        }
-    }
-    known
-}
-
 #[test]
 fn every_command_of_the_readme_is_run_by_ci() {
     let blocks = marked_blocks(&text("README.md")).unwrap();
@@ -97,9 +78,10 @@ fn every_link_of_the_readme_leads_to_a_file() {
 }
 
 #[test]
-fn compose_and_the_unit_set_only_keys_that_the_program_knows() {
-    let known = known_variables();
-    for path in ["compose.yaml", "deploy/watchdog.service"] {
+fn what_people_read_names_only_keys_that_the_program_knows() {
+    let known: BTreeSet<String> =
+        all_keys(&sections()).iter().map(|key| format!("WATCHDOG_{}", key.to_uppercase().replace('.', "__"))).collect();
+    for path in ["README.md", "Dockerfile", "deploy/watchdog.service"] {
         for variable in variables(&text(path)) {
             assert!(known.contains(&variable), "{path} names {variable}, which is no setting");
         }

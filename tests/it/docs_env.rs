@@ -55,7 +55,11 @@ fn render() -> String {
             } else {
                 out.push_str("#\n");
                 comment(&mut out, field.doc);
-                let key = if section.path.is_empty() { field.name.to_string() } else { format!("{}.{}", section.path, field.name) };
+                let key = if section.path.is_empty() {
+                    field.name.to_string()
+                } else {
+                    format!("{}.{}", section.path, field.name)
+                };
                 let _ = writeln!(out, "# {}={}", variable(&key), default(field, &defaults));
             }
         }

@@ -66,7 +66,7 @@ impl World {
 }
 
 fn incident(message: &Delivered) -> String {
-    let rest = message.text.split_once('#').map(|(_, rest)| rest).unwrap_or_else(|| panic!("no incident: {message:?}"));
+    let Some((_, rest)) = message.text.split_once('#') else { panic!("no incident: {message:?}") };
     rest.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
@@ -87,7 +87,10 @@ fn an_outage_is_told_with_its_end_as_a_reply_and_a_failed_job_each_time() {
     assert!(told[0].text.contains("app/job-failed") && told[0].text.contains("rose from 0 to 1"), "{told:?}");
     assert!(told[1].text.contains("rose from 1 to 2"), "{told:?}");
     assert_ne!(incident(&told[0]), incident(&told[1]));
-    assert!(told[2].text.starts_with("🔴") && told[2].text.contains("web-1") && told[2].text.contains("503"), "{told:?}");
+    assert!(
+        told[2].text.starts_with("🔴") && told[2].text.contains("web-1") && told[2].text.contains("503"),
+        "{told:?}"
+    );
     assert!(told[3].text.starts_with("🟢") && told[3].silent, "{told:?}");
     assert_eq!(incident(&told[2]), incident(&told[3]));
     assert_eq!(told[3].reply_to, Some(told[2].message_id));
@@ -328,7 +331,14 @@ fn no_secret_shows_in_any_output() {
         all.push_str(&String::from_utf8_lossy(&daemon.get(path).body));
     }
     let listen = format!("listen={}", status_address(&daemon));
-    for command in [&["config", "show"][..], &["config", "explain"], &["config", "check"], &["status", "--json"], &["history"], &["check"]] {
+    for command in [
+        &["config", "show"][..],
+        &["config", "explain"],
+        &["config", "check"],
+        &["status", "--json"],
+        &["history"],
+        &["check"],
+    ] {
         let output = run(world.path(), &[&["--set", &listen], command].concat());
         all.push_str(&String::from_utf8_lossy(&output.stdout));
         all.push_str(&String::from_utf8_lossy(&output.stderr));

@@ -3,6 +3,8 @@
 //! Everything a test makes carries the prefix of its [`Engine`] and goes away with it. Images hold a static busybox
 //! and nothing else: none is pulled.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -182,7 +184,7 @@ impl Daemon {
     /// Ends it with SIGTERM and waits until it is gone.
     pub fn stop(&mut self) {
         self.signal("TERM");
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while self.child.try_wait().unwrap().is_none() {
             assert!(Instant::now() < deadline, "the daemon does not end");
             std::thread::park_timeout(Duration::from_millis(20));
@@ -197,7 +199,7 @@ impl Daemon {
 
     fn wait_until_it_answers(&mut self) {
         let host = format!("unix://{}", self.socket().display());
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let version = Command::new("docker").args(["--host", &host, "version"]).output().unwrap();
             if version.status.success() {

@@ -1,6 +1,8 @@
 //! The host source on sample trees of /proc: what old, odd, cut and healthy machines look like, and
 //! what the core says when they change.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says so by a panic")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +30,11 @@ fn copy(name: &str) -> tempfile::TempDir {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
             let (from, to) = (entry.path(), to.join(entry.file_name()));
-            if from.is_dir() { walk(&from, &to) } else { drop(std::fs::copy(from, to).unwrap()) }
+            if from.is_dir() {
+                walk(&from, &to);
+            } else {
+                std::fs::copy(from, to).unwrap();
+            }
         }
     }
     let dir = tempfile::tempdir().unwrap();
@@ -185,7 +191,7 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
     let start = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
     let (clock, hand) = Clock::by_hand(start);
     let mut source = source(proc.path(), "", Some("0b1e6c4a-92f0-4a57-9f3e-000000000000"), &clock);
-    let policy = Policy { cooldown: Duration::from_secs(3600), tick: TICK, warm_up: true, confirm_at_once: false };
+    let policy = Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
     let mut watch = Watch::new(policy);
     let mut tick = |watch: &mut Watch| {
         let mut now = *hand.lock().unwrap();

@@ -1,8 +1,11 @@
 //! The integration tests: one binary, one file per part. Peers that misbehave are in `peer`, what a
 //! test needs of the machine is in `parts`, the real binary is in `daemon`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 mod app;
 mod architecture;
+mod consul;
 mod core_model;
 mod core_props;
 mod core_watch;

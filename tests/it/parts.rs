@@ -1,6 +1,8 @@
 //! Which real parts this machine has. A missing one is a loud line on a plain machine and a failure
 //! where `WATCHDOG_TEST_REQUIRE` (a comma-separated list) names it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::process::{Command, Stdio};
 
 /// True when a Docker Engine answers.
@@ -21,6 +23,11 @@ pub fn dockerd() -> bool {
 /// True when containers can be made: an engine, and a static busybox to put into an image.
 pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
+}
+
+/// True when a Consul agent can be started.
+pub fn consul() -> bool {
+    have("consul", &["consul", "version"])
 }
 
 /// True when filesystems can be mounted, which takes root.

@@ -1,5 +1,7 @@
 //! An application on loopback that answers as it is told to, well or badly, and keeps what it was asked.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says so by a panic")]
+
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -3,6 +3,8 @@
 //! Every request must be a GET with a `Host`: anything else is remembered and fails the test when
 //! the peer is dropped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -131,7 +133,7 @@ fn answer(mut stream: &UnixStream, reply: Reply, over: &AtomicBool) {
     let wait_for_the_end = |stream: &UnixStream| {
         stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let started = Instant::now();
-        while !over.load(Ordering::SeqCst) && started.elapsed() < Duration::from_secs(60) {
+        while !over.load(Ordering::SeqCst) && started.elapsed() < Duration::from_mins(1) {
             let mut byte = [0];
             let mut reader = stream;
             if matches!(reader.read(&mut byte), Ok(0)) {

@@ -1,0 +1,303 @@
+//! What the whole daemon costs: the real binary, measured from outside.
+//!
+//! `cargo bench --bench daemon -- idle [SECONDS]`: defaults with 20 containers (where an engine and
+//! a static busybox are at hand), 20 probes, a state file and the page open; resident memory and share of a core.
+//! `cargo bench --bench daemon -- probes COUNT INTERVAL_MS SECONDS [HANGING]`: also CPU per check
+//! and the worst lateness of a tick.
+//! `cargo bench --bench daemon -- start`: from the start to the first complete pass, and from SIGTERM to the end.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measuring program may stop at the first surprise")]
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let number = |index: usize, default: u64| arguments.get(index).map_or(default, |a| a.parse().unwrap());
+    match arguments.first().map(String::as_str) {
+        Some("serve") => serve(),
+        Some("probes") => probes(number(1, 1000), number(2, 5000), number(3, 30), number(4, 0)),
+        Some("start") => start(),
+        _ => idle(number(1, 60)),
+    }
+}
+
+fn idle(seconds: u64) {
+    let server = Server::start();
+    let containers = Containers::start(20);
+    let mut toml = "state = \"state.db\"\n".to_string();
+    for n in 0..20 {
+        let _ = write!(toml, "[[probe]]\nname = \"p{n:02}\"\ntarget = \"http://127.0.0.1:{}/\"\n", server.answering);
+    }
+    let daemon = Daemon::start(&toml);
+    let before = daemon.settle();
+    let pages = seconds / 15;
+    for _ in 0..pages {
+        daemon.get("/");
+        std::thread::sleep(Duration::from_secs(15));
+    }
+    let spent = (daemon.cpu() - before) / (pages * 15) as f64;
+    println!(
+        "idle: {} containers, 20 probes, state file, page open: {:.1} MB resident, {:.3} % of a core over {} s",
+        containers.count,
+        daemon.resident_mb(),
+        spent * 100.0,
+        pages * 15
+    );
+}
+
+fn probes(count: u64, interval_ms: u64, seconds: u64, hanging: u64) {
+    let server = Server::start();
+    let mut toml = "[host]\nenabled = false\n[docker]\nenabled = false\n".to_string();
+    for n in 0..count {
+        let port = if n < hanging { server.silent } else { server.answering };
+        let _ = write!(
+            toml,
+            "[[probe]]\nname = \"p{n:05}\"\ntarget = \"http://127.0.0.1:{port}/{n}\"\ninterval = \"{interval_ms}ms\"\n"
+        );
+    }
+    let daemon = Daemon::start(&toml);
+    let before = daemon.settle();
+    let (checks, began) = (server.count(), Instant::now());
+    let mut worst: f64 = 0.0;
+    while began.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_secs(1));
+        let status: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/status")).unwrap();
+        worst = worst.max(status["tick"]["lateness_ms"].as_f64().unwrap());
+    }
+    let (spent, checked) = (daemon.cpu() - before, server.count() - checks);
+    let due = (count - hanging) as f64 * began.elapsed().as_secs_f64() * 1e3 / interval_ms as f64;
+    println!(
+        "{count} probes each {interval_ms} ms, {hanging} hanging: {:.1} MB resident, {:.3} ms CPU a check, {checked} checks of {due:.0} due, \
+         worst lateness {worst:.1} ms",
+        daemon.resident_mb(),
+        spent * 1e3 / checked as f64,
+    );
+}
+
+fn start() {
+    for (what, containers, limit) in [("no containers", 0, 100), ("20 containers", 20, 300)] {
+        let held = Containers::start(containers);
+        let docker = if held.count > 0 { "" } else { "[docker]\nenabled = false\n" };
+        let mut starts = Vec::new();
+        let mut stops = Vec::new();
+        for _ in 0..10 {
+            let began = Instant::now();
+            let daemon = Daemon::start(&format!("state = \"state.db\"\n{docker}"));
+            loop {
+                let status: serde_json::Value = serde_json::from_str(&daemon.get("/api/v1/status")).unwrap();
+                if status["tick"]["count"].as_u64().unwrap() > 0 {
+                    break;
+                }
+            }
+            starts.push(began.elapsed());
+            std::thread::sleep(Duration::from_millis(300));
+            stops.push(daemon.terminate());
+        }
+        starts.sort();
+        stops.sort();
+        println!(
+            "{what} ({} there): start to first complete pass {:?} median, {:?} worst (limit {limit} ms); SIGTERM to exit {:?} worst",
+            held.count, starts[5], starts[9], stops[9]
+        );
+    }
+}
+
+/// The real binary, in a directory of its own.
+struct Daemon {
+    child: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start(toml: &str) -> Daemon {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("watchdog.toml"), format!("listen = \"127.0.0.1:0\"\n{toml}")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_watchdog"))
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the daemon ended");
+            if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
+                break format!("127.0.0.1:{}", rest.trim().trim_end_matches('/'));
+            }
+        };
+        // Whatever it says later must not block it.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Daemon { child, address, _dir: dir }
+    }
+
+    /// Waits for the first rounds to be over; CPU seconds spent by then.
+    fn settle(&self) -> f64 {
+        std::thread::sleep(Duration::from_secs(8));
+        self.cpu()
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default()
+    }
+
+    /// User and system time so far, in seconds; the clock ticks at 100 Hz (proc(5)).
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+
+    fn resident_mb(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    fn terminate(mut self) -> Duration {
+        let began = Instant::now();
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap();
+        began.elapsed()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server in a process of its own, so that the figures are the watchdog's alone.
+struct Server {
+    child: Child,
+    answering: u16,
+    silent: u16,
+}
+
+impl Server {
+    fn start() -> Server {
+        let mut child =
+            Command::new(std::env::current_exe().unwrap()).arg("serve").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ports: Vec<u16> = line.split_whitespace().map(|port| port.parse().unwrap()).collect();
+        Server { child, answering: ports[0], silent: ports[1] }
+    }
+
+    fn count(&self) -> u64 {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.answering)).unwrap();
+        stream.write_all(b"GET /count HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.rsplit_once("\r\n\r\n").unwrap().1.trim().parse().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One port that answers and counts, one that takes connections and says nothing.
+fn serve() {
+    let answering = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("{} {}", answering.local_addr().unwrap().port(), silent.local_addr().unwrap().port());
+    let served = Arc::new(AtomicU64::new(0));
+    std::thread::spawn(move || silent.incoming().collect::<Vec<_>>().len());
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Ok((mut stream, _)) = answering.accept() {
+                    let mut head = [0; 2048];
+                    let length = stream.read(&mut head).unwrap_or(0);
+                    let asks = head[..length].starts_with(b"GET /count");
+                    let so_far =
+                        if asks { served.load(Ordering::SeqCst) } else { served.fetch_add(1, Ordering::SeqCst) };
+                    let body = format!("{so_far:<20}");
+                    let _ = write!(
+                        stream,
+                        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                        body.len()
+                    );
+                }
+            });
+        }
+    });
+}
+
+/// Containers that sleep; none where there is no engine or no static busybox.
+struct Containers {
+    names: Vec<String>,
+    count: usize,
+}
+
+impl Containers {
+    fn start(wanted: usize) -> Containers {
+        let ready = wanted > 0 && Path::new("/bin/busybox").exists() && docker(&["version"]);
+        if !ready {
+            if wanted > 0 {
+                println!("SKIPPED containers: no Docker Engine or no static busybox");
+            }
+            return Containers { names: Vec::new(), count: 0 };
+        }
+        let image = "wdt-bench-sleep";
+        let import = format!("tar -C / -c bin/busybox | docker import - {image}");
+        assert!(Command::new("sh").args(["-c", &import]).stdout(Stdio::null()).status().unwrap().success());
+        let mut names = Vec::new();
+        for n in 0..wanted {
+            let name = format!("wdt-bench-{}-{n}", std::process::id());
+            assert!(docker(&[
+                "run",
+                "-d",
+                "--network",
+                "none",
+                "--name",
+                &name,
+                image,
+                "/bin/busybox",
+                "sleep",
+                "100000"
+            ]));
+            names.push(name);
+        }
+        Containers { count: names.len(), names }
+    }
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        for name in &self.names {
+            docker(&["rm", "-f", name]);
+        }
+    }
+}
+
+fn docker(arguments: &[&str]) -> bool {
+    Command::new("docker")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
