@@ -271,6 +271,43 @@ fn a_container_stopped_by_an_operator_is_told_once_after_the_grace() {
     world.end(daemon, 2);
 }
 
+#[test]
+fn containers_that_die_together_are_told_together_each_once() {
+    if !parts::busybox() {
+        return;
+    }
+    let world = World::new("together", "15s", "");
+    let names: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        world.engine.run(name, &[], "trap 'exit 3' USR1; while :; do sleep 999 & wait; done");
+    }
+    let daemon = world.daemon("c0");
+    let full: Vec<String> = names.iter().map(|name| world.engine.name(name)).collect();
+    let all = |verb: &[&str]| {
+        let arguments: Vec<&str> = verb.iter().copied().chain(full.iter().map(String::as_str)).collect();
+        world.engine.docker(&arguments)
+    };
+    let pids = all(&["inspect", "--format", "{{.State.Pid}}"]);
+    for pid in pids.lines() {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    }
+    let count = |emoji: &str, key: &str| {
+        let told = world.telegram.delivered();
+        told.iter().filter(|m| m.text.contains(emoji)).map(|m| m.text.matches(key).count()).sum::<usize>()
+    };
+    crate::daemon::wait("all to be told", || names.iter().all(|n| count("🔴", &world.key(n)) == 1).then_some(()));
+    let alerts = world.telegram.delivered().len();
+    assert!(alerts <= 4, "not a message for each: {:#?}", world.telegram.delivered());
+    world.calm(CALM, alerts);
+    all(&["start"]);
+    crate::daemon::wait("all to be over", || names.iter().all(|n| count("🟢", &world.key(n)) >= 1).then_some(()));
+    let messages = world.telegram.delivered().len();
+    assert!(messages <= alerts + 4, "{:#?}", world.telegram.delivered());
+    world.calm(CALM, messages);
+    daemon.terminate();
+}
+
 fn compose_file(directory: &Path, script: &str) -> PathBuf {
     let path = directory.join("compose.yaml");
     let text = format!(
