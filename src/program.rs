@@ -240,13 +240,12 @@ struct Parts {
 /// The URL of the dead-man's switch, when one is set.
 pub fn heartbeat_url(config: &Config) -> Result<Option<Secret>, ConfigError> {
     let root = config.root();
-    let url = Secret::resolve("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())
-        .map_err(|what| config.error("heartbeat_url", what))?;
+    let url = config.secret("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())?;
     match url {
         Some(url) if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") => {
             Err(config.error("heartbeat_url", "is not an http or https URL"))
         }
-        url => Ok(url.filter(|url| !url.expose().is_empty())),
+        url => Ok(url),
     }
 }
 
