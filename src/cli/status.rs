@@ -34,7 +34,7 @@ pub struct Arguments {
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let standing = standing(config)?;
-        let shown = !arguments.watch || write(if Paint::is_terminal() { CLEAR } else { "" });
+        let shown = !arguments.watch || write(if Paint::is_terminal() { CLEAR } else { "\n" });
         let code = show(&standing, arguments);
         if !arguments.watch || !shown {
             return Ok(code);

@@ -5,6 +5,7 @@
 
 mod app;
 mod architecture;
+mod cli;
 mod core_model;
 mod core_props;
 mod core_watch;
@@ -15,6 +16,7 @@ mod docker_wire;
 mod docs;
 mod docs_env;
 mod e2e;
+mod e2e_reload;
 mod engine;
 mod exposition;
 mod host;
