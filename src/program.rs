@@ -208,7 +208,7 @@ impl Program {
         self.tick.deadman = parts.deadman;
         self.described = parts.described;
         let now = self.clock.now();
-        let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), now);
+        let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), &self.tick.channels(), now);
         self.tick.commit(now, &outcome);
         Ok(())
     }

@@ -11,6 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::out::say;
 use crate::clock::Clock;
 use crate::config::{Config, Layers};
 use crate::gather::Whom;
@@ -34,6 +35,9 @@ pub struct Arguments {
 pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(layers)?;
     super::log::start(&config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let clock = Clock::system();
     let waker = Waker::new();
     if arguments.once {
@@ -44,7 +48,7 @@ pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     listen_to_signals(&waker)?;
     let mut program = Program::start(&config, &clock, &waker)?;
-    println!("{}", super::banner::banner(&config, &program));
+    say!("{}", super::banner::banner(&config, &program));
     repeat(&mut program, layers, &waker);
     program.stop(FAREWELL);
     Ok(ExitCode::SUCCESS)

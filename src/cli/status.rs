@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ask::{Standing, standing};
+use super::out::{self, complain, say};
 use super::paint::{Paint, clean};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -33,13 +34,14 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let standing = standing(config)?;
         if arguments.watch {
-            print!("\x1b[2J\x1b[H");
+            out::text("\x1b[2J\x1b[H");
         }
         let code = show(&standing, arguments);
-        std::io::stdout().flush()?;
         if !arguments.watch {
             return Ok(code);
         }
+        // Whoever watched may have gone away.
+        std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush())?;
         std::thread::sleep(WATCH);
     }
 }
@@ -48,16 +50,16 @@ fn show(standing: &Standing, arguments: &Arguments) -> ExitCode {
     let (snapshot, json) = match standing {
         Standing::Live(snapshot, json) => (snapshot, json.clone()),
         Standing::Left(snapshot, note) => {
-            eprintln!("watchdog: {note}");
+            complain!("watchdog: {note}");
             (snapshot, crate::serve::json::status(snapshot, Clock::system().now()))
         }
         Standing::Nothing(why) => {
-            eprintln!("watchdog: {why}");
+            complain!("watchdog: {why}");
             return ExitCode::from(3);
         }
     };
     if arguments.json {
-        println!("{}", json.trim_end());
+        say!("{}", json.trim_end());
     } else {
         table(snapshot);
     }
@@ -81,7 +83,7 @@ fn table(snapshot: &Snapshot) {
     } else {
         format!("{}: disabled (enabled = false); nothing is watched", clean(&snapshot.instance))
     };
-    println!("{}", paint.strong(&headline));
+    say!("{}", paint.strong(&headline));
     let width = snapshot.signals.iter().map(|s| s.key.as_str().chars().count()).max().unwrap_or(0).min(48);
     let mut signals: Vec<_> = snapshot.signals.iter().collect();
     let rank = |state: State| match state {
@@ -94,7 +96,7 @@ fn table(snapshot: &Snapshot) {
     for signal in signals {
         let since = signal.since.map(|since| people(now.since(since))).unwrap_or_default();
         let incident = signal.incident.as_ref().map(|i| format!("  {i}")).unwrap_or_default();
-        println!(
+        say!(
             "{} {:<width$}  {:>8}  {}{}",
             paint.state(signal.state),
             clean(signal.key.as_str()),
@@ -105,11 +107,11 @@ fn table(snapshot: &Snapshot) {
     }
     for channel in snapshot.channels.iter().filter(|c| c.state != "ok" || c.pending > 0) {
         let error = channel.error.as_deref().unwrap_or("delivering");
-        println!("channel {}: {}, {} undelivered: {}", channel.name, channel.state, channel.pending, clean(error));
+        say!("channel {}: {}, {} undelivered: {}", channel.name, channel.state, channel.pending, clean(error));
     }
     for source in &snapshot.sources {
         if let Some(error) = &source.error {
-            println!("source {} cannot see: {}", source.name, clean(error));
+            say!("source {} cannot see: {}", source.name, clean(error));
         }
     }
 }

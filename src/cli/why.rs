@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ask::{Standing, standing};
+use super::out::{complain, say};
 use super::paint::clean;
 use crate::config::Config;
 use crate::core::signal::State;
@@ -22,7 +23,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let snapshot = match standing(config)? {
         Standing::Live(snapshot, _) => snapshot,
         Standing::Left(snapshot, note) => {
-            eprintln!("watchdog: {note}");
+            complain!("watchdog: {note}");
             snapshot
         }
         Standing::Nothing(why) => anyhow::bail!("{why}"),
@@ -37,25 +38,25 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
     let what = crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known);
-    eprintln!("watchdog: {what}");
+    complain!("watchdog: {what}");
     Ok(ExitCode::from(1))
 }
 
 fn explain(signal: &SignalView) {
-    println!("{} is {} ({}, {})", signal.key, signal.state.as_str(), clean(&signal.title), signal.severity);
-    println!("  seen       {}", clean(&signal.detail));
+    say!("{} is {} ({}, {})", signal.key, signal.state.as_str(), clean(&signal.title), signal.severity);
+    say!("  seen       {}", clean(&signal.detail));
     if let Some(since) = signal.since {
-        println!("  since      {since}");
+        say!("  since      {since}");
     }
     if let Some(incident) = &signal.incident {
-        println!("  incident   {incident}");
+        say!("  incident   {incident}");
     }
-    println!("  why        {}", clean(&signal.reason));
+    say!("  why        {}", clean(&signal.reason));
     match signal.last_alert_at {
-        Some(at) => println!("  last said  {at}"),
-        None => println!("  last said  never"),
+        Some(at) => say!("  last said  {at}"),
+        None => say!("  last said  never"),
     }
-    println!("  to change  {}", to_change(signal));
+    say!("  to change  {}", to_change(signal));
 }
 
 fn to_change(signal: &SignalView) -> &'static str {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::exposed::{self, Exposed};
+
 /// A duration written as `15s`, `5m`, `1h30m` or `250ms`; a bare `0` is zero. Up to 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
@@ -72,7 +74,8 @@ impl Secret {
     }
 
     /// The value given directly or by file (`x` and its twin `x_file`); both at once is an error.
-    /// One trailing line end of the file is dropped; a file over 64 KiB or an empty one is refused.
+    /// One trailing line end of the file is dropped; a file over 64 KiB, an empty one and one that every
+    /// user may write to are refused.
     pub fn resolve(name: &str, direct: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, String> {
         match (direct, file) {
             (Some(_), Some(_)) => Err(format!("both `{name}` and `{name}_file` are set; keep one")),
@@ -89,6 +92,11 @@ fn read_secret(name: &str, path: &Path) -> Result<Secret, String> {
     let meta = std::fs::metadata(path).map_err(|e| format!("`{name}_file`: cannot read {shown}: {e}"))?;
     if !meta.is_file() || meta.len() > LIMIT {
         return Err(format!("`{name}_file`: {shown} is not a plain file of at most 64 KiB"));
+    }
+    match exposed::secret(path) {
+        Some(Exposed::Refused(what)) => return Err(format!("`{name}_file`: {shown} {what}")),
+        Some(Exposed::Told(what)) => tracing::warn!("`{name}_file`: {shown} {what}"),
+        None => {}
     }
     let text = std::fs::read_to_string(path).map_err(|e| format!("`{name}_file`: cannot read {shown}: {e}"))?;
     let value = text.strip_suffix('\n').unwrap_or(&text);
