@@ -22,43 +22,46 @@ pub const UNDELIVERED: Duration = Duration::from_mins(10);
 pub struct Deadman {
     beats: SyncSender<()>,
     last: Option<Mono>,
-    error: Arc<Mutex<Option<String>>>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
+
+/// How a beat ended; the words never hold the URL.
+pub type Outcome = Result<(), String>;
 
 impl Deadman {
     /// A switch that fetches `url`, each time within `timeout`.
     pub fn start(url: Secret, timeout: Duration) -> std::io::Result<Deadman> {
         let (beats, due) = mpsc::sync_channel::<()>(1);
-        let error: Arc<Mutex<Option<String>>> = Arc::default();
-        let said = Arc::clone(&error);
+        let outcome: Arc<Mutex<Option<Outcome>>> = Arc::default();
+        let said = Arc::clone(&outcome);
         let (alive, ended) = mpsc::channel();
         thread::Builder::new().name("deadman".to_string()).spawn(move || {
             let _alive: mpsc::Sender<()> = alive;
             let http = Http::new(Options { timeout, body_limit: 64 * 1024, redirects: 3, ..Options::default() });
             while due.recv().is_ok() {
                 let outcome = match http.get(url.expose(), &[]) {
-                    Ok(answer) if answer.status < 400 => None,
-                    Ok(answer) => Some(format!("heartbeat_url answered with status {}", answer.status)),
-                    Err(e) => Some(format!("heartbeat_url: {e}")),
+                    Ok(answer) if answer.status < 400 => Ok(()),
+                    Ok(answer) => Err(format!("heartbeat_url answered with status {}", answer.status)),
+                    Err(e) => Err(format!("heartbeat_url: {e}")),
                 };
                 let mut last = said.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(what) = &outcome
-                    && outcome != *last
+                if let Err(what) = &outcome
+                    && last.as_ref() != Some(&outcome)
                 {
                     tracing::warn!("{what}");
                 }
-                *last = outcome;
+                *last = Some(outcome);
             }
         })?;
-        Ok(Deadman { beats, last: None, error, ended })
+        Ok(Deadman { beats, last: None, outcome, ended })
     }
 
-    /// Takes the place of `old` (the configuration was read again): its last beat and error hold on.
+    /// Takes the place of `old` (the configuration was read again): its last beat and outcome hold on.
     #[must_use]
     pub fn after(self, old: &Deadman) -> Deadman {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = old.error();
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = old.outcome();
         Deadman { last: old.last, ..self }
     }
 
@@ -79,8 +82,8 @@ impl Deadman {
         let _ = self.ended.recv_timeout(limit);
     }
 
-    /// Why the last beat failed, if it did. Never holds the URL.
-    pub fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How the last beat ended; `None` before the first has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -250,7 +250,7 @@ impl Program {
             return Ok(());
         }
         let now = self.clock.now();
-        let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), now);
+        let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), &self.tick.channels(), now);
         self.tick.commit(now, &outcome);
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! (`adr/0006-transactional-outbox.md`).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -130,6 +130,12 @@ impl Tick {
         }
     }
 
+    /// The names of all ways out, the dead-man's switch among them.
+    pub fn channels(&self) -> BTreeSet<Arc<str>> {
+        let couriers = self.couriers.iter().map(|courier| Arc::from(courier.status().name()));
+        couriers.chain(self.deadman.iter().map(|_| Arc::from("heartbeat"))).collect()
+    }
+
     /// Age of the oldest edge that some channel has not acknowledged.
     fn oldest_undelivered(&self, now: Mono) -> Duration {
         self.couriers.iter().filter_map(|courier| courier.status().read(now).oldest).max().unwrap_or_default()
@@ -144,25 +150,29 @@ impl Tick {
 
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
-        let mut facts: Vec<(String, String, Severity, Option<String>)> = Vec::new();
+        // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
+        let mut facts: Vec<(String, String, Severity, Option<Result<(), String>>)> = Vec::new();
         for courier in &self.couriers {
             let standing = courier.status().read(now.mono);
             let late = standing.oldest.is_some_and(|oldest| oldest > UNDELIVERED);
-            let wrong = (standing.state == ChannelState::Refused || late).then(|| {
+            let outcome = if standing.state == ChannelState::Refused || late {
                 let error = standing.last_error.unwrap_or_else(|| "it does not answer".to_string());
-                format!("{} undelivered: {error}", standing.pending)
-            });
+                Some(Err(format!("{} undelivered: {error}", standing.pending)))
+            } else {
+                standing.looked.then_some(Ok(()))
+            };
             let name = standing.name;
-            facts.push((format!("channel/{name}"), format!("channel {name}"), Severity::Critical, wrong));
+            facts.push((format!("channel/{name}"), format!("channel {name}"), Severity::Critical, outcome));
         }
-        let state_error = match self.store.condition() {
-            Condition::Degraded { why, .. } => Some(format!("running in memory: {why}")),
-            Condition::File | Condition::Memory => None,
+        let state = match self.store.condition() {
+            Condition::Degraded { why, .. } => Err(format!("running in memory: {why}")),
+            Condition::File | Condition::Memory => Ok(()),
         };
-        facts.push(("state/file".into(), "state file".into(), Severity::Critical, state_error));
-        facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, self.reload_error.clone()));
+        facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
+        let reload = self.reload_error.clone().map_or(Ok(()), Err);
+        facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, Some(reload)));
         if let Some(deadman) = &self.deadman {
-            facts.push(("channel/heartbeat".into(), "dead-man's switch".into(), Severity::Warning, deadman.error()));
+            facts.push(("channel/heartbeat".into(), "dead-man's switch".into(), Severity::Warning, deadman.outcome()));
         }
         self.notes.append(&mut self.store.take_notes());
         let notes = std::mem::take(&mut self.notes);
@@ -175,14 +185,15 @@ impl Tick {
             reading: Reading::Happened(u32::try_from(notes.len()).unwrap_or(u32::MAX)),
             fact: if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) },
         };
-        let observations = facts.into_iter().map(|(key, title, severity, wrong)| {
+        let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
                 let rule = Rule::at_once(Test::Verdict);
                 Arc::new(Spec { key: SignalKey::new(&key), title, severity, rule, parent: None })
             });
-            let (reading, fact) = match wrong {
-                Some(what) => (Reading::Down, Cow::Owned(what)),
-                None => (Reading::Up, Cow::Borrowed("as it should be")),
+            let (reading, fact) = match outcome {
+                Some(Err(what)) => (Reading::Down, Cow::Owned(what)),
+                Some(Ok(())) => (Reading::Up, Cow::Borrowed("as it should be")),
+                None => (Reading::Unknown, Cow::Borrowed("not tried yet")),
             };
             Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
         });

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::paint::{Paint, clean, say};
+use super::out::say;
+use super::paint::{Paint, clean};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;

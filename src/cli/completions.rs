@@ -16,6 +16,6 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Cli::command(), "watchdog", &mut script);
-    super::paint::write(String::from_utf8_lossy(&script));
+    super::out::text(&String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::ask;
+use super::out::complain;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::time::people;
@@ -22,7 +23,7 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
     // A commit without news is written every ten seconds at most, and the first pass takes a moment.
     let limit = (root.tick.0 * 3).max(Duration::from_secs(15));
     if age > limit {
-        eprintln!("watchdog: the loop ticked {} ago; more than {} is too long", people(age), people(limit));
+        complain!("watchdog: the loop ticked {} ago; more than {} is too long", people(age), people(limit));
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)

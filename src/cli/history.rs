@@ -8,7 +8,8 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::ask;
-use super::paint::{Paint, clean, say};
+use super::out::{complain, say};
+use super::paint::{Paint, clean};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::value::Span;
@@ -52,7 +53,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     if entries.is_empty() {
-        eprintln!("watchdog: nothing in the last {}", arguments.since);
+        complain!("watchdog: nothing in the last {}", arguments.since);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,8 @@ pub fn start(config: &Config) {
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // It would complain on the same stream, and that panics where nobody reads it.
+    let lines = lines.log_internal_errors(false);
     let lines = if text { lines.with_ansi(colour).boxed() } else { lines.json().flatten_event(true).boxed() };
     let _ = registry().with(lines.with_filter(filter)).try_init();
 }

@@ -9,7 +9,9 @@ mod healthcheck;
 mod history;
 mod log;
 mod notify;
+mod out;
 mod paint;
+mod privacy;
 mod run;
 mod settings;
 mod status;
@@ -20,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::out::complain;
 use crate::config::{Config, ConfigError, Layers};
 
 const EXAMPLES: &str = "\
@@ -80,11 +83,16 @@ enum Command {
 
 /// Parses the command line and runs one command. Errors are for people; the exit code is for machines.
 pub fn main() -> ExitCode {
+    privacy::keep();
     let cli = Cli::parse();
     match cli.run() {
+        Ok(_) if out::lost() => {
+            complain!("watchdog: standard output could not be written; the disk may be full");
+            ExitCode::from(1)
+        }
         Ok(code) => code,
         Err(error) => {
-            eprintln!("watchdog: {error:#}");
+            complain!("watchdog: {error:#}");
             let usage = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<Usage>().is_some();
             ExitCode::from(if usage { 2 } else { 1 })
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::paint::say;
+use super::out::say;
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,9 +28,7 @@ pub fn test(config: &Config) -> anyhow::Result<ExitCode> {
         let name = notifier.name().to_string();
         remote |= name != "console";
         match send(notifier.as_mut(), &message) {
-            Ok(()) => {
-                say!("{name}: accepted");
-            }
+            Ok(()) => say!("{name}: accepted"),
             Err(what) => {
                 all_accepted = false;
                 say!("{name}: {what}");

@@ -1,7 +1,6 @@
 //! Colour and columns for the terminal; plain text everywhere else (`NO_COLOR` is honoured).
 
-use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use crate::core::signal::State;
 
@@ -48,18 +47,6 @@ impl Paint {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 }
-
-/// Writes to stdout. False when nobody reads it any more (`watchdog status | head`), which is no error.
-pub fn write(text: impl Display) -> bool {
-    let mut out = std::io::stdout().lock();
-    write!(out, "{text}").and_then(|()| out.flush()).is_ok()
-}
-
-/// `println!` that does not panic when nobody reads, see [`write`].
-macro_rules! say {
-    ($($line:tt)*) => { $crate::cli::paint::write(format_args!("{}\n", format_args!($($line)*))) };
-}
-pub(super) use say;
 
 /// Text that came from outside, safe for a terminal: no control characters, one line, bounded.
 pub fn clean(text: &str) -> String {

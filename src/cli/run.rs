@@ -11,7 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::paint::say;
+use super::out::say;
 use crate::clock::Clock;
 use crate::config::{Config, Layers};
 use crate::gather::Whom;
@@ -35,6 +35,9 @@ pub struct Arguments {
 pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(layers)?;
     super::log::start(&config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let clock = Clock::system();
     let waker = Waker::new();
     if arguments.once {

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::Usage;
-use super::paint::{say, write};
+use super::out::{self, say};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::schema::{Field, Kind, Section};
@@ -35,7 +35,7 @@ pub fn run(layers: &Layers, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check => check(&config),
         Command::Show => {
-            write(show(&config, &sections()));
+            out::text(&show(&config, &sections()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain { key } => explain(&config, key.as_deref()),
@@ -57,6 +57,9 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     say!("The configuration is valid ({files}).");
     say!("  sources   {}", names(sources.iter().map(|s| s.name().to_string()).collect()));
     say!("  channels  {}", names(notifiers.iter().map(|n| n.name().to_string()).collect()));
+    for warning in config.warnings() {
+        say!("  warning   {warning}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -137,7 +140,7 @@ fn explain_one(config: &Config, section: &Section, field: &Field, dotted: &str) 
     match config.place(dotted) {
         Some(place) => say!("    value    {value}  (from {place})"),
         None => say!("    value    {value}  (default)"),
-    };
+    }
     say!("    variable WATCHDOG_{}\n", dotted.to_uppercase().replace('.', "__"));
 }
 

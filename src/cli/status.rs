@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::ask::{Standing, standing};
-use super::paint::{Paint, clean, say, write};
+use super::out::{self, complain, say};
+use super::paint::{Paint, clean};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::signal::State;
@@ -34,9 +35,9 @@ pub struct Arguments {
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let standing = standing(config)?;
-        let shown = !arguments.watch || write(if Paint::is_terminal() { CLEAR } else { "\n" });
+        let read = !arguments.watch || out::text(if Paint::is_terminal() { CLEAR } else { "\n" });
         let code = show(&standing, arguments);
-        if !arguments.watch || !shown {
+        if !arguments.watch || !read {
             return Ok(code);
         }
         std::thread::sleep(WATCH);
@@ -47,11 +48,11 @@ fn show(standing: &Standing, arguments: &Arguments) -> ExitCode {
     let (snapshot, json) = match standing {
         Standing::Live(snapshot, json) => (snapshot, json.clone()),
         Standing::Left(snapshot, note) => {
-            eprintln!("watchdog: {note}");
+            complain!("watchdog: {note}");
             (snapshot, crate::serve::json::status(snapshot, Clock::system().now()))
         }
         Standing::Nothing(why) => {
-            eprintln!("watchdog: {why}");
+            complain!("watchdog: {why}");
             return ExitCode::from(3);
         }
     };

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ask::{Standing, standing};
-use super::paint::{clean, say};
+use super::out::{complain, say};
+use super::paint::clean;
 use crate::config::Config;
 use crate::core::signal::State;
 use crate::serve::snapshot::SignalView;
@@ -22,7 +23,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let snapshot = match standing(config)? {
         Standing::Live(snapshot, _) => snapshot,
         Standing::Left(snapshot, note) => {
-            eprintln!("watchdog: {note}");
+            complain!("watchdog: {note}");
             snapshot
         }
         Standing::Nothing(why) => anyhow::bail!("{why}"),
@@ -37,7 +38,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
     let what = crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known);
-    eprintln!("watchdog: {what}");
+    complain!("watchdog: {what}");
     Ok(ExitCode::from(1))
 }
 
@@ -54,7 +55,7 @@ fn explain(signal: &SignalView) {
     match signal.last_alert_at {
         Some(at) => say!("  last said  {at}"),
         None => say!("  last said  never"),
-    };
+    }
     say!("  to change  {}", to_change(signal));
 }
 

@@ -7,6 +7,7 @@ use figment::value::{Dict, Map as FigmentMap, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::check::{self, nearest};
+use super::exposed::{self, Exposed};
 use super::schema::{Field, Kind, Section};
 use super::{ConfigError, Layers, Problem};
 
@@ -29,6 +30,8 @@ pub struct Gathered {
     pub files: Vec<PathBuf>,
     /// What is already known to be wrong.
     pub problems: Vec<Problem>,
+    /// What is odd and yet used, in words.
+    pub warnings: Vec<String>,
 }
 
 /// One TOML text as a layer.
@@ -40,8 +43,14 @@ pub fn text(text: &str) -> impl Provider {
 pub fn gather(layers: &Layers, schema: &[Section]) -> Result<Gathered, ConfigError> {
     let files = files(&layers.files)?;
     let mut figment = Figment::new();
+    let mut warnings = Vec::new();
     for file in &files {
         readable(file)?;
+        match exposed::configuration(file, rustix::process::geteuid().as_raw()) {
+            Some(Exposed::Refused(what)) => return Err(whole_file(file, &what)),
+            Some(Exposed::Told(what)) => warnings.push(format!("{} {what}", file.display())),
+            None => {}
+        }
         figment = figment.admerge(Toml::file_exact(file));
     }
     let mut problems = Vec::new();
@@ -49,7 +58,7 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Result<Gathered, ConfigErr
     figment = figment.merge(Layer { name: ENVIRONMENT, dict: environment });
     let overrides = overrides(&layers.overrides, schema, &mut problems);
     figment = figment.merge(Layer { name: COMMAND_LINE, dict: overrides });
-    Ok(Gathered { figment, files, problems })
+    Ok(Gathered { figment, files, problems, warnings })
 }
 
 /// The named files, or the default places that exist; then `conf.d/*.toml` beside the first, sorted.

@@ -8,6 +8,7 @@
 
 mod check;
 pub use check::{all_keys, nearest, one_of};
+mod exposed;
 mod layers;
 pub mod schema;
 pub mod value;
@@ -88,6 +89,7 @@ pub struct Config {
     places: BTreeMap<String, String>,
     root: Root,
     files: Vec<PathBuf>,
+    warnings: Vec<String>,
 }
 
 impl Config {
@@ -96,8 +98,13 @@ impl Config {
         let schema = sections();
         let gathered = layers::gather(layers, &schema)?;
         let checked = check::check(&gathered.figment, &schema, gathered.problems)?;
-        let mut config =
-            Config { values: checked.values, places: checked.places, root: Root::default(), files: gathered.files };
+        let mut config = Config {
+            values: checked.values,
+            places: checked.places,
+            root: Root::default(),
+            files: gathered.files,
+            warnings: gathered.warnings,
+        };
         config.root = config.section("")?;
         config.check_root()?;
         Ok(config)
@@ -108,8 +115,13 @@ impl Config {
         let schema = sections();
         let figment = figment::Figment::from(layers::text(text));
         let checked = check::check(&figment, &schema, Vec::new())?;
-        let mut config =
-            Config { values: checked.values, places: checked.places, root: Root::default(), files: Vec::new() };
+        let mut config = Config {
+            values: checked.values,
+            places: checked.places,
+            root: Root::default(),
+            files: Vec::new(),
+            warnings: Vec::new(),
+        };
         config.root = config.section("")?;
         config.check_root()?;
         Ok(config)
@@ -123,6 +135,11 @@ impl Config {
     /// The files that were read, in order.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// What a person should know about the files, in words.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The settings at `path` (`telegram`), defaults where nothing is set.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::exposed::{self, Exposed};
+
 /// A duration written as `15s`, `5m`, `1h30m` or `250ms`; a bare `0` is zero. Up to 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
@@ -78,8 +80,8 @@ impl Secret {
 
     /// The value given directly or by file (`x` and its twin `x_file`); both at once is an error.
     /// An empty value or path counts as not set, as everywhere: compose files pass on variables that
-    /// nobody gave a value. One trailing line end of the file is dropped; a file over 64 KiB or an
-    /// empty one is refused.
+    /// nobody gave a value. One trailing line end of the file is dropped; a file over 64 KiB, an empty
+    /// one and one that every user may write to are refused.
     pub fn resolve(name: &str, direct: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, String> {
         let direct = direct.filter(|value| !value.is_empty());
         match (direct, file.filter(|path| !path.as_os_str().is_empty())) {
@@ -97,6 +99,11 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
     let meta = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     if !meta.is_file() || meta.len() > LIMIT {
         return Err(format!("{shown} is not a plain file of at most 64 KiB"));
+    }
+    match exposed::secret(path) {
+        Some(Exposed::Refused(what)) => return Err(format!("{shown} {what}")),
+        Some(Exposed::Told(what)) => tracing::warn!("{shown} {what}"),
+        None => {}
     }
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let value = text.strip_suffix('\n').unwrap_or(&text);

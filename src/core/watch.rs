@@ -135,10 +135,13 @@ impl Watch {
         self.fresh_since
     }
 
-    /// Forgets sources that are no longer configured and closes what was open about their signals.
-    pub fn keep_only(&mut self, sources: &BTreeSet<Arc<str>>, now: Now) -> Outcome {
-        let is_lost =
-            |key: &SignalKey| key.as_str().strip_prefix("source/").is_some_and(|name| !sources.contains(name));
+    /// Forgets sources and channels that are no longer configured and closes what was open about them.
+    pub fn keep_only(&mut self, sources: &BTreeSet<Arc<str>>, channels: &BTreeSet<Arc<str>>, now: Now) -> Outcome {
+        let is_lost = |key: &SignalKey| match key.as_str().split_once('/') {
+            Some(("source", name)) => !sources.contains(name),
+            Some(("channel", name)) => !channels.contains(name),
+            _ => false,
+        };
         let mut gone: Signals = self.own.signals.extract_if(.., |key, _| is_lost(key)).collect();
         for (_, group) in self.groups.extract_if(.., |name, _| !sources.contains(name)) {
             gone.extend(group.signals);

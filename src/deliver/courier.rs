@@ -114,6 +114,7 @@ impl Courier {
         if let Ok(backlog) = self.store.backlog(&self.channel) {
             self.status.set_backlog(backlog);
         }
+        self.status.change(|shown| shown.looked = true);
         rest
     }
 

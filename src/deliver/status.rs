@@ -66,6 +66,8 @@ pub struct Standing {
     pub last_error: Option<String>,
     /// Attempts by their result.
     pub counts: Counts,
+    /// The courier has looked at its outbox since it was started; before, nothing is known of the channel.
+    pub looked: bool,
 }
 
 /// What a courier shows of itself.
@@ -81,6 +83,7 @@ pub(super) struct Shown {
     pub backlog: Backlog,
     pub last_error: Option<String>,
     pub counts: Counts,
+    pub looked: bool,
 }
 
 impl ChannelStatus {
@@ -103,6 +106,7 @@ impl ChannelStatus {
             oldest: shown.backlog.oldest_mono.map(|at| now.since(at)),
             last_error: shown.last_error.clone(),
             counts: shown.counts,
+            looked: shown.looked,
         }
     }
 

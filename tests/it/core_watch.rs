@@ -316,8 +316,8 @@ fn a_source_that_is_no_longer_configured_leaves_nothing_open() {
     let (mut world, spec) = warm(Rule::at_once(Test::Verdict));
     world.see(&spec, Reading::Down);
     let keep = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<Arc<str>>>();
-    assert_eq!(world.watch.keep_only(&keep(&["eye"]), world.now), Outcome::default());
-    let out = world.watch.keep_only(&keep(&["other"]), world.now);
+    assert_eq!(world.watch.keep_only(&keep(&["eye"]), &keep(&[]), world.now), Outcome::default());
+    let out = world.watch.keep_only(&keep(&["other"]), &keep(&[]), world.now);
     assert_eq!(said(&out), [("a/web", EdgeKind::Recovery)]);
     assert_eq!(out.removed, ["a/web", "source/eye"].map(SignalKey::new));
     assert_eq!(world.watch.keys(), [SignalKey::new("clock/step")]);

@@ -5,11 +5,13 @@
 
 mod app;
 mod architecture;
+mod cli;
 mod consul;
 mod core_model;
 mod core_props;
 mod core_watch;
 mod daemon;
+mod deadman;
 mod deliver;
 mod docker;
 mod docker_wire;
@@ -17,8 +19,10 @@ mod docs;
 mod docs_env;
 mod e2e;
 mod e2e_docker;
+mod e2e_reload;
 mod engine;
 mod exposition;
+mod hard;
 mod host;
 mod message;
 mod parts;
