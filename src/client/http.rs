@@ -143,10 +143,10 @@ impl Http {
         self.finish(request.call())
     }
 
-    /// Runs a request without a body that was put together earlier. Without `whole` the answer ends
+    /// Runs a request without a body. Without `whole` the answer ends
     /// with its header: the body is neither read nor judged, and the connection is closed.
-    pub fn run(&self, request: &Request<()>, whole: bool) -> Result<Response, HttpError> {
-        let outcome = self.agent.run(request.clone());
+    pub fn run(&self, request: Request<()>, whole: bool) -> Result<Response, HttpError> {
+        let outcome = self.agent.run(request);
         if whole {
             return self.finish(outcome);
         }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -160,8 +161,9 @@ impl Config {
 
     /// The tables at `path` (`[[probe]]`), in order; none when nothing is set.
     pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ConfigError> {
-        let value = self.values.get(path).cloned().unwrap_or_else(|| Value::Array(Vec::new()));
-        serde_json::from_value(value).map_err(|e| self.error(path, e.to_string()))
+        let Some(value) = self.values.get(path) else { return Ok(Vec::new()) };
+        // From the value itself: a copy of a long list would stay behind as a hole in the heap.
+        Vec::deserialize(value).map_err(|e| self.error(path, e.to_string()))
     }
 
     /// True when any layer sets something at or below `key`.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::ServerName;
-use ureq::http::{HeaderName, HeaderValue, Request, Uri};
+use ureq::http::header::{AUTHORIZATION, CONNECTION};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Uri};
 use ureq::tls::Certificate;
 
 use super::dns::DnsCheck;
@@ -42,13 +43,20 @@ pub struct Workshop<'a> {
     outfit: &'a Outfit,
     clients: BTreeMap<Kind, Arc<Http>>,
     verifiers: BTreeMap<Option<PathBuf>, Arc<WebPkiServerVerifier>>,
+    plain: Arc<HeaderMap>,
     groups: Groups,
 }
 
 impl<'a> Workshop<'a> {
     /// An empty workshop.
     pub fn new(outfit: &'a Outfit) -> Workshop<'a> {
-        Workshop { outfit, clients: BTreeMap::new(), verifiers: BTreeMap::new(), groups: Groups::default() }
+        Workshop {
+            outfit,
+            clients: BTreeMap::new(),
+            verifiers: BTreeMap::new(),
+            plain: Arc::new(plain_headers()),
+            groups: Groups::default(),
+        }
     }
 
     /// The process groups that the exec probes built here share.
@@ -148,12 +156,20 @@ impl<'a> Workshop<'a> {
         }
         Ok(HttpCheck {
             client: self.client(settings, limit)?,
-            request: request(settings, uri)?,
+            method: if settings.method == Method::Head { Verb::HEAD } else { Verb::GET },
+            uri,
+            headers: self.headers(settings)?,
             statuses: Statuses::parse(&settings.status).map_err(|e| wrong("status", e))?,
             contains: settings.body_contains.clone(),
             json,
             max_latency: settings.max_latency.map(|s| s.0).filter(|s| !s.is_zero()),
         })
+    }
+
+    /// Most probes send nothing of their own and share one map of headers.
+    fn headers(&self, settings: &Settings) -> Result<Arc<HeaderMap>, Fault> {
+        let headers = headers(settings)?;
+        Ok(if headers == *self.plain { Arc::clone(&self.plain) } else { Arc::new(headers) })
     }
 
     fn client(&mut self, settings: &Settings, timeout: Duration) -> Result<Arc<Http>, Fault> {
@@ -232,16 +248,16 @@ impl<'a> Workshop<'a> {
     }
 }
 
-fn request(settings: &Settings, uri: Uri) -> Result<Request<()>, Fault> {
-    let method = if settings.method == Method::Head { "HEAD" } else { "GET" };
-    let mut request = Request::builder().method(method).uri(uri).header("connection", "close");
+/// What a probe sends beside what every request has.
+fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
+    let mut headers = plain_headers();
     for (name, value) in &settings.headers {
         let bad = |what: &str| wrong("headers", format!("\"{}\" {what}", name.escape_debug()));
         if TAKEN.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(bad("cannot be set here; for credentials use authorization"));
         }
         let header = HeaderName::try_from(name.as_str()).map_err(|_| bad("is not a header's name"))?;
-        request = request.header(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
+        headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
     }
     let secret =
         Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())
@@ -250,11 +266,14 @@ fn request(settings: &Settings, uri: Uri) -> Result<Request<()>, Fault> {
         let value = HeaderValue::try_from(secret.expose());
         let mut value = value.map_err(|_| wrong("authorization", "holds a character that no header may hold"))?;
         value.set_sensitive(true);
-        request = request.header("authorization", value);
+        headers.insert(AUTHORIZATION, value);
     }
-    request
-        .body(())
-        .map_err(|_| wrong("target", "does not make a request; write for example \"https://example.org/health\""))
+    Ok(headers)
+}
+
+/// The connection is used once, and says so.
+fn plain_headers() -> HeaderMap {
+    HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))])
 }
 
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Fault> {

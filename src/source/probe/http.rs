@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ureq::http::Request;
+use ureq::http::{HeaderMap, Method, Request, Uri};
 
 use super::pool::Verdict;
 use super::{excerpt, unresolved};
@@ -55,8 +55,12 @@ pub struct JsonWant {
 pub struct HttpCheck {
     /// The client, shared by all checks with the same options.
     pub client: Arc<Http>,
-    /// The request, put together once.
-    pub request: Request<()>,
+    /// GET or HEAD.
+    pub method: Method,
+    /// What to ask for.
+    pub uri: Uri,
+    /// What to send with it; shared by all checks that send the same.
+    pub headers: Arc<HeaderMap>,
     /// Statuses that are well.
     pub statuses: Statuses,
     /// Text that the body must hold.
@@ -72,12 +76,20 @@ impl HttpCheck {
     pub fn look(&self) -> Verdict {
         let begun = Instant::now();
         let whole = self.contains.is_some() || self.json.is_some();
-        let outcome = self.client.run(&self.request, whole);
+        let outcome = self.client.run(self.request(), whole);
         let took = begun.elapsed();
         match outcome {
             Ok(answer) => self.judge(&answer, took),
             Err(error) => explain(&error),
         }
+    }
+
+    fn request(&self) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        request.headers_mut().clone_from(&self.headers);
+        request
     }
 
     fn judge(&self, answer: &Response, took: Duration) -> Verdict {
