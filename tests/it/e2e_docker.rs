@@ -105,7 +105,7 @@ containers = ["{}"]
 }
 
 fn incident(message: &Delivered) -> String {
-    let rest = message.text.split_once('#').map(|(_, rest)| rest).unwrap_or_else(|| panic!("no incident: {message:?}"));
+    let Some((_, rest)) = message.text.split_once('#') else { panic!("no incident: {message:?}") };
     rest.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
