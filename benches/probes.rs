@@ -47,11 +47,9 @@ fn serve() {
                 let so_far =
                     if is_count { served.load(Ordering::SeqCst) } else { served.fetch_add(1, Ordering::SeqCst) };
                 let body = format!("{so_far:<20}");
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                    body.len()
-                );
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes());
             }
         });
     }
@@ -75,6 +73,7 @@ fn measure(probes: u64, interval: u64, seconds: u64, hanging: u64) {
     let clock = Clock::system();
     let waker = source.1;
     let ask = |now| Ask { now, fresh_since: watchdog::core::time::Mono(0), once: false };
+    let built = resident();
     source.0.observe(&ask(clock.now())).unwrap();
     // The first second is the start; the figures are of the life after it.
     std::thread::sleep(Duration::from_millis(2000 + interval));
@@ -105,7 +104,13 @@ fn measure(probes: u64, interval: u64, seconds: u64, hanging: u64) {
         cpu.as_secs_f64() * 1e3 / served as f64,
         cpu.as_secs_f64() * 100.0 / lasted.as_secs_f64()
     );
-    println!("  resident {:.1} MB at most ({:.1} MB before), {threads} threads", most as f64 / 1e3, bare as f64 / 1e3);
+    let mb = |kb: u64| kb as f64 / 1e3;
+    println!(
+        "  resident {:.1} MB at most ({:.1} MB before, {:.1} MB once the settings were read), {threads} threads",
+        mb(most),
+        mb(bare),
+        mb(built)
+    );
     drop(server.stdin.take());
     server.wait().unwrap();
 }

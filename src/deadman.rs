@@ -4,7 +4,7 @@
 //! beats; and it does not beat while an alert has been undelivered for long (F60). The request runs in
 //! a thread of its own and never holds the loop. The URL is a secret and is never shown.
 
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Deadman {
     beats: SyncSender<()>,
     last: Option<Mono>,
     error: Arc<Mutex<Option<String>>>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Deadman {
@@ -31,7 +33,9 @@ impl Deadman {
         let (beats, due) = mpsc::sync_channel::<()>(1);
         let error: Arc<Mutex<Option<String>>> = Arc::default();
         let said = Arc::clone(&error);
+        let (alive, ended) = mpsc::channel();
         thread::Builder::new().name("deadman".to_string()).spawn(move || {
+            let _alive: mpsc::Sender<()> = alive;
             let http = Http::new(Options { timeout, body_limit: 64 * 1024, redirects: 3, ..Options::default() });
             while due.recv().is_ok() {
                 let outcome = match http.get(url.expose(), &[]) {
@@ -48,7 +52,14 @@ impl Deadman {
                 *last = outcome;
             }
         })?;
-        Ok(Deadman { beats, last: None, error })
+        Ok(Deadman { beats, last: None, error, ended })
+    }
+
+    /// Takes the place of `old` (the configuration was read again): its last beat and error hold on.
+    #[must_use]
+    pub fn after(self, old: &Deadman) -> Deadman {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = old.error();
+        Deadman { last: old.last, ..self }
     }
 
     /// Beats, unless the last beat was within a minute or something has been undelivered for long.
@@ -59,6 +70,13 @@ impl Deadman {
         self.last = Some(now);
         // A beat that finds the one before still under way is not needed.
         let _ = self.beats.try_send(());
+    }
+
+    /// Waits until the beat under way has been answered, or for `limit`: for a single pass, which
+    /// ends before its request would.
+    pub fn finish(self, limit: Duration) {
+        drop(self.beats);
+        let _ = self.ended.recv_timeout(limit);
     }
 
     /// Why the last beat failed, if it did. Never holds the URL.

@@ -22,6 +22,7 @@ pub mod deadman;
 pub mod deliver;
 pub mod gather;
 pub mod notifier;
+pub mod past;
 pub mod program;
 pub mod serve;
 pub mod source;

@@ -2,6 +2,7 @@
 //! started, changed by a new configuration, and ended. Decides nothing about signals.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::assemble::{self, Remembered};
 use crate::clock::{self, Clock};
 use crate::config::value::Secret;
 use crate::config::{Config, ConfigError, Layers, Root};
-use crate::core::time::{Now, people};
+use crate::core::time::{Now, Wall, people};
 use crate::core::watch::{Policy, Watch};
 use crate::deadman::Deadman;
 use crate::deliver::{self, Courier};
@@ -30,11 +31,16 @@ use crate::wake::Waker;
 pub struct Program {
     clock: Clock,
     root: Root,
+    /// The top-level settings and those of the status server that it was started with.
+    started: Root,
+    serve: Option<serde_json::Value>,
     tick: Tick,
     view: View,
     server: Option<Server>,
     described: BTreeMap<String, String>,
     notes: Vec<String>,
+    /// When the run before wrote last.
+    left_at: Option<Wall>,
     /// The boot that the run before saw, until the first sources have been told.
     previous_boot: Option<String>,
 }
@@ -44,6 +50,9 @@ impl Program {
     pub fn start(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Program> {
         let mut program = Program::assemble(config, clock, waker, false)?;
         let published = program.view.published();
+        if let Some(left_at) = program.left_at {
+            program.view.remember(&program.tick, left_at);
+        }
         program.server = serve::start(config, &published, clock)?;
         program.note("started", &format!("watchdog {}", env!("CARGO_PKG_VERSION")));
         Ok(program)
@@ -62,6 +71,7 @@ impl Program {
             Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
         let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
+        let left_at = opened.before.as_ref().map(|before| before.last_at);
         if let Some(before) = opened.before {
             restore(&mut watch, before, now, once);
         }
@@ -72,12 +82,15 @@ impl Program {
         let view = View::new(Arc::new(Published::default()), clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
+            started: root.clone(),
+            serve: config.value("", "serve").cloned(),
             root,
             tick,
             view,
             server: None,
             described: BTreeMap::new(),
             notes: opened.notes,
+            left_at,
             previous_boot,
         };
         let parts = program.parts(config, waker)?;
@@ -114,32 +127,52 @@ impl Program {
     }
 
     fn take_over(&mut self, config: &Config, parts: Parts) {
-        let (old, new) = (&self.root, config.root());
-        if (&old.listen, &old.state, &old.log, old.log_format) != (&new.listen, &new.state, &new.log, new.log_format) {
-            tracing::warn!(
-                "listen, state, log and log_format change only with a restart; the old values stay in force"
-            );
-        }
-        self.root = new.clone();
+        let fixed = self.fixed(config);
+        self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
-        let durable = !self.root.state.is_empty();
-        self.tick.watch.set_policy(policy(&self.root, false, durable));
+        self.tick.watch.set_policy(policy(&self.root, false, false));
         self.view.configure(&self.root);
         match self.install(parts) {
             Ok(()) => {
                 self.tick.reload_error = None;
-                self.note("reloaded", "the configuration was read again");
-                tracing::info!("the configuration was read again");
+                let mut what = "the configuration was read again".to_string();
+                if fixed.is_empty() {
+                    tracing::info!("{what}");
+                } else {
+                    let _ = write!(what, "; restart for the new value of {}", fixed.join(", "));
+                    tracing::warn!("{what}");
+                }
+                self.note("reloaded", &what);
             }
             Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
         }
     }
 
+    /// Keys that changed since the start and take effect only at the next one. A program that started
+    /// disabled has not opened its state file.
+    fn fixed(&self, config: &Config) -> Vec<&'static str> {
+        let (old, new) = (&self.started, config.root());
+        let unopened = !old.enabled && new.enabled && !new.state.is_empty();
+        let keys = [
+            ("listen", old.listen != new.listen),
+            ("state", old.state != new.state || unopened),
+            ("log", old.log != new.log),
+            ("log_format", old.log_format != new.log_format),
+            ("serve", self.serve != config.value("", "serve").cloned()),
+        ];
+        keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
+    }
+
     /// Ends couriers (with up to `limit` for what is still undelivered) and server.
     pub fn stop(self, limit: Duration) {
-        self.note("stopped", "asked to stop");
+        if !self.tick.once {
+            self.note("stopped", "asked to stop");
+        }
         for late in deliver::stop_all(self.tick.couriers, limit) {
             tracing::warn!("{late} did not answer in time; what it has not taken stays in the outbox");
+        }
+        if let Some(deadman) = self.tick.deadman.filter(|_| self.tick.once) {
+            deadman.finish(self.root.timeout.0);
         }
         if let Some(server) = self.server {
             server.stop();
@@ -174,6 +207,7 @@ impl Program {
     /// Builds everything the configuration asks for, so that a bad one is known before anything changes.
     fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
         let root = config.root();
+        serve::check(config)?;
         if !root.enabled {
             return Ok(Parts::default());
         }
@@ -205,8 +239,16 @@ impl Program {
             Some(gather) => gather,
             None => Gather::start(Vec::new(), self.clock.clone(), &Waker::new())?,
         };
-        self.tick.deadman = parts.deadman;
+        self.tick.deadman = match (parts.deadman, self.tick.deadman.take()) {
+            (Some(new), Some(old)) => Some(new.after(&old)),
+            (new, _) => new,
+        };
         self.described = parts.described;
+        self.tick.idle = !self.root.enabled;
+        if self.tick.idle {
+            // What is open stays open: switched on again, the program goes on where it was.
+            return Ok(());
+        }
         let now = self.clock.now();
         let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), now);
         self.tick.commit(now, &outcome);
@@ -240,13 +282,12 @@ struct Parts {
 /// The URL of the dead-man's switch, when one is set.
 pub fn heartbeat_url(config: &Config) -> Result<Option<Secret>, ConfigError> {
     let root = config.root();
-    let url = Secret::resolve("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())
-        .map_err(|what| config.error("heartbeat_url", what))?;
+    let url = config.secret("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())?;
     match url {
         Some(url) if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") => {
             Err(config.error("heartbeat_url", "is not an http or https URL"))
         }
-        url => Ok(url.filter(|url| !url.expose().is_empty())),
+        url => Ok(url),
     }
 }
 

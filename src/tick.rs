@@ -44,6 +44,8 @@ pub struct Tick {
     pub notes: Vec<String>,
     /// How often each action was decided since the start.
     pub decisions: BTreeMap<Action, u64>,
+    /// Switched off: passes look at nothing, say nothing and only show that the loop is alive.
+    pub idle: bool,
     /// Looks at everything once and waits for every answer.
     pub once: bool,
     /// The grid of the loop.
@@ -65,6 +67,7 @@ impl Tick {
             reload_error: None,
             notes: Vec::new(),
             decisions: BTreeMap::new(),
+            idle: false,
             once: false,
             interval,
             specs: BTreeMap::new(),
@@ -82,6 +85,11 @@ impl Tick {
     pub fn pass(&mut self, whom: &Whom) -> Duration {
         let began = Instant::now();
         let now = self.clock.now();
+        if self.idle {
+            self.watch.idle(now);
+            self.commit(now, &Outcome::default());
+            return began.elapsed();
+        }
         let ask = Ask { now, fresh_since: self.watch.fresh_since(), once: self.once };
         let limit = if self.once { self.gather.patience() + WAIT } else { WAIT.min(self.interval / 2) };
         let mut answers = self.gather.gather(whom, ask, limit);

@@ -10,6 +10,7 @@ use crate::config::Root;
 use crate::core::decide::Action;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
+use crate::past;
 use crate::serve::snapshot::{
     ChannelView, Counters, HistoryView, RECENT, SignalView, SourceView, StateFile, Tick as TickView,
 };
@@ -17,6 +18,9 @@ use crate::serve::strip::Strip;
 use crate::serve::{Published, Snapshot};
 use crate::store::{Condition, Filter, HistoryEntry};
 use crate::tick::Tick;
+
+/// Lines of history that the strips are filled from at the start.
+const LOG: usize = 10_000;
 
 /// What the picture keeps from pass to pass.
 pub struct View {
@@ -50,6 +54,14 @@ impl View {
         view
     }
 
+    /// Fills the strips of the last 24 hours from what the run before this one left; `left_at` is
+    /// when it wrote last. To be called before the first pass.
+    pub fn remember(&mut self, tick: &Tick, left_at: Wall) {
+        let filter = Filter { subject: None, since: None, limit: LOG };
+        let log = tick.store.history(&filter).unwrap_or_default();
+        self.strips = past::strips(&log, tick.watch.standings(), left_at, self.clock.now().wall);
+    }
+
     /// Takes over settings that may change while running.
     pub fn configure(&mut self, root: &Root) {
         self.instance.clone_from(&root.instance);
@@ -73,7 +85,7 @@ impl View {
         let now = self.clock.now();
         self.count += 1;
         self.lateness = lateness.unwrap_or(self.lateness);
-        let signals = self.signals(tick, now);
+        let signals = if self.enabled { self.signals(tick, now) } else { Vec::new() };
         let filter = Filter { subject: None, since: None, limit: RECENT };
         let recent: Vec<HistoryView> =
             tick.store.history(&filter).unwrap_or_default().into_iter().map(history_view).collect();

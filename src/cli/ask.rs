@@ -9,12 +9,12 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::config::value::Secret;
+use crate::core::time::{Wall, people};
 use crate::core::tracked::Remembered;
 use crate::serve::Snapshot;
-use crate::serve::snapshot::{SignalView, StateFile};
+use crate::serve::snapshot::{SignalView, StateFile, Tick};
 use crate::serve::strip::Strip;
-use crate::store::Store;
+use crate::store::{Filter, Store};
 
 /// How things stand, and how we know.
 pub enum Standing {
@@ -44,7 +44,10 @@ pub fn standing(config: &Config) -> anyhow::Result<Standing> {
         Ok(store) => {
             let snapshot = left_in(&store, config)?;
             let age = match store.last() {
-                Some((at, _)) => format!("{no_daemon}; this is what the state file said at {at}"),
+                Some((at, _)) => {
+                    let ago = people(Clock::system().now().wall.since(at));
+                    format!("{no_daemon}; this is what the state file says, and it is {ago} old ({at})")
+                }
                 None => format!("{no_daemon}; the state file holds nothing yet"),
             };
             Ok(Standing::Left(Box::new(snapshot), age))
@@ -57,8 +60,7 @@ pub fn standing(config: &Config) -> anyhow::Result<Standing> {
 pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
     let Some(address) = address(config)? else { bail!("the status server is off (listen is empty)") };
     let settings: crate::serve::Settings = config.section("serve")?;
-    let token = Secret::resolve("serve.token", settings.token.as_ref(), settings.token_file.as_deref())
-        .map_err(|what| config.error("serve.token", what))?;
+    let token = config.secret("serve.token", settings.token.as_ref(), settings.token_file.as_deref())?;
     let bearer = token.map(|token| format!("Bearer {}", token.expose()));
     let headers: Vec<(&str, &str)> = bearer.iter().map(|value| ("Authorization", value.as_str())).collect();
     let http = Http::new(Options {
@@ -68,7 +70,7 @@ pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
         ..Options::default()
     });
     let answer = http.get(&format!("http://{address}{path}"), &headers).map_err(|error| match error {
-        HttpError::Refused(_) => anyhow!("no daemon answers at {address}"),
+        HttpError::Refused(_) => anyhow!("no daemon answers at {address} (`listen`); start one with `watchdog run`"),
         other => anyhow!("the daemon at {address} does not answer: {other}"),
     })?;
     if answer.status != 200 {
@@ -118,8 +120,18 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
         enabled: config.root().enabled,
         mode: "observe".to_string(),
         state_file: StateFile::Writable,
+        interval_ms: u64::try_from(config.root().tick.0.as_millis()).unwrap_or(u64::MAX),
+        started_at: started_at(store),
+        tick: Tick { last_at: store.last().map(|(at, _)| at), ..Tick::default() },
         at: Clock::system().now(),
         signals,
         ..Snapshot::default()
     })
+}
+
+/// When the run that left the file began, as its log says; 1970 when the log does not go back so far.
+fn started_at(store: &Store) -> Wall {
+    let filter = Filter { subject: Some("watchdog".to_string()), since: None, limit: 100 };
+    let log = store.history(&filter).unwrap_or_default();
+    log.iter().find(|entry| entry.kind == "started").map(|entry| entry.at).unwrap_or_default()
 }

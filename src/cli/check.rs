@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::paint::{Paint, clean};
+use super::paint::{Paint, clean, say};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -60,7 +60,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     rows.sort_by(|a, b| b.state.cmp(&a.state).then_with(|| a.key.cmp(&b.key)));
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        say!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         table(&rows);
     }
@@ -81,9 +81,9 @@ fn table(rows: &[Row]) {
     let paint = Paint::stdout();
     let width = rows.iter().map(|row| row.key.chars().count()).max().unwrap_or(0).min(48);
     for row in rows {
-        println!("{} {:<width$}  {}", paint.state(row.state), clean(&row.key), clean(&row.detail));
+        say!("{} {:<width$}  {}", paint.state(row.state), clean(&row.key), clean(&row.detail));
     }
     let wrong = rows.iter().filter(|row| row.state != State::Ok).count();
     let summary = if wrong == 0 { "all well".to_string() } else { format!("{wrong} not well") };
-    println!("{}", paint.strong(&format!("{} looked at: {summary}", rows.len())));
+    say!("{}", paint.strong(&format!("{} looked at: {summary}", rows.len())));
 }

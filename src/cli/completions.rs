@@ -1,6 +1,5 @@
 //! `watchdog completions SHELL`: a completion script on stdout.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -15,6 +14,8 @@ pub struct Arguments {
 
 /// Prints the script.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    clap_complete::generate(arguments.shell, &mut super::Cli::command(), "watchdog", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut super::Cli::command(), "watchdog", &mut script);
+    super::paint::write(String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

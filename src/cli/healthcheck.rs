@@ -13,9 +13,14 @@ use crate::store::Store;
 
 /// 0 when the loop is alive, 1 otherwise.
 pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let age = if config.root().listen.is_empty() { age_in_file(config)? } else { age_by_daemon(config)? };
+    let root = config.root();
+    if !root.enabled && root.listen.is_empty() {
+        // Switched off it writes no state file either: that it is alive is all there is to know.
+        return Ok(ExitCode::SUCCESS);
+    }
+    let age = if root.listen.is_empty() { age_in_file(config)? } else { age_by_daemon(config)? };
     // A commit without news is written every ten seconds at most, and the first pass takes a moment.
-    let limit = (config.root().tick.0 * 3).max(Duration::from_secs(15));
+    let limit = (root.tick.0 * 3).max(Duration::from_secs(15));
     if age > limit {
         eprintln!("watchdog: the loop ticked {} ago; more than {} is too long", people(age), people(limit));
         return Ok(ExitCode::from(1));
@@ -37,5 +42,8 @@ fn age_in_file(config: &Config) -> anyhow::Result<Duration> {
     let (_, last) = Store::read(Path::new(state))?
         .last()
         .ok_or_else(|| anyhow::anyhow!("the state file {state} holds no tick yet"))?;
-    Ok(Clock::system().now().mono.since(last))
+    let now = Clock::system().now().mono;
+    // The clock that only runs forward begins anew with each boot.
+    anyhow::ensure!(last <= now, "the state file {state} is from before this machine booted; nothing has ticked since");
+    Ok(now.since(last))
 }

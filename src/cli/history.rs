@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::ask;
-use super::paint::{Paint, clean};
+use super::paint::{Paint, clean, say};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::value::Span;
@@ -38,11 +38,11 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let paint = Paint::stdout();
     for entry in &entries {
         if arguments.json {
-            println!("{}", serde_json::to_string(entry)?);
+            say!("{}", serde_json::to_string(entry)?);
             continue;
         }
         let incident = entry.incident.as_ref().map(|i| format!(" {i}")).unwrap_or_default();
-        println!(
+        say!(
             "{}  {:<9} {}{}  {}",
             paint.faint(&entry.at.to_string()),
             clean(&entry.kind),

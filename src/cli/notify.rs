@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::paint::say;
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,15 +28,17 @@ pub fn test(config: &Config) -> anyhow::Result<ExitCode> {
         let name = notifier.name().to_string();
         remote |= name != "console";
         match send(notifier.as_mut(), &message) {
-            Ok(()) => println!("{name}: accepted"),
+            Ok(()) => {
+                say!("{name}: accepted");
+            }
             Err(what) => {
                 all_accepted = false;
-                println!("{name}: {what}");
+                say!("{name}: {what}");
             }
         }
     }
     if !remote {
-        println!("Only the console is set up. Set telegram.bot_token and telegram.chat_id to be told by Telegram.");
+        say!("Only the console is set up. Set telegram.bot_token and telegram.chat_id to be told by Telegram.");
     }
     Ok(ExitCode::from(u8::from(!all_accepted)))
 }

@@ -1,6 +1,7 @@
 //! Colour and columns for the terminal; plain text everywhere else (`NO_COLOR` is honoured).
 
-use std::io::IsTerminal as _;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
 
 use crate::core::signal::State;
 
@@ -15,6 +16,11 @@ impl Paint {
     pub fn stdout() -> Paint {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Paint { colour: wanted && std::io::stdout().is_terminal() }
+    }
+
+    /// True when a person looks on.
+    pub fn is_terminal() -> bool {
+        std::io::stdout().is_terminal()
     }
 
     /// A state in a column of its own width, in its colour.
@@ -42,6 +48,18 @@ impl Paint {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
     }
 }
+
+/// Writes to stdout. False when nobody reads it any more (`watchdog status | head`), which is no error.
+pub fn write(text: impl Display) -> bool {
+    let mut out = std::io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
+/// `println!` that does not panic when nobody reads, see [`write`].
+macro_rules! say {
+    ($($line:tt)*) => { $crate::cli::paint::write(format_args!("{}\n", format_args!($($line)*))) };
+}
+pub(super) use say;
 
 /// Text that came from outside, safe for a terminal: no control characters, one line, bounded.
 pub fn clean(text: &str) -> String {

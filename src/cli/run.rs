@@ -11,6 +11,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::paint::say;
 use crate::clock::Clock;
 use crate::config::{Config, Layers};
 use crate::gather::Whom;
@@ -44,7 +45,7 @@ pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     listen_to_signals(&waker)?;
     let mut program = Program::start(&config, &clock, &waker)?;
-    println!("{}", super::banner::banner(&config, &program));
+    say!("{}", super::banner::banner(&config, &program));
     repeat(&mut program, layers, &waker);
     program.stop(FAREWELL);
     Ok(ExitCode::SUCCESS)

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::Usage;
+use super::paint::{say, write};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::schema::{Field, Kind, Section};
@@ -34,7 +35,7 @@ pub fn run(layers: &Layers, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check => check(&config),
         Command::Show => {
-            print!("{}", show(&config, &sections()));
+            write(show(&config, &sections()));
             Ok(ExitCode::SUCCESS)
         }
         Command::Explain { key } => explain(&config, key.as_deref()),
@@ -53,9 +54,9 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
         all.sort();
         all.join(", ")
     };
-    println!("The configuration is valid ({files}).");
-    println!("  sources   {}", names(sources.iter().map(|s| s.name().to_string()).collect()));
-    println!("  channels  {}", names(notifiers.iter().map(|n| n.name().to_string()).collect()));
+    say!("The configuration is valid ({files}).");
+    say!("  sources   {}", names(sources.iter().map(|s| s.name().to_string()).collect()));
+    say!("  channels  {}", names(notifiers.iter().map(|n| n.name().to_string()).collect()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,7 +108,7 @@ fn explain(config: &Config, key: Option<&str>) -> anyhow::Result<ExitCode> {
             {
                 for inner in fields.iter().filter(|f| inside || wanted == format!("{dotted}.{}", f.name)) {
                     found = true;
-                    println!("{dotted}.{}  (in [[{dotted}]])", inner.name);
+                    say!("{dotted}.{}  (in [[{dotted}]])", inner.name);
                     print_doc(inner.doc);
                 }
             }
@@ -123,26 +124,26 @@ fn explain(config: &Config, key: Option<&str>) -> anyhow::Result<ExitCode> {
 
 fn explain_one(config: &Config, section: &Section, field: &Field, dotted: &str) {
     if section.list {
-        println!("{dotted}  (in [[{}]])", section.path);
+        say!("{dotted}  (in [[{}]])", section.path);
         print_doc(field.doc);
         return;
     }
-    println!("{dotted}");
+    say!("{dotted}");
     print_doc(field.doc);
     let value = match effective(config, section, field) {
         Value::Null => "not set".to_string(),
         value => toml(&value),
     };
     match config.place(dotted) {
-        Some(place) => println!("    value    {value}  (from {place})"),
-        None => println!("    value    {value}  (default)"),
-    }
-    println!("    variable WATCHDOG_{}\n", dotted.to_uppercase().replace('.', "__"));
+        Some(place) => say!("    value    {value}  (from {place})"),
+        None => say!("    value    {value}  (default)"),
+    };
+    say!("    variable WATCHDOG_{}\n", dotted.to_uppercase().replace('.', "__"));
 }
 
 fn print_doc(doc: &str) {
     for line in doc.lines() {
-        println!("    {}", line.trim());
+        say!("    {}", line.trim());
     }
 }
 

@@ -1,13 +1,12 @@
 //! `watchdog status`: how things stand, from the daemon or from what it left.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::ask::{Standing, standing};
-use super::paint::{Paint, clean};
+use super::paint::{Paint, clean, say, write};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::signal::State;
@@ -16,6 +15,9 @@ use crate::serve::Snapshot;
 
 /// How often `--watch` looks.
 const WATCH: Duration = Duration::from_secs(2);
+
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// What to show.
 #[derive(Debug, Args)]
@@ -32,12 +34,9 @@ pub struct Arguments {
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     loop {
         let standing = standing(config)?;
-        if arguments.watch {
-            print!("\x1b[2J\x1b[H");
-        }
+        let shown = !arguments.watch || write(if Paint::is_terminal() { CLEAR } else { "\n" });
         let code = show(&standing, arguments);
-        std::io::stdout().flush()?;
-        if !arguments.watch {
+        if !arguments.watch || !shown {
             return Ok(code);
         }
         std::thread::sleep(WATCH);
@@ -57,7 +56,7 @@ fn show(standing: &Standing, arguments: &Arguments) -> ExitCode {
         }
     };
     if arguments.json {
-        println!("{}", json.trim_end());
+        say!("{}", json.trim_end());
     } else {
         table(snapshot);
     }
@@ -81,7 +80,7 @@ fn table(snapshot: &Snapshot) {
     } else {
         format!("{}: disabled (enabled = false); nothing is watched", clean(&snapshot.instance))
     };
-    println!("{}", paint.strong(&headline));
+    say!("{}", paint.strong(&headline));
     let width = snapshot.signals.iter().map(|s| s.key.as_str().chars().count()).max().unwrap_or(0).min(48);
     let mut signals: Vec<_> = snapshot.signals.iter().collect();
     let rank = |state: State| match state {
@@ -94,7 +93,7 @@ fn table(snapshot: &Snapshot) {
     for signal in signals {
         let since = signal.since.map(|since| people(now.since(since))).unwrap_or_default();
         let incident = signal.incident.as_ref().map(|i| format!("  {i}")).unwrap_or_default();
-        println!(
+        say!(
             "{} {:<width$}  {:>8}  {}{}",
             paint.state(signal.state),
             clean(signal.key.as_str()),
@@ -105,11 +104,11 @@ fn table(snapshot: &Snapshot) {
     }
     for channel in snapshot.channels.iter().filter(|c| c.state != "ok" || c.pending > 0) {
         let error = channel.error.as_deref().unwrap_or("delivering");
-        println!("channel {}: {}, {} undelivered: {}", channel.name, channel.state, channel.pending, clean(error));
+        say!("channel {}: {}, {} undelivered: {}", channel.name, channel.state, channel.pending, clean(error));
     }
     for source in &snapshot.sources {
         if let Some(error) = &source.error {
-            println!("source {} cannot see: {}", source.name, clean(error));
+            say!("source {} cannot see: {}", source.name, clean(error));
         }
     }
 }

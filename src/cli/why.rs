@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ask::{Standing, standing};
-use super::paint::clean;
+use super::paint::{clean, say};
 use crate::config::Config;
 use crate::core::signal::State;
 use crate::serve::snapshot::SignalView;
@@ -42,20 +42,20 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn explain(signal: &SignalView) {
-    println!("{} is {} ({}, {})", signal.key, signal.state.as_str(), clean(&signal.title), signal.severity);
-    println!("  seen       {}", clean(&signal.detail));
+    say!("{} is {} ({}, {})", signal.key, signal.state.as_str(), clean(&signal.title), signal.severity);
+    say!("  seen       {}", clean(&signal.detail));
     if let Some(since) = signal.since {
-        println!("  since      {since}");
+        say!("  since      {since}");
     }
     if let Some(incident) = &signal.incident {
-        println!("  incident   {incident}");
+        say!("  incident   {incident}");
     }
-    println!("  why        {}", clean(&signal.reason));
+    say!("  why        {}", clean(&signal.reason));
     match signal.last_alert_at {
-        Some(at) => println!("  last said  {at}"),
-        None => println!("  last said  never"),
-    }
-    println!("  to change  {}", to_change(signal));
+        Some(at) => say!("  last said  {at}"),
+        None => say!("  last said  never"),
+    };
+    say!("  to change  {}", to_change(signal));
 }
 
 fn to_change(signal: &SignalView) -> &'static str {

@@ -171,7 +171,7 @@ impl Walk<'_> {
             },
             (Kind::Choice(words), raw) => match text(raw) {
                 Some(word) if words.contains(&word.as_str()) => Ok(Value::from(word)),
-                Some(word) => Err(choice(&word, words)),
+                Some(word) => Err(one_of(&format!("\"{word}\" is not known here"), &word, words)),
                 None => Err(format!("should be one of {}", words.join(", "))),
             },
         };
@@ -203,9 +203,11 @@ impl Walk<'_> {
     }
 }
 
-fn choice(word: &str, words: &[&str]) -> String {
-    let mut what = nearest(&format!("\"{word}\" is not known here"), word, words.iter().copied());
-    let _ = write!(what, " One of {}.", words.join(", "));
+/// `lead`, the nearest of `words` if one is near, and all of them.
+pub fn one_of(lead: &str, wrong: &str, words: &[&str]) -> String {
+    let mut what = nearest(lead, wrong, words.iter().copied());
+    let join = if what.ends_with('?') { " One of" } else { "; one of" };
+    let _ = write!(what, "{join} {}.", words.join(", "));
     what
 }
 

@@ -7,14 +7,14 @@
 //! place and the nearest thing that would have been right.
 
 mod check;
-pub use check::{all_keys, nearest};
+pub use check::{all_keys, nearest, one_of};
 mod layers;
 pub mod schema;
 pub mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -192,8 +192,22 @@ impl Config {
         ConfigError { problems: vec![Problem { key: key.to_string(), place, what: what.into() }] }
     }
 
+    /// The secret `key`, set directly or by its twin `<key>_file`; problems name the one that is wrong.
+    pub fn secret(
+        &self,
+        key: &str,
+        direct: Option<&Secret>,
+        file: Option<&Path>,
+    ) -> Result<Option<Secret>, ConfigError> {
+        Secret::resolve(key, direct, file).map_err(|what| match direct {
+            Some(value) if !value.is_empty() => self.error(key, what),
+            _ => self.error(&format!("{key}_file"), what),
+        })
+    }
+
     fn check_root(&self) -> Result<(), ConfigError> {
         let root = &self.root;
+        log_filter(&root.log).map_err(|what| self.error("log", what))?;
         if root.tick.0 < std::time::Duration::from_millis(100) {
             return Err(self.error("tick", format!("{} is too short; the least is 100ms", root.tick)));
         }
@@ -214,6 +228,22 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// A typo in a filter would silence the log: whatever is no level counts there as the name of a module.
+fn log_filter(text: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    for part in text.split(',') {
+        let (module, level) = match part.split_once('=') {
+            Some((module, level)) => (Some(module.trim()), level.trim()),
+            None => (None, part.trim()),
+        };
+        if module == Some("") || !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
+            let lead = format!("\"{}\" is no level", part.trim());
+            return Err(one_of(&lead, &level.to_lowercase(), &LEVELS));
+        }
+    }
+    Ok(())
 }
 
 /// Every part of the configuration, in the order in which it is documented.

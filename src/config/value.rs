@@ -66,35 +66,43 @@ impl Secret {
         Secret(value.into())
     }
 
+    /// True when it holds nothing but white space, which counts as not set.
+    pub fn is_empty(&self) -> bool {
+        self.0.trim().is_empty()
+    }
+
     /// The value itself. Never format it into an error, a log or a label.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
     /// The value given directly or by file (`x` and its twin `x_file`); both at once is an error.
-    /// One trailing line end of the file is dropped; a file over 64 KiB or an empty one is refused.
+    /// An empty value or path counts as not set, as everywhere: compose files pass on variables that
+    /// nobody gave a value. One trailing line end of the file is dropped; a file over 64 KiB or an
+    /// empty one is refused.
     pub fn resolve(name: &str, direct: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, String> {
-        match (direct, file) {
+        let direct = direct.filter(|value| !value.is_empty());
+        match (direct, file.filter(|path| !path.as_os_str().is_empty())) {
             (Some(_), Some(_)) => Err(format!("both `{name}` and `{name}_file` are set; keep one")),
             (Some(value), None) => Ok(Some(value.clone())),
             (None, None) => Ok(None),
-            (None, Some(path)) => read_secret(name, path).map(Some),
+            (None, Some(path)) => read_secret(path).map(Some),
         }
     }
 }
 
-fn read_secret(name: &str, path: &Path) -> Result<Secret, String> {
+fn read_secret(path: &Path) -> Result<Secret, String> {
     const LIMIT: u64 = 64 * 1024;
     let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|e| format!("`{name}_file`: cannot read {shown}: {e}"))?;
+    let meta = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     if !meta.is_file() || meta.len() > LIMIT {
-        return Err(format!("`{name}_file`: {shown} is not a plain file of at most 64 KiB"));
+        return Err(format!("{shown} is not a plain file of at most 64 KiB"));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| format!("`{name}_file`: cannot read {shown}: {e}"))?;
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let value = text.strip_suffix('\n').unwrap_or(&text);
     let value = value.strip_suffix('\r').unwrap_or(value);
     if value.is_empty() {
-        return Err(format!("`{name}_file`: {shown} is empty"));
+        return Err(format!("{shown} is empty; write the secret into it"));
     }
     Ok(Secret(value.to_string()))
 }
@@ -156,5 +164,7 @@ mod tests {
         assert!(Secret::resolve("token", Some(&secret), Some(&file)).unwrap_err().contains("both"));
         std::fs::write(&file, "\n").unwrap();
         assert!(Secret::resolve("token", None, Some(&file)).is_err());
+        let empty = Secret::new("");
+        assert_eq!(Secret::resolve("token", Some(&empty), Some(Path::new(""))), Ok(None), "empty is not set");
     }
 }

@@ -123,6 +123,13 @@ impl Watch {
         self.policy = policy;
     }
 
+    /// Nothing is watched for the time being: what is open stays open and is said nothing about, and
+    /// the next pass begins like the first after a start.
+    pub fn idle(&mut self, now: Now) {
+        self.last = None;
+        self.all_signals().for_each(|tracked| tracked.lose_time(true, now));
+    }
+
     /// Only observations later than this count as looks after the last start, suspend or clock step.
     pub fn fresh_since(&self) -> Mono {
         self.fresh_since

@@ -63,10 +63,7 @@ pub const ENTRY: Entry = Entry {
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {
     let settings: Settings = config.section("telegram")?;
     // An empty variable in a compose file means "not set", not "set to nothing".
-    let direct = settings.bot_token.filter(|token| !token.expose().trim().is_empty());
-    let file = settings.bot_token_file.filter(|path| !path.as_os_str().is_empty());
-    let token = Secret::resolve("bot_token", direct.as_ref(), file.as_deref())
-        .map_err(|what| config.error("telegram.bot_token", what))?;
+    let token = config.secret("telegram.bot_token", settings.bot_token.as_ref(), settings.bot_token_file.as_deref())?;
     let chat = settings.chat_id.trim();
     let token = match (token, chat.is_empty()) {
         (None, true) => return Ok(None),

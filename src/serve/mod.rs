@@ -70,8 +70,7 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("serve")?;
-    let token = Secret::resolve("serve.token", settings.token.as_ref(), settings.token_file.as_deref())
-        .map_err(|what| config.error("serve.token", what))?;
+    let token = config.secret("serve.token", settings.token.as_ref(), settings.token_file.as_deref())?;
     if let Some(token) = &token {
         access::usable_token(token).map_err(|what| config.error("serve.token", what))?;
     }

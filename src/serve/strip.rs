@@ -70,6 +70,22 @@ impl Strip {
         }
     }
 
+    /// Notes a state in every quarter from `from` to `to` that is within the day, keeping the worst.
+    /// Nothing before the first [`Strip::advance`], and nothing for a span that ends before it begins.
+    pub fn fill(&mut self, from: Wall, to: Wall, state: State) {
+        let Some(newest) = self.newest else { return };
+        if to < from {
+            return;
+        }
+        let oldest = newest.saturating_sub(DAY - 1);
+        let (first, last) = (from.0.div_euclid(QUARTER_MS).max(oldest), to.0.div_euclid(QUARTER_MS).min(newest));
+        for quarter in first..=last {
+            if self.get(quarter).is_none_or(|before| badness(state) > badness(before)) {
+                self.put(quarter, Some(state));
+            }
+        }
+    }
+
     /// The day from its oldest quarter to the newest, neighbours in the same state together.
     pub fn runs(&self) -> Vec<Run> {
         let newest = self.newest.unwrap_or(0);

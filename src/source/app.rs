@@ -50,7 +50,9 @@ const READING: Duration = Duration::from_secs(2);
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let settings: Settings = config.section(settings::PATH)?;
-    let Some(url) = settings.metrics_url.as_deref() else {
+    let Some(url) = settings.metrics_url.as_deref().filter(|url| !url.is_empty()) else {
+        // What stands here for later should be right already.
+        config.secret("app.authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())?;
         return match settings.rule.first() {
             None => Ok(None),
             Some(RuleSettings { name, .. }) => {

@@ -81,6 +81,41 @@ fn a_source_that_cannot_see_raises_its_own_alarm_and_its_signals_do_not_recover(
 }
 
 #[test]
+fn a_source_that_was_away_for_long_comes_back_through_a_warm_up() {
+    for (failures, told_at_once) in [(2, true), (3, false), (9, false)] {
+        let (mut world, spec) = warm(Rule::at_once(Test::Verdict));
+        for _ in 0..failures {
+            world.fail();
+        }
+        let alert = ("a/web", EdgeKind::Alert);
+        assert_eq!(said(&world.see(&spec, Reading::Down)).contains(&alert), told_at_once, "{failures} failures");
+        assert_eq!(said(&world.see(&spec, Reading::Down)).contains(&alert), !told_at_once);
+    }
+}
+
+#[test]
+fn long_blindness_is_not_told_in_a_warm_up_but_right_after_it() {
+    let (mut world, spec) = warm(Rule { unknown_after: Duration::from_mins(1), ..Rule::at_once(Test::Verdict) });
+    for _ in 0..4 {
+        assert!(world.see(&spec, Reading::Unknown).edges.is_empty());
+    }
+    world.set_clock(-3_600_000);
+    assert_eq!(said(&world.see(&spec, Reading::Unknown)), [("clock/step", EdgeKind::Alert)]);
+    assert_eq!(said(&world.see(&spec, Reading::Unknown)), [("a/web", EdgeKind::Unknown)]);
+}
+
+#[test]
+fn naps_one_upon_the_other_are_no_time_seen_bad() {
+    let hold = Duration::from_hours(1);
+    let (mut world, spec) = warm(Rule { hold, ..Rule::at_once(Test::Verdict) });
+    for _ in 0..20 {
+        world.sleep(Duration::from_mins(30));
+        let out = world.see(&spec, Reading::Down);
+        assert!(!said(&out).contains(&("a/web", EdgeKind::Alert)), "ten hours asleep are no hour seen bad");
+    }
+}
+
+#[test]
 fn a_parent_that_fires_in_the_same_pass_explains_the_blindness() {
     for parent_key in ["app/down", "zz/down"] {
         let mut world = World::new(policy());

@@ -79,6 +79,16 @@ impl Daemon {
         daemon
     }
 
+    /// Where its page is: `http://address`.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it printed so far.
     pub fn stdout(&self) -> String {
         self.stdout.lock().unwrap().clone()

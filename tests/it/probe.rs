@@ -478,7 +478,7 @@ fn a_pool_shrinks_when_nobody_hangs_any_more() {
     };
     let pool = Pool::new(vec![pace; 40], bounds, clock, look, || {});
     pool.hurry(Mono(0));
-    wait_for("40 to hang", || (pool.workers() == 41).then_some(()));
+    wait_for("40 to hang", || (pool.workers() == 40).then_some(()));
     hang.store(false, std::sync::atomic::Ordering::SeqCst);
     wait_for("the pool to shrink", || (pool.workers() <= 4).then_some(()));
 }

@@ -156,8 +156,12 @@ pub fn target(
         headers.push((name.clone(), value.clone()));
     }
     let given = |wanted: &str| settings.headers.keys().any(|name| name.eq_ignore_ascii_case(wanted));
-    match Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref()) {
-        Err(what) => problems.refuse("authorization", what),
+    match problems.config.secret(
+        "app.authorization",
+        settings.authorization.as_ref(),
+        settings.authorization_file.as_deref(),
+    ) {
+        Err(error) => problems.found.extend(error.problems),
         Ok(Some(_)) if given("authorization") => {
             problems.refuse("authorization", "stands in `app.headers` as well; keep one");
         }

@@ -1,12 +1,12 @@
 //! The pool: long-lived threads that look at whatever is due, as many as hang and a few more.
 //!
-//! One free worker at a time has the watch: it sleeps until the next probe is due. Before it begins a
-//! check it hands the watch to another, and a new worker is started only when nobody is free, up to a
-//! bound; a worker nobody needed for a while ends. So a hung check costs one worker, never another
-//! probe's turn, and quick checks need two workers however many there are. Free workers are called
-//! last-in-first-out, so that those too many stay idle and end. Nothing here waits for a check:
-//! dropping the pool tells the free workers to end and leaves the others to end with their check.
-//! See `adr/0014-probe-pool.md`.
+//! One free worker has the watch: it sleeps until the next probe is due, looks, and takes the watch
+//! again. A second one, its relief, sleeps a moment longer and steps in when the watch is still out, so
+//! that nobody has to be called for a quick check. A new worker is started only when there is neither,
+//! up to a bound; a worker nobody needed for a while ends. So a hung check costs one worker, never
+//! another probe's turn, and quick checks need two workers however many there are. Nothing here waits
+//! for a check: dropping the pool tells the free workers to end and leaves the others to end with
+//! theirs. See `adr/0014-probe-pool.md`.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,8 @@ use crate::core::time::Mono;
 pub const WORKERS: usize = 512;
 /// How long a worker that nobody needs stays.
 pub const IDLE: Duration = Duration::from_secs(30);
+/// How long a probe may wait for a watch that has not come back from a check.
+const SLACK: Duration = Duration::from_millis(10);
 /// Room for a TLS handshake or a resolver with its buffers; without optimisation all frames are larger.
 const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
 
@@ -107,6 +109,8 @@ struct State {
     slots: Vec<Slot>,
     /// The worker that sleeps until the next probe is due.
     watch: Option<Free>,
+    /// The worker that sleeps a moment longer, in case the watch does not come back from a check.
+    relief: Option<Free>,
     /// Workers with nothing to do, the last to come at the end.
     idle: Vec<Free>,
     workers: usize,
@@ -130,8 +134,8 @@ struct Slot {
 struct Free {
     name: u64,
     thread: Option<Thread>,
-    /// When it wakes by itself; `None` for not before it is called.
-    until: Option<Instant>,
+    /// When it wakes by itself.
+    until: Instant,
 }
 
 impl Free {
@@ -158,6 +162,7 @@ impl Pool {
             schedule: Schedule::new(&intervals, Instant::now()),
             slots: paces.iter().map(|_| Slot::default()).collect(),
             watch: None,
+            relief: None,
             idle: Vec::new(),
             workers: 0,
             named: 0,
@@ -188,9 +193,9 @@ impl Pool {
             slot.awaited = stale(slot);
             *awaited += usize::from(slot.awaited);
         }
-        match &state.watch {
-            Some(watch) => watch.call(),
-            None => self.shared.pass_the_watch(&mut state),
+        match state.watch.as_ref().or(state.relief.as_ref()) {
+            Some(free) => free.call(),
+            None => self.shared.cover(&mut state),
         }
     }
 
@@ -219,9 +224,9 @@ impl Pool {
     pub fn behind(&self) -> Option<Lag> {
         let mut state = self.shared.lock();
         // A thread that was refused earlier may be given now.
-        self.shared.pass_the_watch(&mut state);
+        self.shared.cover(&mut state);
         let late = state.schedule.next_due()?.elapsed();
-        let nobody_free = state.watch.is_none() && state.idle.is_empty();
+        let nobody_free = state.sleepers().next().is_none();
         (nobody_free && !late.is_zero()).then_some(Lag { late, workers: state.workers, refused: state.refused })
     }
 
@@ -246,9 +251,42 @@ impl Drop for Pool {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.stop = true;
-        for free in state.idle.iter().chain(&state.watch) {
-            free.call();
+        state.sleepers().for_each(Free::call);
+    }
+}
+
+impl State {
+    /// Everybody who sleeps.
+    fn sleepers(&self) -> impl Iterator<Item = &Free> {
+        self.watch.iter().chain(&self.relief).chain(&self.idle)
+    }
+
+    /// Takes a worker that woke off whatever place it slept in.
+    fn leave(&mut self, name: u64) {
+        let is_me = |free: &Free| free.name == name;
+        self.watch.take_if(|free| is_me(free));
+        self.relief.take_if(|free| is_me(free));
+        self.idle.retain(|free| !is_me(free));
+    }
+
+    /// Gives a free worker the first place that is empty or filled by somebody who sleeps too long: the
+    /// watch, its relief, or idle for the time that is `left`. `None` when nobody needs it any more.
+    fn take_place(&mut self, name: u64, now: Instant, idle: Duration, left: Duration) -> Option<Instant> {
+        let longest = now + idle;
+        let due = self.schedule.next_due().map_or(longest, |due| due.min(longest));
+        let me = |until| Free { name, thread: Some(thread::current()), until };
+        for (place, until) in [(&mut self.watch, due), (&mut self.relief, due + SLACK)] {
+            if place.as_ref().is_none_or(|free| free.until > until) {
+                self.idle.extend(place.replace(me(until)));
+                return Some(until);
+            }
         }
+        if left.is_zero() {
+            return None;
+        }
+        let until = now + left;
+        self.idle.push(me(until));
+        Some(until)
     }
 }
 
@@ -257,15 +295,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sees to it that somebody free watches the clock: the worker that came free last, or a new one.
-    fn pass_the_watch(self: &Arc<Self>, state: &mut State) {
-        if state.watch.is_some() || state.stop {
+    /// Sees to it that somebody free will begin the next probe in time: the watch or its relief if there
+    /// is one, else the worker that came free last, else a new one.
+    fn cover(self: &Arc<Self>, state: &mut State) {
+        let now = Instant::now();
+        let Some(due) = state.schedule.next_due() else { return };
+        let in_time = |relief: &Free| relief.until <= due.max(now) + SLACK;
+        if state.stop || state.watch.is_some() || state.relief.as_ref().is_some_and(in_time) {
             return;
         }
         if let Some(free) = state.idle.pop() {
             free.call();
             // It is awake in a moment and sets its own time then.
-            state.watch = Some(Free { until: Some(Instant::now()), ..free });
+            state.watch = Some(Free { until: now, ..free });
             return;
         }
         if state.workers >= self.bounds.workers {
@@ -278,7 +320,7 @@ impl Shared {
         state.refused = worker.spawn(move || shared.work(name)).is_err();
         if !state.refused {
             state.workers += 1;
-            state.watch = Some(Free { name, thread: None, until: Some(Instant::now()) });
+            state.watch = Some(Free { name, thread: None, until: now });
         }
     }
 
@@ -288,38 +330,18 @@ impl Shared {
         let mut free_since = Instant::now();
         while !state.stop {
             let now = Instant::now();
-            let watches = state.watch.as_ref().is_some_and(|free| free.name == name);
+            state.leave(name);
             if let Some(index) = state.schedule.take_due(now) {
-                if watches {
-                    state.watch = None;
-                }
-                self.pass_the_watch(&mut state);
+                self.cover(&mut state);
                 state = self.check(state, index, now);
                 free_since = Instant::now();
                 continue;
             }
-            let longest = now + self.bounds.idle;
-            let until = state.schedule.next_due().map_or(longest, |due| due.min(longest));
-            let me = Free { name, thread: Some(thread::current()), until: Some(until) };
-            // A watch that sleeps beyond the next probe (this worker has just brought it back) is relieved.
-            let in_time = |watch: &Free| watch.until.is_some_and(|at| at <= until);
-            let wait = if watches || !state.watch.as_ref().is_some_and(in_time) {
-                let relieved = state.watch.replace(me).filter(|watch| watch.name != name);
-                state.idle.extend(relieved);
-                until.saturating_duration_since(now)
-            } else {
-                let left = self.bounds.idle.saturating_sub(free_since.elapsed());
-                if left.is_zero() {
-                    break;
-                }
-                state.idle.push(me);
-                left
-            };
+            let left = self.bounds.idle.saturating_sub(free_since.elapsed());
+            let Some(until) = state.take_place(name, now, self.bounds.idle, left) else { break };
             drop(state);
-            thread::park_timeout(wait);
+            thread::park_timeout(until.saturating_duration_since(now));
             state = self.lock();
-            // Who was relieved, or woke by itself, is no longer to be called.
-            state.idle.retain(|free| free.name != name);
         }
         state.workers = state.workers.saturating_sub(1);
     }
