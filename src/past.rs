@@ -200,7 +200,8 @@ mod tests {
                 .map(|n| {
                     let kind = kinds[(seed >> n) % kinds.len()];
                     let subject = if kind.starts_with("st") { "watchdog" } else { "probe/db" };
-                    let ago = if seed % 7 == n { i64::MIN / MINUTE / 2 } else { 2_000 - 300 * i64::try_from(n).unwrap() };
+                    let ago =
+                        if seed % 7 == n { i64::MIN / MINUTE / 2 } else { 2_000 - 300 * i64::try_from(n).unwrap() };
                     entry(ago, kind, subject, if seed % 3 == 0 { "" } else { "aaaa" })
                 })
                 .collect();

@@ -1,5 +1,7 @@
 //! The real binary as a user runs it: started in a directory of its own, asked over its page, killed.
 
+#![allow(dead_code, reason = "shared by tests and measuring programs; not each uses every verb")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
