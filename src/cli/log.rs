@@ -13,7 +13,8 @@ use crate::config::{Config, LogFormat};
 pub fn start(config: &Config) {
     let root = config.root();
     // The filter was checked with the configuration.
-    let filter: Targets = root.log.replace(' ', "").parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let filter: Targets =
+        root.log.replace(' ', "").parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let terminal = std::io::stderr().is_terminal();
     let text = match root.log_format {
         LogFormat::Text => true,

@@ -245,7 +245,9 @@ fn request(settings: &Settings, uri: Uri) -> Result<Request<()>, Fault> {
     }
     let secret =
         Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())
-            .map_err(|e| wrong(if settings.authorization.is_some() { "authorization" } else { "authorization_file" }, e))?;
+            .map_err(|e| {
+                wrong(if settings.authorization.is_some() { "authorization" } else { "authorization_file" }, e)
+            })?;
     if let Some(secret) = secret {
         let value = HeaderValue::try_from(secret.expose());
         let mut value = value.map_err(|_| wrong("authorization", "holds a character that no header may hold"))?;
