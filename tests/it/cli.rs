@@ -196,3 +196,45 @@ fn the_strips_of_the_page_go_back_beyond_a_restart() {
     assert!(page.contains("firing 6"), "{page}");
     daemon.terminate();
 }
+
+#[test]
+fn a_key_inside_a_list_of_tables_is_told_how_to_write_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (variable, list) in [("WATCHDOG_PROBE__0__NAME", "probe"), ("WATCHDOG_APP__RULE__0__NAME", "app.rule")] {
+        let (code, said) = checked(dir.path(), &[(variable, "x")]);
+        assert!(code == 2 && said.contains(&format!("write the whole list as TOML: {list} = [")), "{said}");
+    }
+    let rules = "[{ name = \"queue\", value = \"/queue\", when = \"> 5\" }]";
+    let app = ("WATCHDOG_APP__METRICS_URL", "http://127.0.0.1:1/");
+    assert_eq!(checked(dir.path(), &[app, ("WATCHDOG_APP__RULE", rules)]), (0, String::new()));
+}
+
+#[test]
+fn a_channel_that_refuses_a_test_message_is_reported_with_its_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let telegram = "[telegram]\nbot_token = \"1:abc\"\nchat_id = \"1\"\napi_base = \"http://127.0.0.1:1\"\n";
+    configure(dir.path(), &format!("{QUIET}{telegram}"));
+    let output = run(dir.path(), &["notify", "test"]);
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(stdout(&output).contains("telegram: connection refused by 127.0.0.1:1\n"), "{output:?}");
+    assert!(stdout(&output).contains("console: accepted"), "{output:?}");
+}
+
+#[test]
+fn a_daemon_that_wants_its_token_says_so_to_whoever_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "correct-horse\n").unwrap();
+    configure(dir.path(), &format!("{QUIET}[serve]\ntoken_file = \"token\"\n"));
+    let daemon = Daemon::start(dir.path());
+    let listen = format!("listen={}", daemon.page().trim_start_matches("http://"));
+    let ask = |more: &[&str]| {
+        wait("the first pass", || {
+            let output = run(dir.path(), &[&["--set", &listen, "status"], more].concat());
+            (code(&output) != 3 || !more.is_empty()).then_some(output)
+        })
+    };
+    assert_eq!(code(&ask(&[])), 0);
+    let without = ask(&["--set", "serve.token_file="]);
+    assert!(code(&without) == 3 && stderr(&without).contains("set serve.token"), "{without:?}");
+    daemon.terminate();
+}
