@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// One letter per hour, oldest first, of the hour's first quarter: o k, f iring, u nknown, - none.
+    /// One letter per hour, oldest first, of the quarter that begins on the hour: o k, f iring, u nknown, - none.
     fn day(log: &[HistoryEntry], signal: Standing, left: i64) -> String {
         let newest_first: Vec<_> = log.iter().rev().cloned().collect();
         let strips = strips(&newest_first, std::iter::once(signal), at(left), at(0));
@@ -144,7 +144,7 @@ mod tests {
             };
             quarters.extend(std::iter::repeat_n(letter, run.count));
         }
-        quarters.into_iter().skip(1).step_by(4).collect()
+        quarters.into_iter().skip(3).step_by(4).collect()
     }
 
     #[test]
@@ -160,21 +160,21 @@ mod tests {
             entry(180, "seen", "probe/db", "cccc"),
             entry(1, "stopped", "watchdog", ""),
         ];
-        assert_eq!(day(&log, signal(State::Ok, 180, None), 1), "oooooooooooooffffoouuuoo");
+        assert_eq!(day(&log, signal(State::Ok, 180, None), 1), "oooooooooooooffffouuuoo-");
     }
 
     #[test]
     fn what_never_made_news_was_well_since_it_is() {
         let log = [entry(3_000, "started", "watchdog", "")];
-        assert_eq!(day(&log, signal(State::Ok, 600, None), 1), "-------------ooooooooooo");
+        assert_eq!(day(&log, signal(State::Ok, 600, None), 1), "-------------oooooooooo-");
         assert_eq!(day(&log, signal(State::Pending, 600, None), 1), "-".repeat(24), "nothing is known of it");
     }
 
     #[test]
     fn an_open_incident_fires_to_the_end_and_an_event_is_over_at_once() {
         let log = [entry(3_000, "started", "watchdog", ""), entry(300, "alert", "probe/db", "aaaa")];
-        assert_eq!(day(&log, signal(State::Firing, 300, Some("aaaa")), 1), format!("{}ffffff", "-".repeat(18)));
-        assert_eq!(day(&log, signal(State::Ok, 600, None), 1), "-------------ooooooooooo");
+        assert_eq!(day(&log, signal(State::Firing, 300, Some("aaaa")), 1), "------------------fffff-");
+        assert_eq!(day(&log, signal(State::Ok, 600, None), 1), "-------------oooooooooo-");
     }
 
     #[test]
@@ -186,10 +186,10 @@ mod tests {
             entry(300, "started", "watchdog", ""),
             entry(290, "recovery", "probe/db", "aaaa"),
             // This run is killed and says no word at its end.
-            entry(180, "alert", "app/down", "zzzz"),
+            entry(240, "alert", "app/down", "zzzz"),
             entry(120, "started", "watchdog", ""),
         ];
-        assert_eq!(day(&log, signal(State::Ok, 290, None), 60), "--------ffffff-----foo-o");
+        assert_eq!(day(&log, signal(State::Ok, 290, None), 60), "--------ffffff----fo-oo-");
     }
 
     #[test]

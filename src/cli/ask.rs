@@ -73,8 +73,10 @@ pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
         HttpError::Refused(_) => anyhow!("no daemon answers at {address} (`listen`); start one with `watchdog run`"),
         other => anyhow!("the daemon at {address} does not answer: {other}"),
     })?;
-    if answer.status != 200 {
-        bail!("the daemon at {address} answered with status {}", answer.status);
+    match answer.status {
+        200 => {}
+        401 => bail!("the daemon at {address} wants its token; set serve.token here as it is set there"),
+        status => bail!("the daemon at {address} answered with status {status}; is it a watchdog of this version?"),
     }
     Ok(answer.body)
 }

@@ -53,7 +53,8 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         );
     }
     if entries.is_empty() {
-        complain!("watchdog: nothing in the last {}", arguments.since);
+        let about = arguments.subject.as_ref().map(|subject| format!(" about {}", clean(subject))).unwrap_or_default();
+        complain!("watchdog: nothing{about} in the last {}", arguments.since);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -74,11 +75,15 @@ fn entries(config: &Config, arguments: &Arguments) -> anyhow::Result<Vec<History
     }
     let body = ask::get(config, &path)?;
     let answer: Answer = serde_json::from_slice(&body).context("the daemon's answer cannot be read")?;
+    if !answer.complete {
+        complain!("watchdog: the daemon remembers no more than these; set `state` to keep older entries");
+    }
     Ok(answer.entries)
 }
 
 #[derive(Deserialize)]
 struct Answer {
+    complete: bool,
     entries: Vec<HistoryView>,
 }
 

@@ -17,6 +17,7 @@ mod settings;
 mod status;
 mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,20 +63,33 @@ enum Command {
     )]
     Run(run::Arguments),
     /// Look once at everything and print a table; sends, repairs and writes nothing
+    #[command(
+        after_help = "Exit code 0 when all is well, 1 when something is down or unknown.\n\nExamples:\n  watchdog check\n  watchdog check --json | jq '.[] | select(.state != \"ok\")'"
+    )]
     Check(check::Arguments),
     /// Ask the running daemon how things stand, or read the state file when there is none
+    #[command(
+        after_help = "Exit code 0 when all is well, 1 while something fires, 3 without daemon and state file.\n\nExamples:\n  watchdog status\n  watchdog status --watch"
+    )]
     Status(status::Arguments),
     /// The audit log: every edge, delivery, start and stop
+    #[command(
+        after_help = "Examples:\n  watchdog history\n  watchdog history container/web --since 7d\n  watchdog history --json | jq -r .text"
+    )]
     History(history::Arguments),
     /// Why a signal fires or does not, and what would have to change
+    #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why '#k3f9'")]
     Why(why::Arguments),
     /// Check, show or explain the configuration
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  watchdog --config new.toml config check\n  watchdog config explain telegram.chat_id"
+    )]
     Config(settings::Command),
     /// Try the ways out
     #[command(subcommand)]
     Notify(notify::Command),
-    /// For a container's HEALTHCHECK: has the loop ticked within three intervals?
+    /// For a container's HEALTHCHECK: has the loop ticked within three intervals (at least 15 s)?
     Healthcheck,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
@@ -84,7 +98,7 @@ enum Command {
 /// Parses the command line and runs one command. Errors are for people; the exit code is for machines.
 pub fn main() -> ExitCode {
     privacy::keep();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(common_first(std::env::args_os()));
     match cli.run() {
         Ok(_) if out::lost() => {
             complain!("watchdog: standard output could not be written; the disk may be full");
@@ -97,6 +111,30 @@ pub fn main() -> ExitCode {
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
+}
+
+/// The arguments with `--config` and `--set` before all others: of a repeatable one that stands on both
+/// sides of the command, the parser would forget those before it.
+fn common_first(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments = arguments.fuse();
+    let mut first: Vec<OsString> = arguments.next().into_iter().collect();
+    let mut others = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--config" | "--set") => {
+                first.push(argument);
+                first.extend(arguments.next());
+            }
+            Some(text) if text.starts_with("--config=") || text.starts_with("--set=") => first.push(argument),
+            Some("--") => {
+                others.push(argument);
+                others.extend(arguments.by_ref());
+            }
+            _ => others.push(argument),
+        }
+    }
+    first.extend(others);
+    first
 }
 
 /// A mistake in how the program was called; exit code 2.
@@ -128,5 +166,23 @@ impl Common {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         Layers { files: self.config.clone(), environment, overrides: self.set.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_settings_count_on_both_sides_of_the_command() {
+        let words = "watchdog --set a=1 --config=x status --set b=2 --json --config y";
+        let cli = Cli::parse_from(common_first(words.split(' ').map(OsString::from)));
+        assert_eq!(cli.common.set, ["a=1", "b=2"]);
+        assert_eq!(cli.common.config, [PathBuf::from("x"), PathBuf::from("y")]);
+        assert!(matches!(cli.command, Some(Command::Status(_))));
+        for words in ["watchdog status --set", "watchdog history -- --set"] {
+            let parsed = Cli::try_parse_from(common_first(words.split(' ').map(OsString::from)));
+            assert_eq!(parsed.is_ok(), words.contains("-- "), "{words}");
+        }
     }
 }

@@ -31,7 +31,9 @@ pub fn test(config: &Config) -> anyhow::Result<ExitCode> {
             Ok(()) => say!("{name}: accepted"),
             Err(what) => {
                 all_accepted = false;
-                say!("{name}: {what}");
+                // What the daemon's courier would say; here nobody tries again.
+                let what = what.strip_prefix(&format!("{name}: ")).unwrap_or(&what);
+                say!("{name}: {}", what.strip_suffix("; trying again").unwrap_or(what));
             }
         }
     }

@@ -167,6 +167,7 @@ fn effective(config: &Config, section: &Section, field: &Field) -> Value {
 /// One value as TOML on one line. Unlike JSON, TOML writes `key = value` in tables and has no null.
 fn toml(value: &Value) -> String {
     match value {
+        Value::Object(map) if map.is_empty() => "{}".to_string(),
         Value::Object(map) => {
             let inner: Vec<String> =
                 map.iter().map(|(k, v)| format!("{} = {}", Value::from(k.as_str()), toml(v))).collect();

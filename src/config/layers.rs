@@ -131,6 +131,10 @@ fn set(dict: &mut Dict, key: &str, text: &str, place: &str, schema: &[Section], 
         problems.push(Problem { key: key.to_string(), place: Some(place.to_string()), what });
     };
     let Some(kind) = find(schema, key) else {
+        if let Some(list) = list_above(schema, key) {
+            let what = "is inside a list of tables; write the whole list as TOML";
+            return refuse(format!("{what}: {list} = [{{ name = \"a\" }}]"));
+        }
         let known = check::all_keys(schema);
         refuse(nearest("unknown key", key, known.iter().map(String::as_str)));
         return;
@@ -160,6 +164,12 @@ fn find(schema: &[Section], key: &str) -> Option<Kind> {
     let (path, name) = key.split_once('.').unwrap_or(("", key));
     let section = schema.iter().find(|s| !s.list && s.path == path)?;
     section.fields.iter().find(|f: &&Field| f.name == name).map(|f| f.kind)
+}
+
+/// The list of tables that `key` tries to reach into.
+fn list_above<'a>(schema: &[Section], key: &'a str) -> Option<&'a str> {
+    let ends = key.match_indices('.').filter_map(|(at, _)| key.get(..at));
+    ends.into_iter().find(|above| matches!(find(schema, above), Some(Kind::Tables(_))))
 }
 
 /// Reads a value written outside TOML (a variable, a flag) by the kind of its field.

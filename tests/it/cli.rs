@@ -13,8 +13,7 @@ use watchdog::store::{HistoryEntry, Store};
 use crate::daemon::{Daemon, configure, run, wait, watchdog};
 use crate::peer::http::{Manner, Peer};
 
-const QUIET: &str =
-    "tick = \"100ms\"\nlisten = \"127.0.0.1:9\"\n[host]\nenabled = false\n[docker]\nenabled = false\n";
+const QUIET: &str = "tick = \"100ms\"\nlisten = \"127.0.0.1:9\"\n[host]\nenabled = false\n[docker]\nenabled = false\n";
 
 fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
@@ -45,7 +44,10 @@ fn a_log_filter_with_a_typo_is_refused_by_place_and_nearest_level() {
         ("verbose", "one of error, warn, info, debug, trace, off"),
     ] {
         let (code, said) = checked(dir.path(), &[("WATCHDOG_LOG", filter)]);
-        assert!(code == 2 && said.contains(wanted) && said.contains("variable WATCHDOG_LOG"), "{filter}: {code} {said}");
+        assert!(
+            code == 2 && said.contains(wanted) && said.contains("variable WATCHDOG_LOG"),
+            "{filter}: {code} {said}"
+        );
     }
     for filter in ["info", "WARN", "off", "info,watchdog::deliver=debug", "info, watchdog::deliver=trace"] {
         assert_eq!(checked(dir.path(), &[("WATCHDOG_LOG", filter)]).0, 0, "{filter}");
@@ -69,7 +71,11 @@ fn every_secret_has_a_twin_and_both_at_once_are_refused_by_name() {
         assert!(!said.contains("another-secret"), "{said}");
         let (code, said) = checked(dir.path(), &[more, (&twin, "/nowhere/secret")]);
         assert!(code == 2 && said.contains(&twin) && said.contains("/nowhere/secret"), "{key}: {code} {said}");
-        assert_eq!(checked(dir.path(), &[("WATCHDOG_TICK", "1s"), (key, ""), (&twin, "")]), (0, String::new()), "{key}");
+        assert_eq!(
+            checked(dir.path(), &[("WATCHDOG_TICK", "1s"), (key, ""), (&twin, "")]),
+            (0, String::new()),
+            "{key}"
+        );
         if !key.contains("TELEGRAM") {
             assert_eq!(checked(dir.path(), &[more, (key, ""), (&twin, "secret")]), (0, String::new()), "{key}");
         }
@@ -137,11 +143,8 @@ fn watching_ends_when_nobody_reads_any_more() {
     configure(dir.path(), &QUIET.replace("127.0.0.1:9\"", "127.0.0.1:0\""));
     let daemon = Daemon::start(dir.path());
     let listen = format!("listen={}", daemon.page().trim_start_matches("http://"));
-    let mut child = watchdog(dir.path())
-        .args(["--set", &listen, "status", "--watch"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        watchdog(dir.path()).args(["--set", &listen, "status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     while !line.contains("firing,") {
@@ -172,11 +175,9 @@ fn the_strips_of_the_page_go_back_beyond_a_restart() {
     run(dir.path(), &["run", "--once"]);
     let now = Clock::system().now();
     let store = Store::open(Some(&dir.path().join("s.db")), now, &watchdog::clock::boot_id()).unwrap().store;
-    for (hours, kind, subject) in [
-        (20, "started", "watchdog"),
-        (12, "alert", "probe/self"),
-        (6, "recovery", "probe/self"),
-    ] {
+    for (hours, kind, subject) in
+        [(20, "started", "watchdog"), (12, "alert", "probe/self"), (6, "recovery", "probe/self")]
+    {
         let entry = HistoryEntry {
             at: Wall(now.wall.minus(Duration::from_hours(hours)).0),
             kind: kind.to_string(),
@@ -193,5 +194,47 @@ fn the_strips_of_the_page_go_back_beyond_a_restart() {
     daemon.wait_pass();
     let page = String::from_utf8(daemon.get("/").body).unwrap();
     assert!(page.contains("firing 6"), "{page}");
+    daemon.terminate();
+}
+
+#[test]
+fn a_key_inside_a_list_of_tables_is_told_how_to_write_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for (variable, list) in [("WATCHDOG_PROBE__0__NAME", "probe"), ("WATCHDOG_APP__RULE__0__NAME", "app.rule")] {
+        let (code, said) = checked(dir.path(), &[(variable, "x")]);
+        assert!(code == 2 && said.contains(&format!("write the whole list as TOML: {list} = [")), "{said}");
+    }
+    let rules = "[{ name = \"queue\", value = \"/queue\", when = \"> 5\" }]";
+    let app = ("WATCHDOG_APP__METRICS_URL", "http://127.0.0.1:1/");
+    assert_eq!(checked(dir.path(), &[app, ("WATCHDOG_APP__RULE", rules)]), (0, String::new()));
+}
+
+#[test]
+fn a_channel_that_refuses_a_test_message_is_reported_with_its_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let telegram = "[telegram]\nbot_token = \"1:abc\"\nchat_id = \"1\"\napi_base = \"http://127.0.0.1:1\"\n";
+    configure(dir.path(), &format!("{QUIET}{telegram}"));
+    let output = run(dir.path(), &["notify", "test"]);
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(stdout(&output).contains("telegram: connection refused by 127.0.0.1:1\n"), "{output:?}");
+    assert!(stdout(&output).contains("console: accepted"), "{output:?}");
+}
+
+#[test]
+fn a_daemon_that_wants_its_token_says_so_to_whoever_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("token"), "correct-horse\n").unwrap();
+    configure(dir.path(), &format!("{QUIET}[serve]\ntoken_file = \"token\"\n"));
+    let daemon = Daemon::start(dir.path());
+    let listen = format!("listen={}", daemon.page().trim_start_matches("http://"));
+    let ask = |more: &[&str]| {
+        wait("the first pass", || {
+            let output = run(dir.path(), &[&["--set", &listen, "status"], more].concat());
+            (code(&output) != 3 || !more.is_empty()).then_some(output)
+        })
+    };
+    assert_eq!(code(&ask(&[])), 0);
+    let without = ask(&["--set", "serve.token_file="]);
+    assert!(code(&without) == 3 && stderr(&without).contains("set serve.token"), "{without:?}");
     daemon.terminate();
 }

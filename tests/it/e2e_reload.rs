@@ -102,9 +102,7 @@ interval = "200ms"
     for times in 2..=RELOADS {
         reload(&daemon, times);
     }
-    let named = |threads: &[String]| {
-        threads.iter().filter(|name| *name != "probe").cloned().collect::<Vec<_>>()
-    };
+    let named = |threads: &[String]| threads.iter().filter(|name| *name != "probe").cloned().collect::<Vec<_>>();
     // How many workers look at this instant depends on the instant; that they are few does not.
     let (mut last, mut open) = (Vec::new(), 0);
     let settled = std::time::Instant::now() + SOON;
