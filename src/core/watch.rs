@@ -14,7 +14,7 @@ use super::decide::Action;
 use super::edge::{Edge, Incident};
 use super::gap::{Gap, Gaps};
 use super::group::{Gathered, Group, Pass, Signals};
-use super::rule::{Rule, Test};
+use super::rule::{FAIL_AFTER, Rule, Test};
 use super::signal::{Answer, Observation, Reading, Severity, SignalKey, Spec, State};
 use super::talk::Namer;
 use super::time::{Mono, Now, Wall};
@@ -261,7 +261,11 @@ impl Watch {
     fn sight(&mut self, answer: &Answer, now: Now) -> Observation {
         let group = self.groups.entry(Arc::clone(&answer.source)).or_insert_with(|| Group::new(now));
         let spec = group.sight.get_or_insert_with(|| {
-            let rule = Rule { recover_after: 1, unknown_after: Duration::ZERO, ..Rule::counted(Test::Verdict) };
+            // Looks that news brought early are no proof: it must be blind for about as long as the grid takes
+            // to count; half a tick less, so that the last of the grid's own looks is never a little too early.
+            let tick = self.policy.tick;
+            let hold = tick.saturating_mul(FAIL_AFTER.saturating_sub(1)).saturating_sub(tick / 2);
+            let rule = Rule { recover_after: 1, hold, unknown_after: Duration::ZERO, ..Rule::counted(Test::Verdict) };
             let title = format!("source {}", answer.source);
             own_spec(source_key(&answer.source), title, Severity::Critical, rule)
         });

@@ -36,7 +36,7 @@ impl World {
         let settings = format!(
             r#"
 tick = "{tick}"
-timeout = "2s"
+timeout = "5s"
 instance = "web-1"
 state = "state.db"
 [telegram]
@@ -424,7 +424,7 @@ fn a_frozen_engine_is_told_once_as_blind_and_its_containers_stay_as_they_were() 
     let (dockerd, world, daemon, down) = own_engine("freeze");
     dockerd.signal("STOP");
     let blind = world.told(2);
-    assert_alert(&blind, "source/docker", &["no answer within 2"]);
+    assert_alert(&blind, "source/docker", &["no answer within 5"]);
     world.calm(CALM, 2);
     assert_eq!(daemon.state(&world.key("web")).as_deref(), Some("unknown"));
     dockerd.signal("CONT");
