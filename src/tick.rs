@@ -24,6 +24,9 @@ use crate::store::{Commit, Condition, SignalRow, Store};
 /// The longest that a pass waits for its sources; whoever is later is taken when it comes.
 const WAIT: Duration = Duration::from_secs(1);
 
+/// Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
+type Known = Option<Result<(), String>>;
+
 /// Everything that one pass needs.
 pub struct Tick {
     /// Reads the clocks.
@@ -150,8 +153,7 @@ impl Tick {
 
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
-        // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
-        let mut facts: Vec<(String, String, Severity, Option<Result<(), String>>)> = Vec::new();
+        let mut facts: Vec<(String, String, Severity, Known)> = Vec::new();
         for courier in &self.couriers {
             let standing = courier.status().read(now.mono);
             let late = standing.oldest.is_some_and(|oldest| oldest > UNDELIVERED);

@@ -121,10 +121,11 @@ fn common_first(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut others = Vec::new();
     while let Some(argument) = arguments.next() {
         match argument.to_str() {
-            Some("--config" | "--set") => {
-                first.push(argument);
-                first.extend(arguments.next());
-            }
+            Some("--config" | "--set") => match arguments.next() {
+                Some(value) => first.extend([argument, value]),
+                // Left where it is: at the front it would take the command for its value.
+                None => others.push(argument),
+            },
             Some(text) if text.starts_with("--config=") || text.starts_with("--set=") => first.push(argument),
             Some("--") => {
                 others.push(argument);
