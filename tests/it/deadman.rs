@@ -97,7 +97,7 @@ fn a_pass_does_not_beat_while_the_oldest_alert_waits_for_more_than_ten_minutes()
     let peer = Peer::start(Manner::answer("200 OK", ""));
     let opens = Arc::new(AtomicBool::new(false));
     let store = Store::open(None, start, "boot").unwrap().store;
-    let tick = Duration::from_secs(60);
+    let tick = Duration::from_mins(1);
     let policy = Policy { cooldown: Duration::ZERO, tick, warm_up: false, confirm_at_once: false };
     let gather = Gather::start(Vec::new(), clock.clone(), &Waker::new()).unwrap();
     let mut loops = Tick::new(clock.clone(), gather, Watch::new(policy), store.clone(), tick);
