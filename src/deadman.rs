@@ -58,7 +58,7 @@ impl Deadman {
         Ok(Deadman { beats, last: None, outcome, ended })
     }
 
-    /// Takes the place of `old` (the configuration was read again): its last beat and outcome hold on.
+    /// Takes the place of `old` (the configuration was read again): its last beat and how it ended hold on.
     #[must_use]
     pub fn after(self, old: &Deadman) -> Deadman {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = old.outcome();

@@ -15,7 +15,7 @@ use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, Now};
 use crate::core::watch::{OWN, Outcome, Watch};
-use crate::deadman::{Deadman, UNDELIVERED};
+use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
 use crate::source::Ask;
@@ -154,6 +154,8 @@ impl Tick {
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
         let mut facts: Vec<(String, String, Severity, Known)> = Vec::new();
+        // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
+        let mut facts: Vec<(String, String, Severity, Option<deadman::Outcome>)> = Vec::new();
         for courier in &self.couriers {
             let standing = courier.status().read(now.mono);
             let late = standing.oldest.is_some_and(|oldest| oldest > UNDELIVERED);

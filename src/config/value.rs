@@ -102,7 +102,7 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
     }
     match exposed::secret(path) {
         Some(Exposed::Refused(what)) => return Err(format!("{shown} {what}")),
-        Some(Exposed::Told(what)) => tracing::warn!("{shown} {what}"),
+        Some(Exposed::Told(what)) => tracing::warn!("the secret in {shown} {what}"),
         None => {}
     }
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;

@@ -10,7 +10,9 @@ use std::thread::park_timeout;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use ureq::http::Uri;
 use watchdog::client::http::{Http, Options};
+use watchdog::client::resolve::{ResolveError, resolve};
 
 use crate::daemon::{Daemon, SOON, configure, run, wait, watchdog};
 use crate::peer::http::{Manner, Peer};
@@ -305,4 +307,54 @@ fn a_proxy_in_the_environment_is_not_used() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(app.asked() > 0);
     assert_eq!(proxy.connections(), 0);
+}
+
+#[test]
+fn no_spelling_of_a_metadata_address_gives_an_address() {
+    // Looked up as every connection looks it up; nothing is connected to, whatever comes out.
+    let hosts = [
+        "169.254.169.254",
+        "169.254.169.254.",
+        "169.254.169.254:80",
+        "169.254.169.254:8080",
+        "169.254.0.1",
+        "169.254.43518",
+        "169.16689662",
+        "2852039166",
+        "0xa9fea9fe",
+        "0xA9.0xFE.0xA9.0xFE",
+        "0xa9.254.0251.254",
+        "0251.0376.0251.0376",
+        "025177524776",
+        "user@169.254.169.254",
+        "user:pass@169.254.169.254",
+        "example.org@169.254.169.254",
+        "127.0.0.1:80@169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[0:0:0:0:0:ffff:a9fe:a9fe]",
+        "[::a9fe:a9fe]",
+        "[64:ff9b::169.254.169.254]",
+        "[64:ff9b:1::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::]",
+        "[2001:db8::5efe:a9fe:a9fe]",
+        "[fe80::1]",
+        "[fe80::a9fe:a9fe]",
+        "[febf::1]",
+        "[fd00:ec2::254]",
+        "[fd00:c1::a9fe:a9fe]",
+        "[fd20:ce::254]",
+        "[fd00:42::42]",
+        "168.63.129.16",
+        "0xa83f8110",
+        "100.100.100.200",
+        "1684301000",
+        "0144.0144.0144.0310",
+    ];
+    for host in hosts {
+        // A name with a port or a user is no host; the URL's own parser takes them off.
+        let url: Uri = format!("http://{host}/latest").parse().unwrap();
+        let found = resolve(url.host().unwrap(), 80, false, SOON);
+        assert!(matches!(found, Err(ResolveError::Refused(_) | ResolveError::NotFound { .. })), "{host}: {found:?}");
+    }
 }
