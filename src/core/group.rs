@@ -93,8 +93,10 @@ impl Group {
         self.signals.values_mut().for_each(|tracked| tracked.vouch(pass.now));
         let at = observations.iter().map(|o| o.seen_at).fold(pass.now.mono, Mono::max);
         let report = Report { observations, ..Report::default() };
-        Walk { at, warming: false, pass: &mut *pass }.report(&mut self.signals, report);
-        self.settle_blindness(None, pass, false);
+        let mut walk = Walk { at, warming: false, blind: Vec::new(), pass: &mut *pass };
+        walk.report(&mut self.signals, report);
+        let blind = walk.blind;
+        self.settle_blindness(blind, None, pass, false);
     }
 
     /// Takes the answer of this source. `own`: the signals of the program itself.
@@ -106,8 +108,10 @@ impl Group {
                 self.blind_in_a_row = 0;
                 let warming = pass.policy.warm_up && !self.warm;
                 self.warm = self.warm || self.waited(pass) || is_full(&report, pass.fresh_since);
-                Walk { at, warming, pass: &mut *pass }.report(&mut self.signals, report);
-                self.settle_blindness(Some((explains, own)), pass, warming);
+                let mut walk = Walk { at, warming, blind: Vec::new(), pass: &mut *pass };
+                walk.report(&mut self.signals, report);
+                let blind = walk.blind;
+                self.settle_blindness(blind, Some((explains, own)), pass, warming);
             }
             Err(reason) => {
                 self.blind_in_a_row = self.blind_in_a_row.saturating_add(1);
@@ -116,13 +120,14 @@ impl Group {
                     self.cool(pass.now);
                 }
                 let warming = self.is_cold(pass);
-                let mut walk = Walk { at, warming, pass: &mut *pass };
+                let mut walk = Walk { at, warming, blind: Vec::new(), pass: &mut *pass };
                 for tracked in self.signals.values_mut() {
                     let spec = Arc::clone(&tracked.spec);
                     let fact = Cow::Owned(reason.clone());
                     walk.one(tracked, Some(Observation { spec, seen_at: at, reading: Reading::Unknown, fact }));
                 }
-                self.settle_blindness(Some((explains, own)), pass, warming);
+                let blind = walk.blind;
+                self.settle_blindness(blind, Some((explains, own)), pass, warming);
             }
         }
     }
@@ -131,11 +136,12 @@ impl Group {
     pub fn not_asked(&mut self, source: &SignalKey, own: &Signals, pass: &mut Pass<'_>) {
         let explains = own.get(source).is_some_and(Tracked::is_alerted);
         let (now, warming) = (pass.now, self.is_cold(pass));
-        let mut walk = Walk { at: now.mono, warming, pass: &mut *pass };
+        let mut walk = Walk { at: now.mono, warming, blind: Vec::new(), pass: &mut *pass };
         for tracked in self.signals.values_mut().filter(|tracked| tracked.may_wait(now)) {
             walk.one(tracked, None);
         }
-        self.settle_blindness(Some((explains, own)), pass, warming);
+        let blind = walk.blind;
+        self.settle_blindness(blind, Some((explains, own)), pass, warming);
     }
 
     /// While the source does not answer, a warm-up keeps back what time alone would say; not for
@@ -151,21 +157,26 @@ impl Group {
         pass.now.mono < self.cold_since || pass.now.mono.since(self.cold_since) >= limit
     }
 
-    /// Tells of signals that cannot be seen, once all signals were judged: whether the signal
-    /// that explains it fires is only known then. `others` is nothing for the program's own.
-    fn settle_blindness(&mut self, others: Option<(bool, &Signals)>, pass: &mut Pass<'_>, warming: bool) {
-        let blind: Vec<SignalKey> =
-            self.signals.iter().filter(|(_, tracked)| tracked.is_blind()).map(|(key, _)| key.clone()).collect();
+    /// Tells of the signals that cannot be seen, once all signals were judged: whether the signal
+    /// that explains it fires is only known then. `others`: whether `source/<name>` fires, and the
+    /// program's own signals; nothing for the program itself.
+    fn settle_blindness(
+        &mut self,
+        blind: Vec<SignalKey>,
+        others: Option<(bool, &Signals)>,
+        pass: &mut Pass<'_>,
+        warming: bool,
+    ) {
+        let mut walk = Walk { at: pass.now.mono, warming, blind: Vec::new(), pass };
         for key in blind {
-            let parent = self.signals.get(&key).and_then(|tracked| tracked.spec.parent.clone());
+            let parent = self.signals.get(&key).and_then(|tracked| tracked.spec.parent.as_ref());
             let fires = |parent: &SignalKey| {
                 [Some(&self.signals), others.map(|(_, own)| own)]
                     .into_iter()
                     .flatten()
                     .any(|signals| signals.get(parent).is_some_and(Tracked::is_alerted))
             };
-            let explained = others.is_some_and(|(source, _)| source) || parent.as_ref().is_some_and(fires);
-            let mut walk = Walk { at: pass.now.mono, warming, pass: &mut *pass };
+            let explained = others.is_some_and(|(source, _)| source) || parent.is_some_and(fires);
             if let Some(tracked) = self.signals.get_mut(&key) {
                 tracked.settle_blindness(explained, &mut walk.scene());
                 walk.keep(tracked);
@@ -178,6 +189,8 @@ impl Group {
 struct Walk<'a, 'p> {
     at: Mono,
     warming: bool,
+    /// Signals whose blindness is to be settled after the walk.
+    blind: Vec<SignalKey>,
     pass: &'a mut Pass<'p>,
 }
 
@@ -201,14 +214,21 @@ impl Walk<'_, '_> {
         let mut unseen: BTreeSet<SignalKey> = BTreeSet::new();
         let mut observations = report.observations.into_iter().peekable();
         for (key, tracked) in signals.iter_mut() {
-            while let Some(early) = observations.next_if(|o| o.spec.key < *key) {
-                newcomers.push(early);
-            }
-            match observations.next_if(|o| o.spec.key == *key) {
-                Some(seen) => self.one(tracked, Some(seen)),
-                None => {
-                    unseen.insert(key.clone());
+            // A source hands out the same spec each time, and then no key needs to be read.
+            let mut seen = observations.next_if(|o| Arc::ptr_eq(&o.spec, &tracked.spec));
+            while seen.is_none()
+                && let Some(next) = observations.next_if(|o| o.spec.key <= *key)
+            {
+                if next.spec.key == *key {
+                    seen = Some(next);
+                } else {
+                    newcomers.push(next);
                 }
+            }
+            if seen.is_some() {
+                self.one(tracked, seen);
+            } else {
+                unseen.insert(key.clone());
             }
         }
         newcomers.extend(observations);
@@ -238,8 +258,10 @@ impl Walk<'_, '_> {
             None => tracked.wait(&mut scene),
         };
         self.pass.out.count(decision);
-        // The blindness of a blind signal is settled after the walk, and it is kept then.
-        if !tracked.is_blind() {
+        // A blind signal is kept after its blindness was settled, too.
+        if tracked.is_blind() {
+            self.blind.push(tracked.spec.key.clone());
+        } else {
             self.keep(tracked);
         }
     }

@@ -39,6 +39,16 @@ impl Rule {
     pub const fn counted(test: Test) -> Rule {
         Rule { fail_after: FAIL_AFTER, recover_after: RECOVER_AFTER, ..Rule::at_once(test) }
     }
+
+    /// The same rule for a single pass without memory of earlier ones: one look is enough, but for
+    /// standing still, which no single look can show.
+    #[must_use]
+    pub const fn confirmed_at_once(self) -> Rule {
+        match self.test {
+            Test::Stalls => self,
+            _ => Rule { fail_after: 1, recover_after: 1, hold: Duration::ZERO, ..self },
+        }
+    }
 }
 
 /// What makes a single reading bad.

@@ -58,13 +58,13 @@ pub struct Tracked {
     memory: Memory,
     judgement: Judgement,
     decision: Decision,
-    bad_since: Option<Now>,
-    blind_since: Option<Now>,
+    bad_since: Option<Box<Now>>,
+    blind_since: Option<Box<Now>>,
     /// When its source last spoke of it at all.
     vouched_at: Now,
     /// Another signal that fires explains why this one cannot be seen.
     explained: bool,
-    kept: Option<Kept>,
+    kept: Option<Box<Kept>>,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -146,7 +146,7 @@ impl Tracked {
             last_alert_at: row.last_alert_at,
             dirty: false,
             memory,
-            kept: row.kept,
+            kept: row.kept.map(Box::new),
             ..Tracked::new(Arc::new(spec), now)
         }
     }
@@ -165,7 +165,7 @@ impl Tracked {
             blind: self.blind.as_deref().cloned(),
             last_alert_at: self.last_alert_at,
             memory: self.memory,
-            kept: self.kept.clone(),
+            kept: self.kept.as_deref().cloned(),
         }
     }
 
@@ -210,15 +210,21 @@ impl Tracked {
         if !Arc::ptr_eq(&self.spec, &seen.spec) {
             self.spec = seen.spec;
         }
-        let rule = self.rule(scene);
+        let eager;
+        let rule = if scene.confirm_at_once {
+            eager = self.spec.rule.confirmed_at_once();
+            &eager
+        } else {
+            &self.spec.rule
+        };
         let (value, flapping) = (self.memory.value(), self.memory.is_flapping());
         let look = Look { reading: seen.reading, seen_at: seen.seen_at, at: scene.at, warming: scene.warming };
-        let (judgement, events) = self.memory.judge(&rule, look);
+        let (judgement, events) = self.memory.judge(rule, look);
+        let counted_on = matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
+        self.dirty |= counted_on || flapping != self.memory.is_flapping();
         self.judgement = judgement;
         self.fact = seen.fact;
         self.vouched_at = scene.now;
-        self.dirty |= flapping != self.memory.is_flapping()
-            || matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
         self.tell_events(events, scene);
         self.settle(scene)
     }
@@ -228,7 +234,7 @@ impl Tracked {
         if self.is_overdue(scene.now) {
             self.memory.break_off();
             self.judgement = Judgement::default();
-            self.blind_since = Some(self.vouched_at);
+            self.blind_since = Some(Box::new(self.vouched_at));
         }
         self.tell_events(Events::default(), scene);
         self.settle(scene)
@@ -262,9 +268,14 @@ impl Tracked {
     pub fn settle_blindness(&mut self, explained: bool, scene: &mut Scene<'_>) {
         let limit = self.spec.rule.unknown_after;
         let unknown = self.judgement.condition == Condition::Unknown;
-        let began = self.blind_since.filter(|since| unknown && since.mono <= scene.now.mono).unwrap_or(scene.now);
+        let began = self
+            .blind_since
+            .as_deref()
+            .filter(|since| unknown && since.mono <= scene.now.mono)
+            .copied()
+            .unwrap_or(scene.now);
         let long = !limit.is_zero() && scene.now.mono.since(began.mono) >= limit && !scene.warming;
-        self.blind_since = unknown.then_some(began);
+        self.blind_since = unknown.then(|| Box::new(began));
         self.explained = unknown && explained;
         let active = match (unknown, explained) {
             (true, true) => Active::Unknown,
@@ -280,29 +291,22 @@ impl Tracked {
         seen && !limit.is_zero() && now.mono.since(self.vouched_at.mono) >= limit
     }
 
-    fn rule(&self, scene: &Scene<'_>) -> Rule {
-        let rule = self.spec.rule;
-        // One look cannot show that something stands still.
-        if scene.confirm_at_once && rule.test != Test::Stalls {
-            Rule { fail_after: 1, recover_after: 1, hold: Duration::ZERO, ..rule }
-        } else {
-            rule
-        }
-    }
-
     /// Events alert on each occurrence and keep no state; those of a warm-up are told after it.
     fn tell_events(&mut self, events: Events, scene: &mut Scene<'_>) {
+        if events.count == 0 && self.kept.is_none() {
+            return;
+        }
         let happened = (events.count > 0).then(|| match events.rise {
             Some((from, to)) => (events.count, format!("{} (rose from {from} to {to})", self.fact)),
             None => (events.count, self.fact.to_string()),
         });
         if !scene.warming {
-            for event in self.kept.take().into_iter().chain(happened) {
+            for event in self.kept.take().map(|kept| *kept).into_iter().chain(happened) {
                 self.tell_event(event, scene);
             }
         } else if let Some((count, fact)) = happened {
-            let before = self.kept.take().map_or(0, |(before, _)| before);
-            self.kept = Some((before.saturating_add(count), fact));
+            let before = self.kept.take().map_or(0, |kept| kept.0);
+            self.kept = Some(Box::new((before.saturating_add(count), fact)));
             self.dirty = true;
         }
     }
@@ -321,7 +325,7 @@ impl Tracked {
         let condition = self.judgement.condition;
         match condition {
             Condition::Bad | Condition::Pending => {
-                self.bad_since.get_or_insert(scene.now);
+                self.bad_since.get_or_insert_with(|| Box::new(scene.now));
             }
             Condition::Good => self.bad_since = None,
             Condition::Unknown => {}
@@ -331,7 +335,8 @@ impl Tracked {
             Condition::Good | Condition::Pending => Active::No,
             Condition::Unknown => Active::Unknown,
         };
-        self.decision = self.converse(Topic::Bad, active, self.bad_since.unwrap_or(scene.now), scene);
+        let began = self.bad_since.as_deref().copied().unwrap_or(scene.now);
+        self.decision = self.converse(Topic::Bad, active, began, scene);
         let (state, since) = match (condition, &self.alert) {
             (Condition::Unknown, _) => (State::Unknown, scene.now.wall),
             (_, Some(talk)) => (State::Firing, talk.since_wall),
