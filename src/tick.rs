@@ -15,7 +15,7 @@ use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, Now};
 use crate::core::watch::{OWN, Outcome, Watch};
-use crate::deadman::{self, Deadman, UNDELIVERED};
+use crate::deadman::{self, Deadman, PAUSE, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
 use crate::source::Ask;
@@ -23,9 +23,6 @@ use crate::store::{Commit, Condition, SignalRow, Store};
 
 /// The longest that a pass waits for its sources; whoever is later is taken when it comes.
 const WAIT: Duration = Duration::from_secs(1);
-
-/// Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
-type Known = Option<Result<(), String>>;
 
 /// Everything that one pass needs.
 pub struct Tick {
@@ -153,7 +150,6 @@ impl Tick {
 
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
-        let mut facts: Vec<(String, String, Severity, Known)> = Vec::new();
         // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
         let mut facts: Vec<(String, String, Severity, Option<deadman::Outcome>)> = Vec::new();
         for courier in &self.couriers {
@@ -191,7 +187,9 @@ impl Tick {
         };
         let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
-                let rule = Rule::at_once(Test::Verdict);
+                // One beat that got lost is no news; beats that fail for minutes are.
+                let hold = if key == "channel/heartbeat" { PAUSE * 3 } else { Duration::ZERO };
+                let rule = Rule { hold, unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
                 Arc::new(Spec { key: SignalKey::new(&key), title, severity, rule, parent: None })
             });
             let (reading, fact) = match outcome {

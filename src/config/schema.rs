@@ -88,16 +88,14 @@ pub struct Section {
 
 /// Declares a settings struct. Every field has a doc comment (meaning, unit, range) and a default.
 ///
-/// ```
-/// watchdog::settings! {
+/// ```text
+/// crate::settings! {
 ///     /// The tea kitchen.
 ///     pub struct Settings {
 ///         /// Cups per pot, 1 to 12.
 ///         cups: u32 = 4,
 ///     }
 /// }
-/// assert_eq!(Settings::default().cups, 4);
-/// assert_eq!(Settings::FIELDS[0].name, "cups");
 /// ```
 ///
 /// Gives the struct (serde, unknown fields denied), `Default`, `FIELDS`, `DOC`, `section(path)`

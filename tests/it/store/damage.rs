@@ -146,7 +146,7 @@ fn a_file_that_is_damaged_while_in_use_is_replaced_by_what_is_known() {
     assert!(!names(dir.path()).iter().any(|name| name.contains(".new")));
     drop(opened);
     let again = open(&path, 100);
-    assert_eq!(again.notes.len(), 1, "{:?}", again.notes);
+    assert!(again.notes.is_empty(), "{:?}", again.notes);
     assert_eq!(keys(&again.store, "telegram"), ["probe/1", "probe/2", "probe/90"]);
     assert_eq!(again.store.signals().unwrap().len(), 4);
 }
