@@ -115,7 +115,9 @@ impl Tick {
         } else {
             &outcome.changed
         };
-        let signals: Vec<SignalRow> = keys.iter().filter_map(|key| self.row(key)).collect();
+        // What is kept in memory ends with the process that knows it anyway.
+        let kept = self.store.condition() != Condition::Memory;
+        let signals: Vec<SignalRow> = keys.iter().filter(|_| kept).filter_map(|key| self.row(key)).collect();
         let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
         let commit =
             Commit { signals: &signals, removed: &outcome.removed, edges: &outcome.edges, channels: &channels };

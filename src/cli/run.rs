@@ -49,6 +49,8 @@ pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     listen_to_signals(&waker)?;
     let mut program = Program::start(&config, &clock, &waker)?;
     say!("{}", super::banner::banner(&config, &program));
+    // The settings have become parts; a thousand probes would be held twice.
+    drop(config);
     repeat(&mut program, layers, &waker);
     program.stop(FAREWELL);
     Ok(ExitCode::SUCCESS)

@@ -34,17 +34,17 @@ pub fn check(figment: &Figment, schema: &[Section], known: Vec<Problem>) -> Resu
     let mut walk = Walk { figment, problems: known, places: BTreeMap::new() };
     let mut values = Map::new();
     let own = schema.iter().find(|s| s.path.is_empty()).map(|s| s.fields).unwrap_or_default();
-    for (key, raw) in &root {
+    for (key, raw) in root {
         if let Some(field) = own.iter().find(|f| f.name == key) {
-            walk.keep(&mut values, field, key, raw);
+            walk.keep(&mut values, field, &key, &raw);
         } else if let Some(section) = schema.iter().find(|s| !s.path.is_empty() && s.path == key) {
-            if let Some(value) = walk.section(section, key, raw) {
-                values.insert(key.clone(), value);
+            if let Some(value) = walk.section(section, &key, &raw) {
+                values.insert(key, value);
             }
         } else {
             let names = own.iter().map(|f| f.name).chain(schema.iter().map(|s| s.path)).filter(|n| !n.is_empty());
-            let what = nearest("unknown key", key, names);
-            walk.refuse(key, raw.tag(), what);
+            let what = nearest("unknown key", &key, names);
+            walk.refuse(&key, raw.tag(), what);
         }
     }
     if walk.problems.is_empty() {
@@ -119,7 +119,10 @@ impl Walk<'_> {
 
     fn keep(&mut self, values: &mut Map<String, Value>, field: &Field, key: &str, raw: &Raw) {
         if let Some(value) = self.value(field.kind, key, raw) {
-            self.places.insert(key.to_string(), self.place(key, raw.tag()));
+            // All keys of a table in a list stand where the table stands; a thousand probes have many.
+            if !key.contains('[') {
+                self.places.insert(key.to_string(), self.place(key, raw.tag()));
+            }
             values.insert(field.name.to_string(), value);
         }
     }

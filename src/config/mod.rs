@@ -173,7 +173,8 @@ impl Config {
 
     /// Where the value of `key` came from, in words; `None` for a default.
     pub fn place(&self, key: &str) -> Option<&str> {
-        self.places.get(key).map(String::as_str)
+        let table = key.split_inclusive(']').next().filter(|table| table.ends_with(']'));
+        self.places.get(key).or_else(|| self.places.get(table?)).map(String::as_str)
     }
 
     /// What some layer set for `name` in the section `path`; `None` when the default holds. Not masked.
