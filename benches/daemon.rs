@@ -4,6 +4,7 @@
 //! a static busybox are at hand), 20 probes, a state file and the page open; resident memory and share of a core.
 //! `cargo bench --bench daemon -- probes COUNT INTERVAL_MS SECONDS [HANGING]`: also CPU per check
 //! and the worst lateness of a tick.
+//! With `BINARY=PATH` before it, another binary is measured: the static one of the image, for example.
 //! `cargo bench --bench daemon -- start`: from the start to the first complete pass, and from SIGTERM to the end.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measuring program may stop at the first surprise")]
@@ -122,12 +123,9 @@ impl Daemon {
     fn start(toml: &str) -> Daemon {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("watchdog.toml"), format!("listen = \"127.0.0.1:0\"\n{toml}")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_watchdog"))
-            .current_dir(dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let binary = std::env::var_os("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_watchdog").into());
+        let mut child =
+            Command::new(binary).current_dir(dir.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         let address = loop {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use figment::Figment;
 use figment::value::{Dict, Num, Tag, Value as Raw};
+use figment::{Figment, Metadata, Profile, Provider as _};
 use serde_json::{Map, Value};
 
 use super::schema::{Field, Kind, Section};
@@ -18,9 +18,10 @@ pub struct Checked {
 }
 
 /// Checks the merged layers. All problems come back at once, after those already `known`.
-pub fn check(figment: &Figment, schema: &[Section], known: Vec<Problem>) -> Result<Checked, ConfigError> {
-    let root: Dict = match figment.extract() {
-        Ok(dict) => dict,
+pub fn check(figment: Figment, schema: &[Section], known: Vec<Problem>) -> Result<Checked, ConfigError> {
+    // Not `extract`, which copies everything twice more: our layers have no other profile than the default.
+    let root: Dict = match figment.data() {
+        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
         Err(error) => {
             let mut problems = known;
             problems.extend(error.into_iter().map(|e| Problem {
@@ -31,7 +32,11 @@ pub fn check(figment: &Figment, schema: &[Section], known: Vec<Problem>) -> Resu
             return Err(ConfigError { problems });
         }
     };
-    let mut walk = Walk { figment, problems: known, places: BTreeMap::new() };
+    let mut origins = BTreeMap::new();
+    root.values().for_each(|raw| origin(&figment, raw, &mut origins));
+    // The checked values are a copy, and a thousand probes need not be held three times.
+    drop(figment);
+    let mut walk = Walk { origins, problems: known, places: BTreeMap::new() };
     let mut values = Map::new();
     let own = schema.iter().find(|s| s.path.is_empty()).map(|s| s.fields).unwrap_or_default();
     for (key, raw) in root {
@@ -81,13 +86,26 @@ pub fn nearest<'a>(lead: &str, wrong: &str, known: impl Iterator<Item = &'a str>
     }
 }
 
-struct Walk<'a> {
-    figment: &'a Figment,
+/// Notes the layer that each value came from.
+fn origin(figment: &Figment, raw: &Raw, origins: &mut BTreeMap<Tag, Metadata>) {
+    if let Some(metadata) = figment.get_metadata(raw.tag()) {
+        origins.entry(raw.tag()).or_insert_with(|| metadata.clone());
+    }
+    match raw {
+        Raw::Dict(_, dict) => dict.values().for_each(|inner| origin(figment, inner, origins)),
+        Raw::Array(_, items) => items.iter().for_each(|inner| origin(figment, inner, origins)),
+        _ => {}
+    }
+}
+
+struct Walk {
+    /// The layer behind each tag; a handful, one for each file and for the environment and the flags.
+    origins: BTreeMap<Tag, Metadata>,
     problems: Vec<Problem>,
     places: BTreeMap<String, String>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn section(&mut self, section: &Section, key: &str, raw: &Raw) -> Option<Value> {
         match (section.list, raw) {
             (false, Raw::Dict(_, dict)) => Some(self.table(section.fields, key, dict)),
@@ -193,7 +211,7 @@ impl Walk<'_> {
     }
 
     fn place(&self, key: &str, tag: Tag) -> String {
-        let Some(metadata) = self.figment.get_metadata(tag) else { return "configuration".to_string() };
+        let Some(metadata) = self.origins.get(&tag) else { return "configuration".to_string() };
         if metadata.name == layers::ENVIRONMENT {
             let list_end = key.find('[').unwrap_or(key.len());
             let variable = key.get(..list_end).unwrap_or(key).to_uppercase().replace('.', "__");

@@ -98,7 +98,7 @@ impl Config {
     pub fn load(layers: &Layers) -> Result<Config, ConfigError> {
         let schema = sections();
         let gathered = layers::gather(layers, &schema)?;
-        let checked = check::check(&gathered.figment, &schema, gathered.problems)?;
+        let checked = check::check(gathered.figment, &schema, gathered.problems)?;
         let mut config = Config {
             values: checked.values,
             places: checked.places,
@@ -115,7 +115,7 @@ impl Config {
     pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
         let schema = sections();
         let figment = figment::Figment::from(layers::text(text));
-        let checked = check::check(&figment, &schema, Vec::new())?;
+        let checked = check::check(figment, &schema, Vec::new())?;
         let mut config = Config {
             values: checked.values,
             places: checked.places,
