@@ -166,9 +166,16 @@ impl Config {
         Vec::deserialize(value).map_err(|e| self.error(path, e.to_string()))
     }
 
-    /// True when any layer sets something at or below `key`.
+    /// True when any layer sets something at `key` (`telegram.chat_id`, `probe[2].status`, `telegram`).
     pub fn is_set(&self, key: &str) -> bool {
-        self.places.keys().any(|k| k == key || k.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '['])))
+        let mut names = key.split(['.', '[']).map(|name| name.trim_end_matches(']'));
+        let first = names.next().and_then(|name| self.values.get(name));
+        let found = names.try_fold(first, |value, name| match value? {
+            Value::Object(table) => Some(table.get(name)),
+            Value::Array(items) => Some(name.parse::<usize>().ok().and_then(|index| items.get(index))),
+            _ => None,
+        });
+        found.flatten().is_some()
     }
 
     /// Where the value of `key` came from, in words; `None` for a default.
