@@ -14,7 +14,7 @@ use crate::config::value::Secret;
 use crate::core::time::Mono;
 
 /// Least time between two beats.
-pub const PAUSE: Duration = Duration::from_mins(1);
+const PAUSE: Duration = Duration::from_mins(1);
 /// An alert undelivered for this long stops the beats.
 pub const UNDELIVERED: Duration = Duration::from_mins(10);
 

@@ -15,7 +15,7 @@ use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, Now};
 use crate::core::watch::{OWN, Outcome, Watch};
-use crate::deadman::{self, Deadman, PAUSE, UNDELIVERED};
+use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
 use crate::source::Ask;
@@ -189,9 +189,7 @@ impl Tick {
         };
         let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
-                // One beat that got lost is no news; beats that fail for minutes are.
-                let hold = if key == "channel/heartbeat" { PAUSE * 3 } else { Duration::ZERO };
-                let rule = Rule { hold, unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
+                let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
                 Arc::new(Spec { key: SignalKey::new(&key), title, severity, rule, parent: None })
             });
             let (reading, fact) = match outcome {
