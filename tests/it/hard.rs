@@ -81,12 +81,9 @@ fn a_daemon_to_which_nobody_listens_lives_on_and_still_tells_by_telegram() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // The refused beat is something to log and something to tell.
     configure(dir.path(), &told_by(&telegram, "log = \"trace\"\nheartbeat_url = \"http://127.0.0.1:9/\""));
-    let mut child = watchdog(dir.path())
-        .args(["--set", &format!("listen=127.0.0.1:{port}")])
-        .stdout(nobody().unwrap())
-        .stderr(nobody().unwrap())
-        .spawn()
-        .unwrap();
+    let command = &mut watchdog(dir.path());
+    command.args(["--set", &format!("listen=127.0.0.1:{port}")]).stdout(nobody().unwrap()).stderr(nobody().unwrap());
+    let mut child = Killed(command.spawn().unwrap());
     let http = Http::new(Options { timeout: SOON, ..Options::default() });
     let count = || {
         let answer = http.get(&format!("http://127.0.0.1:{port}/api/v1/status"), &[]).ok()?;
@@ -98,9 +95,17 @@ fn a_daemon_to_which_nobody_listens_lives_on_and_still_tells_by_telegram() {
     assert!(told.iter().any(|m| m.text.contains("channel/heartbeat")), "{told:?}");
     // Standard output is gone, and that is news too.
     wait("the news", || telegram.delivered().iter().any(|m| m.text.contains("channel/console")).then_some(()));
-    assert!(child.try_wait().unwrap().is_none());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    assert!(child.0.try_wait().unwrap().is_none());
+}
+
+/// A process that ends with the test, also with one that fails.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
