@@ -37,6 +37,8 @@ pub enum EdgeKind {
     Unknown,
     /// After [`EdgeKind::Unknown`]: it can be seen again.
     Seen,
+    /// What is done about it, or why nothing is.
+    Repair,
 }
 
 impl EdgeKind {
@@ -48,6 +50,7 @@ impl EdgeKind {
             EdgeKind::Recovery => "recovery",
             EdgeKind::Unknown => "unknown",
             EdgeKind::Seen => "seen",
+            EdgeKind::Repair => "repair",
         }
     }
 

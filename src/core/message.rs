@@ -26,6 +26,8 @@ pub const LEAST_LIMIT: usize = 64;
 const LATE_MS: u64 = 60_000;
 /// Stands before a fact, and nowhere else at the beginning of a line.
 const FACT_MARK: &str = "› ";
+/// Stands for what is done about a trouble.
+const REPAIR_MARK: &str = "🔧";
 
 /// How a piece of text stands out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,7 +185,11 @@ fn envelope(lines: Vec<Line>, stories: &[Story]) -> Message {
 
 /// One story in full: the headline, the facts, the times.
 fn tell(story: &Story, before: Vec<Piece>, now: Wall, lines: &mut Vec<Line>) {
-    let (Some(first), Some(last)) = (story.edges.first(), story.edges.last()) else { return };
+    let repairs = story.edges.iter().filter(|edge| edge.kind == EdgeKind::Repair);
+    let mut news = story.edges.iter().filter(|edge| edge.kind != EdgeKind::Repair).peekable();
+    let alone = news.peek().is_none();
+    let edges: Vec<&Edge> = if alone { repairs.clone().collect() } else { news.collect() };
+    let (Some(first), Some(last)) = (edges.first(), edges.last()) else { return };
     let mut head = vec![Piece::plain(format!("{} ", emoji(story)))];
     head.extend(before);
     let title = clean(&last.title, NAME_LIMIT);
@@ -203,7 +209,7 @@ fn tell(story: &Story, before: Vec<Piece>, now: Wall, lines: &mut Vec<Line>) {
     lines.push(head);
 
     let closed_at_once = last.kind.closes() && !first.kind.closes();
-    let worst = if closed_at_once { story.edges.iter().rfind(|e| !e.kind.closes()).unwrap_or(first) } else { last };
+    let worst = if closed_at_once { edges.iter().rfind(|e| !e.kind.closes()).unwrap_or(first) } else { last };
     let fact = clean(&worst.fact, FACT_LIMIT);
     let now_fact = clean(&last.fact, FACT_LIMIT);
     if !fact.is_empty() {
@@ -211,6 +217,9 @@ fn tell(story: &Story, before: Vec<Piece>, now: Wall, lines: &mut Vec<Line>) {
     }
     if closed_at_once && !now_fact.is_empty() && now_fact != fact {
         lines.push(vec![Piece::plain(format!("{FACT_MARK}now: {now_fact}"))]);
+    }
+    for repair in repairs.filter(|_| !alone) {
+        lines.push(vec![Piece::plain(format!("{FACT_MARK}{REPAIR_MARK} {}", clean(&repair.fact, FACT_LIMIT)))]);
     }
     lines.push(vec![Piece::plain(times(last, now))]);
 }
@@ -261,7 +270,8 @@ fn digest(story: &Story) -> Option<Line> {
 
 /// How a story stands at its end. A realert that comes together with its alert is news: an alert.
 fn standing(story: &Story) -> EdgeKind {
-    let last = story.edges.last().map_or(EdgeKind::Unknown, |edge| edge.kind);
+    let news = story.edges.iter().rfind(|edge| edge.kind != EdgeKind::Repair).or(story.edges.last());
+    let last = news.map_or(EdgeKind::Unknown, |edge| edge.kind);
     let first = story.edges.first().map_or(last, |edge| edge.kind);
     if last == EdgeKind::Realert && first == EdgeKind::Alert { EdgeKind::Alert } else { last }
 }
@@ -272,6 +282,7 @@ fn emoji(story: &Story) -> &'static str {
         EdgeKind::Realert => "🔁",
         EdgeKind::Recovery | EdgeKind::Seen => "🟢",
         EdgeKind::Unknown => "⚪",
+        EdgeKind::Repair => REPAIR_MARK,
     }
 }
 
@@ -283,6 +294,7 @@ fn counts(stories: &[Story]) -> String {
         (EdgeKind::Unknown, "unknown", "unknown"),
         (EdgeKind::Recovery, "recovery", "recoveries"),
         (EdgeKind::Seen, "seen again", "seen again"),
+        (EdgeKind::Repair, "repair", "repairs"),
     ];
     let mut parts = Vec::new();
     for (kind, one, more) in words {

@@ -11,6 +11,7 @@ pub mod gap;
 pub mod group;
 pub mod memory;
 pub mod message;
+pub mod recovery;
 pub mod rule;
 pub mod signal;
 pub mod talk;

@@ -46,6 +46,12 @@ impl Wall {
         millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// The instant `span` later, saturating.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Wall {
+        Wall(self.0.saturating_add(to_millis(span)))
+    }
+
     /// The instant `span` earlier, saturating.
     #[must_use]
     pub fn minus(self, span: Duration) -> Wall {

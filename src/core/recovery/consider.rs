@@ -1,0 +1,264 @@
+//! The fleet's gate: considers new repairs, one node after another.
+//!
+//! First by what is known without a look, so that a blocked repair costs nothing; then, with the
+//! evidence, the heartbeats and the machine looked at anew, once more (B3). What speaks against acting
+//! is kept by name, and told once it matters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::may_be_ill;
+use super::fleet::Fleet;
+use super::gate::{Blocked, Facts, gate};
+use super::heartbeat::{Beat, Heartbeats, Life};
+use super::journal::Event;
+use super::member::{Check, Member, Repair};
+use super::plan::{Input, Looked, Mode, Plan, Task, WhenStopped};
+use super::power::{Lifecycle, Rung, Seen};
+use super::saga::Saga;
+use super::story;
+use super::target::Phase;
+use crate::core::signal::{SignalKey, State};
+use crate::core::time::{Mono, Now};
+
+/// Evidence that was not looked at again within this is no evidence.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(20);
+/// A machine found off until this long after a request of unknown outcome is off by our doing.
+const OURS: Duration = Duration::from_hours(1);
+/// A check that did not lead to a repair is made again after this many looks.
+const CHECK_AGAIN: u32 = 6;
+
+/// What was looked at just before a decision.
+pub(super) struct Confirmation<'a> {
+    pub(super) beats: &'a Result<Heartbeats, String>,
+    pub(super) seen: &'a Result<Seen, String>,
+    /// The evidence is newer than this.
+    pub(super) since: Mono,
+}
+
+impl Fleet {
+    /// Considers a new repair of one node.
+    pub(super) fn consider(&mut self, name: &Arc<str>, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        let Some(member) = self.members.get(name) else { return };
+        let is_well = member.target.kept.was_alive && !member.target.is_ill();
+        if member.repair.is_some() || is_well {
+            return self.unblock(name);
+        }
+        let blocked = gate(self.facts(member, None, now, input));
+        let due = member.target.is_due(now.mono, member.node.times) && member.node.repairable;
+        if !blocked.is_empty() || !due {
+            return self.hold(name, blocked, due, now, input, plan);
+        }
+        let busy = member.out.is_some();
+        match member.check {
+            Check::Idle(from) if now.mono >= from => {
+                let asks = !member.node.evidence.is_empty();
+                self.set_check(name, if asks { Check::Evidence(now.mono) } else { Check::Confirming(now.mono) });
+                plan.hurry |= asks;
+                if !asks {
+                    self.order(name, Task::Confirm, plan);
+                }
+            }
+            Check::Evidence(since) if self.is_fresh(name, since, input) => {
+                self.set_check(name, Check::Confirming(since));
+                self.order(name, Task::Confirm, plan);
+            }
+            Check::Evidence(since) if now.mono.since(since) >= EVIDENCE_WITHIN => {
+                self.check_later(name, now);
+                self.hold(name, vec![Blocked::EvidenceDisagrees], true, now, input, plan);
+            }
+            Check::Confirming(_) if !busy => self.check_later(name, now),
+            Check::Idle(_) | Check::Evidence(_) | Check::Confirming(_) => {}
+        }
+    }
+
+    fn unblock(&mut self, name: &Arc<str>) {
+        if let Some(member) = self.members.get_mut(name) {
+            member.blocked.clear();
+            member.told = None;
+        }
+    }
+
+    fn set_check(&mut self, name: &Arc<str>, check: Check) {
+        if let Some(member) = self.members.get_mut(name) {
+            member.check = check;
+        }
+    }
+
+    fn check_later(&mut self, name: &Arc<str>, now: Now) {
+        let from = now.mono.plus(self.policy.poll.saturating_mul(CHECK_AGAIN));
+        self.set_check(name, Check::Idle(from));
+    }
+
+    /// Everything was looked at just now: go, or say why not.
+    pub(super) fn decide(
+        &mut self,
+        name: &Arc<str>,
+        fresh: &Confirmation<'_>,
+        now: Now,
+        input: &Input<'_>,
+        plan: &mut Plan,
+    ) {
+        let Some(member) = self.members.get(name) else { return };
+        let blocked = gate(self.facts(member, Some(fresh), now, input));
+        let gone = fresh.beats.as_ref().is_ok_and(|beats| beats.life(name) == Life::Gone);
+        let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at);
+        let rung = member.node.ladder.get(member.target.kept.attempts as usize).or(member.node.ladder.last()).copied();
+        self.check_later(name, now);
+        let Ok(seen) = fresh.seen else { return self.hold(name, blocked, true, now, input, plan) };
+        let ours = unsure_at.is_some_and(|at| now.mono.since(at.mono) < OURS) || when_stopped == WhenStopped::Start;
+        if blocked.is_empty() && gone {
+            self.open(name, rung.unwrap_or(Rung::StopStart), seen, now, input, plan);
+        } else if blocked == [Blocked::NotRunning] && gone && ours && seen.lifecycle == Lifecycle::Stopped {
+            self.open(name, Rung::Start, seen, now, input, plan);
+        } else {
+            self.explain_stop(name, &blocked, seen);
+            self.hold(name, blocked, gone, now, input, plan);
+        }
+    }
+
+    fn explain_stop(&mut self, name: &Arc<str>, blocked: &[Blocked], seen: &Seen) {
+        if let Some(member) = self.members.get_mut(name) {
+            let other = blocked.contains(&Blocked::NotRunning);
+            member.trouble = other.then(|| format!("the provider says {}", seen.lifecycle));
+        }
+    }
+
+    /// Begins a repair.
+    fn open(&mut self, name: &Arc<str>, rung: Rung, seen: &Seen, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        let simulated = self.policy.mode == Mode::Observe;
+        let id = story::saga_id(&self.policy.instance, name, now);
+        let Some(member) = self.members.get_mut(name) else { return };
+        member.repair = Some(Repair::open(id, Saga::open(rung), simulated, now));
+        member.blocked.clear();
+        member.told = None;
+        member.trouble = None;
+        member.dirty = true;
+        let kept = &mut member.target.kept;
+        kept.attempts = kept.attempts.saturating_add(1);
+        kept.imagined = simulated;
+        kept.repair_at = Some(now);
+        kept.boot_before.clone_from(&kept.boot);
+        kept.session_before.clone_from(&kept.session);
+        kept.enter(Phase::Recovering, now);
+        member.happen(Event::Opened { rung, simulated }, now, plan);
+        self.in_flight += 1;
+        if let Some(domain) = &member.node.domain {
+            *self.flights.entry(domain.clone()).or_default() += 1;
+        }
+        plan.edges.push(story::acting(member, rung, seen, input, now, &self.policy));
+        if simulated {
+            self.imagined_budget.spend(now);
+        } else {
+            self.budget.spend(now);
+            plan.spent = true;
+        }
+        self.ask(name, rung.first(), &seen.etag, now, plan);
+    }
+
+    /// Nothing is done: why is kept, and told once it matters.
+    fn hold(
+        &mut self,
+        name: &Arc<str>,
+        blocked: Vec<Blocked>,
+        due: bool,
+        now: Now,
+        input: &Input<'_>,
+        plan: &mut Plan,
+    ) {
+        let ill = self.ill;
+        let Some(member) = self.members.get_mut(name) else { return };
+        for reason in blocked.iter().filter(|reason| due && !member.blocked.contains(reason)) {
+            *self.counts.blocked.entry(*reason).or_default() += 1;
+        }
+        member.blocked = blocked;
+        if !due || member.blocked.is_empty() {
+            return;
+        }
+        let again = self.policy.cooldown;
+        let is_told = member
+            .told
+            .as_ref()
+            .is_some_and(|(told, at)| *told == member.blocked && (again.is_zero() || now.mono.since(*at) < again));
+        if !is_told {
+            member.told = Some((member.blocked.clone(), now.mono));
+            plan.edges.push(story::blocked(member, ill, input, now, &self.policy));
+        }
+    }
+
+    /// The facts that the gate asks for: as far as they are known without a look, or with the look just made.
+    fn facts(&self, member: &Member, fresh: Option<&Confirmation<'_>>, now: Now, input: &Input<'_>) -> Facts {
+        let observe = self.policy.mode == Mode::Observe;
+        let budget = if observe { &self.imagined_budget } else { &self.budget };
+        let sees = match fresh {
+            None => input.beats.is_some(),
+            Some(fresh) => fresh.beats.is_ok() && fresh.seen.is_ok() && self.has_reference(member, fresh, input),
+        };
+        Facts {
+            was_alive: member.target.kept.was_alive,
+            observer_sees: sees,
+            few_are_ill: self.few_are_ill && fresh.is_none_or(|fresh| self.few_are_gone(fresh)),
+            has_room: self.has_room(member.node.domain.as_deref()),
+            has_budget: budget.has_room(now.mono, self.policy.max_per_hour, self.policy.max_per_day),
+            evidence_agrees: self.evidence(member, input, fresh.map(|fresh| fresh.since))
+                && fresh.is_none_or(|fresh| is_gone(fresh, &member.node.name)),
+            is_running: fresh
+                .is_none_or(|fresh| fresh.seen.as_ref().is_ok_and(|seen| seen.lifecycle == Lifecycle::Running)),
+            holds_lease: observe || input.holds_lease,
+            is_unpaused: !self.policy.paused,
+            is_warm: now.mono.since(self.fresh_since) >= member.node.times.after,
+            is_durable: observe || input.is_durable,
+            has_attempts: member.target.kept.attempts < self.policy.max_attempts
+                && member.target.kept.given_up.is_none(),
+        }
+    }
+
+    fn has_room(&self, domain: Option<&str>) -> bool {
+        let beside = domain.and_then(|domain| self.flights.get(domain)).copied().unwrap_or(0);
+        self.in_flight < self.policy.max_in_flight as usize && beside < self.policy.max_per_domain as usize
+    }
+
+    /// Every evidence signal is down, looked at later than `since`; and there is one where one is required.
+    pub(super) fn evidence(&self, member: &Member, input: &Input<'_>, since: Option<Mono>) -> bool {
+        let node = &member.node;
+        let required = self.ill.1 <= 2 && !node.heartbeat_only;
+        let is_down = |looked: Looked| {
+            let fresh = since.is_none_or(|since| looked.seen_at.is_some_and(|at| at >= since));
+            looked.state == State::Firing && fresh
+        };
+        let agree = node.evidence.iter().all(|key| (input.look)(key).is_some_and(is_down));
+        agree && !(required && node.evidence.is_empty())
+    }
+
+    fn is_fresh(&self, name: &Arc<str>, since: Mono, input: &Input<'_>) -> bool {
+        let looked =
+            |key: &SignalKey| (input.look)(key).and_then(|looked| looked.seen_at).is_some_and(|at| at >= since);
+        self.members.get(name).is_some_and(|member| member.node.evidence.iter().all(looked))
+    }
+
+    /// Something else than what is lost must be reachable, or the fault is ours.
+    fn has_reference(&self, member: &Member, fresh: &Confirmation<'_>, input: &Input<'_>) -> bool {
+        if !self.policy.references.is_empty() {
+            let well = |key: &SignalKey| (input.look)(key).is_some_and(|looked| looked.state == State::Ok);
+            return self.policy.references.iter().any(well);
+        }
+        let Ok(beats) = fresh.beats else { return false };
+        let alive = |(name, beat): (&Arc<str>, &Beat)| *name != member.node.name && beat.life == Life::Alive;
+        // A fleet of one has no other node: Consul and the provider, which both answered, have to do.
+        self.ill.1 <= 1 || beats.nodes.iter().any(alive)
+    }
+
+    /// The look just made must not show more ill than there may be, either.
+    fn few_are_gone(&self, fresh: &Confirmation<'_>) -> bool {
+        let Ok(beats) = fresh.beats else { return true };
+        let ill = self.members.values().filter(|member| {
+            let gone = beats.life(&member.node.name) == Life::Gone;
+            member.target.kept.was_alive && (gone || member.target.is_ill())
+        });
+        ill.count() <= may_be_ill(self.ill.1, self.policy.min_healthy)
+    }
+}
+
+fn is_gone(fresh: &Confirmation<'_>, name: &str) -> bool {
+    fresh.beats.as_ref().is_ok_and(|beats| beats.life(name) == Life::Gone)
+}

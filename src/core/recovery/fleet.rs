@@ -1,0 +1,289 @@
+//! All nodes together: one pure step per pass, from what was seen to what is to be done.
+//!
+//! Takes the heartbeats and what the operator brought back, moves on the repairs under way, and
+//! considers new ones one after another, so that each counts for the next (B2, B4). A machine is
+//! touched only through the gate, with everything freshly looked at (B3). In `observe` the same is
+//! decided and told, and what the provider would answer is imagined (`adr/0008-observe-by-default.md`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::budget::{Breaker, Budget, may_be_ill};
+use super::consider::Confirmation;
+use super::heartbeat::Life;
+use super::journal::Told;
+use super::member::{Check, Member, Repair};
+use super::plan::{Answer, Counts, Input, Mode, Node, Outcome, Plan, Policy, Standing};
+use super::story;
+use super::target::{Change, Kept, Phase, Target};
+use crate::core::time::{Mono, Now};
+
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// Everything that the fleet remembers from an earlier run.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What was kept of each target, by name.
+    pub targets: BTreeMap<String, Kept>,
+    /// The repairs that were under way.
+    pub open: Vec<Told>,
+    /// The names of repairs that are over.
+    pub closed: BTreeSet<String>,
+    /// What was spent.
+    pub budget: Budget,
+}
+
+/// All nodes together.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    pub(super) policy: Policy,
+    pub(super) members: BTreeMap<Arc<str>, Member>,
+    pub(super) budget: Budget,
+    /// What was spent by repairs that were only played through.
+    pub(super) imagined_budget: Budget,
+    breaker: Breaker,
+    pub(super) few_are_ill: bool,
+    /// How many are ill, of how many.
+    pub(super) ill: (usize, usize),
+    /// Repairs under way, in all and by failure domain.
+    pub(super) in_flight: usize,
+    pub(super) flights: BTreeMap<String, usize>,
+    /// The names of repairs that are over.
+    pub(super) closed: BTreeSet<String>,
+    pub(super) orders: u64,
+    pub(super) counts: Counts,
+    pub(super) fresh_since: Mono,
+}
+
+impl Fleet {
+    /// A fleet that nothing is known of yet.
+    pub fn new(policy: Policy, nodes: Vec<Node>) -> Fleet {
+        let members = nodes.into_iter().map(|node| (Arc::clone(&node.name), Member::new(node))).collect();
+        Fleet {
+            policy,
+            members,
+            budget: Budget::default(),
+            imagined_budget: Budget::default(),
+            breaker: Breaker::default(),
+            few_are_ill: true,
+            ill: (0, 0),
+            in_flight: 0,
+            flights: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            orders: 0,
+            counts: Counts::default(),
+            fresh_since: Mono(i64::MIN),
+        }
+    }
+
+    /// Takes back what an earlier run kept. Repairs under way go on; one of a node that is no longer
+    /// configured is shown and told, because nobody else will.
+    pub fn restore(&mut self, restored: Restored, now: Now, same_boot: bool) {
+        self.budget = restored.budget.carried(now, same_boot);
+        self.closed = restored.closed;
+        for (name, kept) in restored.targets {
+            if let Some(member) = self.members.get_mut(name.as_str()) {
+                member.target = Target::restored(kept.carried(now, same_boot));
+            }
+        }
+        for told in restored.open {
+            let member = self
+                .members
+                .entry(Arc::from(told.target.as_str()))
+                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+            member.target.kept.enter(Phase::Recovering, now);
+            member.target.kept.repair_at.get_or_insert(now);
+            member.repair = Some(Repair::resumed(told, now));
+            member.dirty = true;
+        }
+        self.forgive_imagined();
+    }
+
+    /// The configuration was read again. A node with a repair under way stays until that is over.
+    pub fn configure(&mut self, policy: Policy, nodes: Vec<Node>) {
+        self.policy = policy;
+        let mut old = std::mem::take(&mut self.members);
+        for node in nodes {
+            let name = Arc::clone(&node.name);
+            let member = match old.remove(&name) {
+                Some(known) => Member { node, ..known },
+                None => Member::new(node),
+            };
+            self.members.insert(name, member);
+        }
+        self.members.extend(old.into_iter().filter(|(_, member)| member.repair.is_some()));
+        self.forgive_imagined();
+    }
+
+    /// What was only played through counts for nothing once machines are really touched.
+    fn forgive_imagined(&mut self) {
+        if self.policy.mode == Mode::Observe {
+            return;
+        }
+        for member in self.members.values_mut().filter(|member| member.target.kept.imagined) {
+            if member.repair.as_ref().is_none_or(|repair| repair.simulated) {
+                member.repair = None;
+                member.out = None;
+                member.target.kept.forgive();
+                member.dirty = true;
+            }
+        }
+    }
+
+    /// One pass.
+    pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
+        let mut plan = Plan::default();
+        if input.fresh_since != self.fresh_since {
+            self.fresh_since = input.fresh_since;
+            self.members.values_mut().for_each(|member| member.target.lose_time());
+        }
+        self.look(now, &input, &mut plan);
+        for answer in std::mem::take(&mut input.answers) {
+            self.take(answer, now, &input, &mut plan);
+        }
+        self.adopt(now, &input, &mut plan);
+        self.count_flights();
+        let names: Vec<Arc<str>> = self.busy();
+        for name in &names {
+            self.go_on(name, now, &input, &mut plan);
+            self.consider(name, now, &input, &mut plan);
+        }
+        for member in self.members.values_mut().filter(|member| member.dirty) {
+            member.dirty = false;
+            plan.changed.push(member.name());
+        }
+        plan
+    }
+
+    /// Those for whom something may be due: a healthy node costs nothing.
+    fn busy(&self) -> Vec<Arc<str>> {
+        let is_busy = |member: &&Member| {
+            let target = &member.target;
+            member.repair.is_some() || target.is_ill() || !target.kept.was_alive || !member.blocked.is_empty()
+        };
+        self.members.values().filter(is_busy).map(Member::name).collect()
+    }
+
+    fn count_flights(&mut self) {
+        self.flights.clear();
+        self.in_flight = 0;
+        for member in self.members.values().filter(|member| member.is_in_flight()) {
+            self.in_flight += 1;
+            if let Some(domain) = &member.node.domain {
+                *self.flights.entry(domain.clone()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Takes one look at every heartbeat.
+    fn look(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        let (mut ill, mut nodes) = (0, 0);
+        for member in self.members.values_mut() {
+            let glance = input.beats.map(|beats| {
+                let beat = beats.nodes.get(&member.node.name);
+                (beat.map_or(Life::Gone, |beat| beat.life), beat)
+            });
+            let at = input.beats.map_or(now.mono, |beats| beats.at);
+            let before = (
+                member.target.kept.was_alive,
+                member.target.kept.boot.clone(),
+                member.target.kept.healthy.as_secs() / 60,
+            );
+            let change = member.target.look(glance, at, now, member.node.times);
+            let kept = &member.target.kept;
+            member.dirty |=
+                change.is_some() || before != (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);
+            if kept.was_alive {
+                nodes += 1;
+                ill += usize::from(member.target.is_ill());
+            }
+            if member.target.is_ill()
+                && let Some(incident) = (input.look)(&story::key(&member.node.name)).and_then(|looked| looked.incident)
+            {
+                member.dirty |= member.target.kept.incident.as_ref() != Some(&incident);
+                member.target.kept.incident = Some(incident);
+            }
+            if let Some(change) = change {
+                follow_change(member, &change, now, &self.policy, plan);
+            }
+        }
+        self.ill = (ill, nodes);
+        if input.beats.is_some() {
+            self.few_are_ill = self.breaker.note(ill > may_be_ill(nodes, self.policy.min_healthy), now.mono);
+        }
+    }
+
+    /// Takes what the operator brought back.
+    fn take(&mut self, answer: Answer, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(&answer.target) else { return };
+        if member.out != Some(answer.id) {
+            return;
+        }
+        member.out = None;
+        match answer.result {
+            Outcome::Confirmed { beats, seen } => {
+                if let Check::Confirming(since) = member.check {
+                    let confirmation = Confirmation { beats: &beats, seen: &seen, since };
+                    self.decide(&answer.target, &confirmation, now, input, plan);
+                }
+            }
+            Outcome::Seen(Ok(seen)) => self.saw(&answer.target, seen, now, plan),
+            Outcome::Seen(Err(why)) => {
+                if let Some(repair) = &mut member.repair {
+                    repair.pace.was_blind(now.mono, self.policy.poll, &answer.target);
+                    member.trouble = Some(why);
+                }
+            }
+            Outcome::Replied(reply, detail) => self.replied(&answer.target, reply, detail, now, plan),
+        }
+    }
+
+    /// What the store should keep of a target.
+    pub fn kept(&self, name: &str) -> Option<&Kept> {
+        self.members.get(name).map(|member| &member.target.kept)
+    }
+
+    /// What the store should keep of the budget.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// What was counted since the start.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Every target as it stands, by name.
+    pub fn standings(&self, now: Now) -> Vec<Standing> {
+        self.members.values().map(|member| story::standing(member, self, now)).collect()
+    }
+}
+
+/// What a change of the heartbeat means for the story and for the next attempt.
+fn follow_change(member: &mut Member, change: &Change, now: Now, policy: &Policy, plan: &mut Plan) {
+    if *change == Change::NotBack {
+        next_attempt(member, policy, now);
+    }
+    plan.lines.push(story::changed(member, change));
+    plan.edges.extend(story::told_change(member, change, now, policy));
+}
+
+/// An attempt has failed: the next one after a wait, or none.
+pub(super) fn next_attempt(member: &mut Member, policy: &Policy, now: Now) {
+    let kept = &mut member.target.kept;
+    if kept.attempts >= policy.max_attempts {
+        kept.enter(Phase::Exhausted, now);
+        return;
+    }
+    kept.enter(Phase::Suspect, now);
+    let doubled = 1_u32.checked_shl(kept.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let wait = member.node.times.after.saturating_mul(doubled).min(LONGEST_WAIT);
+    kept.not_before = Some(Now { wall: now.wall.plus(wait), mono: now.mono.plus(wait), ..now });
+}

@@ -1,0 +1,192 @@
+//! The journal: what is written down of a repair before and after each request, and how it is read back.
+//!
+//! An intent is on the disk before its request leaves (B5). Reading back folds the records of a
+//! repair by the table that the live path uses; one that cannot follow, because something is
+//! missing, leaves the repair in doubt, never forgotten: the machine is looked at before anything
+//! is asked. See `adr/0007-journal-before-act.md`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::power::{Fence, Reply, Rung, Seen, Verb};
+use super::saga::{End, Saga, Stage};
+use crate::core::time::Wall;
+
+/// What can happen to a repair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// It was decided.
+    Opened {
+        /// The way it goes.
+        rung: Rung,
+        /// Only played through: nothing leaves the program.
+        simulated: bool,
+    },
+    /// It was taken over from an agent that is gone, as that one left it.
+    Adopted {
+        /// What was asked, or was about to be.
+        verb: Verb,
+        /// With what.
+        fence: Fence,
+    },
+    /// This will be asked.
+    Intent {
+        /// What.
+        verb: Verb,
+        /// With what.
+        fence: Fence,
+    },
+    /// This came of it.
+    Replied {
+        /// What was asked.
+        verb: Verb,
+        /// What came of it.
+        reply: Reply,
+        /// In words, for people.
+        detail: String,
+    },
+    /// The machine was looked at.
+    Seen {
+        /// What was seen.
+        seen: Seen,
+    },
+    /// The program began anew and knows only what is written.
+    Resumed,
+    /// It is over.
+    Closed {
+        /// How.
+        end: End,
+    },
+}
+
+impl Event {
+    /// One word for errors and for history.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Event::Opened { .. } => "opened",
+            Event::Adopted { .. } => "adopted",
+            Event::Intent { .. } => "intent",
+            Event::Replied { .. } => "replied",
+            Event::Seen { .. } => "seen",
+            Event::Resumed => "resumed",
+            Event::Closed { .. } => "closed",
+        }
+    }
+
+    /// What happened, for people.
+    pub fn told(&self) -> String {
+        match self {
+            Event::Opened { rung, simulated } => {
+                format!("{}repair by {} decided", if *simulated { "simulated " } else { "" }, rung.as_str())
+            }
+            Event::Adopted { verb, .. } => format!("taken over from an agent that is gone; it had asked for {verb}"),
+            Event::Intent { verb, .. } => format!("about to ask for {verb}"),
+            Event::Replied { verb, reply: Reply::Accepted, .. } => format!("{verb} accepted"),
+            Event::Replied { verb, detail, .. } => format!("{verb} not confirmed: {detail}"),
+            Event::Seen { seen } => format!("the machine is {}", seen.lifecycle),
+            Event::Resumed => "goes on after a restart of the watchdog".to_string(),
+            Event::Closed { end: End::Up } => "the machine was switched and runs".to_string(),
+            Event::Closed { end: End::NoEffect } => "nothing was done to the machine".to_string(),
+            Event::Closed { end: End::Expired } => {
+                "given up: whether the request counted never became clear".to_string()
+            }
+            Event::Closed { end: End::Gone } => "the machine is destroyed".to_string(),
+        }
+    }
+}
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Names the repair; never used twice.
+    pub saga: String,
+    /// What is repaired.
+    pub target: String,
+    /// Counts the records of one repair from 0: a number left out is a record lost.
+    pub number: u32,
+    /// When, by the wall clock.
+    pub at: Wall,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A repair as the journal tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Names the repair.
+    pub id: String,
+    /// What is repaired.
+    pub target: String,
+    /// Only played through.
+    pub simulated: bool,
+    /// When it was decided.
+    pub opened_at: Wall,
+    /// The number that its next record gets.
+    pub next: u32,
+    /// Where it stands.
+    pub saga: Saga,
+    /// Something was missing or could not follow.
+    pub damaged: bool,
+}
+
+/// The repairs that are not over, from records in the order in which they were written.
+pub fn fold(records: &[Record]) -> Vec<Told> {
+    let mut told: BTreeMap<&str, Told> = BTreeMap::new();
+    for record in records {
+        match told.get_mut(record.saga.as_str()) {
+            Some(known) => follow(known, record),
+            None => {
+                told.insert(&record.saga, begin(record));
+            }
+        }
+    }
+    told.into_values().filter(|told| told.saga.is_open()).collect()
+}
+
+fn begin(record: &Record) -> Told {
+    let (saga, simulated, damaged) = match &record.event {
+        Event::Opened { rung, simulated } => (Saga::open(*rung), *simulated, false),
+        Event::Adopted { verb, fence } => (Saga::adopt(*verb, fence.clone()), false, false),
+        other => (worst(None, other), false, true),
+    };
+    Told {
+        id: record.saga.clone(),
+        target: record.target.clone(),
+        simulated,
+        opened_at: record.at,
+        next: record.number.saturating_add(1),
+        saga,
+        damaged,
+    }
+}
+
+fn follow(told: &mut Told, record: &Record) {
+    let in_order = record.number == told.next;
+    told.next = told.next.max(record.number.saturating_add(1));
+    match told.saga.apply(&record.event) {
+        Ok(next) if in_order => told.saga = next,
+        _ => {
+            told.damaged = true;
+            told.saga = worst(Some(&told.saga), &record.event);
+        }
+    }
+}
+
+/// With something missing, the worst that the record allows: what takes a machine down was asked.
+fn worst(before: Option<&Saga>, event: &Event) -> Saga {
+    let known = before.filter(|saga| saga.stage != Stage::Deciding);
+    match event {
+        Event::Intent { verb, fence } | Event::Adopted { verb, fence } => Saga::adopt(*verb, fence.clone()),
+        Event::Closed { end } => {
+            let open = known.cloned().unwrap_or_else(|| Saga::open(Rung::StopStart));
+            Saga { stage: Stage::Closed(*end), ..open }
+        }
+        Event::Opened { rung, .. } => known.cloned().unwrap_or_else(|| Saga::open(*rung)),
+        Event::Replied { verb, .. } => known.cloned().unwrap_or_else(|| Saga::adopt(*verb, Fence::default())),
+        Event::Seen { .. } | Event::Resumed => {
+            known.cloned().unwrap_or_else(|| Saga::adopt(Verb::Stop, Fence::default()))
+        }
+    }
+}

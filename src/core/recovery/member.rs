@@ -1,0 +1,186 @@
+//! One node of the fleet: its target, the repair under way, and the look that comes before one.
+//!
+//! Keeps the three together so that nothing happens to a repair without its line in the journal:
+//! [`Member::happen`] is the only way to change a saga.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gate::Blocked;
+use super::journal::{Event, Record, Told};
+use super::pace::Pace;
+use super::plan::{Line, Node, Plan};
+use super::power::{Fence, Lifecycle, Seen, Verb};
+use super::saga::{End, Saga, Stage};
+use super::target::{Phase, Target};
+use crate::core::time::{Mono, Now};
+
+/// One node of the fleet.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// How it is repaired.
+    pub node: Node,
+    /// How it is.
+    pub target: Target,
+    /// The repair under way.
+    pub repair: Option<Repair>,
+    /// The look before a repair.
+    pub check: Check,
+    /// The order that is out.
+    pub out: Option<u64>,
+    /// Why nothing is done.
+    pub blocked: Vec<Blocked>,
+    /// What was last said about that, and when.
+    pub told: Option<(Vec<Blocked>, Mono)>,
+    /// What the provider last could not do, in words.
+    pub trouble: Option<String>,
+    /// Its kept form changed.
+    pub dirty: bool,
+}
+
+/// The look that comes before a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// None yet; not before this.
+    Idle(Mono),
+    /// The evidence has to be looked at again, later than this.
+    Evidence(Mono),
+    /// The heartbeats and the machine are being looked at; the evidence is newer than this.
+    Confirming(Mono),
+}
+
+/// One repair under way.
+#[derive(Debug, Clone)]
+pub struct Repair {
+    /// Its name.
+    pub id: String,
+    /// Where it stands.
+    pub saga: Saga,
+    /// When its next thing is due.
+    pub pace: Pace,
+    /// Only played through.
+    pub simulated: bool,
+    /// The number of its next record.
+    pub next: u32,
+    /// When it was decided, or this run took it up.
+    pub began: Now,
+    /// It was taken up by this run and that is not written down yet.
+    pub resumed: bool,
+    /// The journal had a gap.
+    pub damaged: bool,
+}
+
+impl Repair {
+    /// A repair that begins now.
+    pub fn open(id: String, saga: Saga, simulated: bool, now: Now) -> Repair {
+        let pace = Pace::new(now.mono);
+        Repair { id, saga, pace, simulated, next: 0, began: now, resumed: false, damaged: false }
+    }
+
+    /// A repair as the journal tells it.
+    pub fn resumed(told: Told, now: Now) -> Repair {
+        let began = Now { wall: told.opened_at, mono: now.mono.minus(now.wall.since(told.opened_at)), ..now };
+        Repair {
+            next: told.next,
+            began,
+            resumed: true,
+            damaged: told.damaged,
+            ..Repair::open(told.id, told.saga, told.simulated, now)
+        }
+    }
+
+    /// What a look at a machine that is only played with would show.
+    pub fn imagined(&self) -> Seen {
+        let (lifecycle, etag) = match self.saga.stage {
+            Stage::Awaiting(Verb::Stop) | Stage::Owing => (Lifecycle::Stopped, "simulated-off"),
+            Stage::Doubt(verb) if verb.takes_down() => (Lifecycle::Stopping, "simulated-off"),
+            _ => (Lifecycle::Running, "simulated-on"),
+        };
+        Seen { lifecycle, etag: etag.to_string() }
+    }
+
+    /// The name of a request: the same again only while nobody knows whether it counted.
+    pub fn fence(&self, verb: Verb, etag: &str) -> Fence {
+        let last = &self.saga.fence;
+        let same = self.saga.unsure && last.etag == etag && self.saga.stage != Stage::Deciding && !verb.takes_down();
+        let token = if same { last.token.clone() } else { format!("{}-{}", self.id, self.next) };
+        Fence { etag: etag.to_string(), token }
+    }
+}
+
+impl Member {
+    /// A node that nothing is known of yet.
+    pub fn new(node: Node) -> Member {
+        Member {
+            node,
+            target: Target::default(),
+            repair: None,
+            check: Check::Idle(Mono(i64::MIN)),
+            out: None,
+            blocked: Vec::new(),
+            told: None,
+            trouble: None,
+            dirty: false,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.node.name)
+    }
+
+    /// True while it counts as being repaired.
+    pub fn is_in_flight(&self) -> bool {
+        self.repair.is_some() || self.target.kept.phase == Phase::Waiting
+    }
+
+    /// Takes down what happened to the repair and moves it on. False when it could not have happened, which
+    /// is a defect and is written into the audit log.
+    pub fn happen(&mut self, event: Event, now: Now, plan: &mut Plan) -> bool {
+        let Some(repair) = &mut self.repair else { return false };
+        match &event {
+            Event::Opened { .. } | Event::Adopted { .. } => {}
+            _ => match repair.saga.apply(&event) {
+                Ok(next) => {
+                    let old_news = matches!(&event, Event::Seen { seen } if repair.saga.seen.as_ref() == Some(seen));
+                    repair.saga = next;
+                    if old_news {
+                        return true;
+                    }
+                }
+                Err(illegal) => {
+                    let text = format!("defect, nothing was done: {illegal}");
+                    plan.lines.push(Line { kind: "defect", target: Arc::clone(&self.node.name), text });
+                    return false;
+                }
+            },
+        }
+        plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told() });
+        plan.records.push(Record {
+            saga: repair.id.clone(),
+            target: self.node.name.to_string(),
+            number: repair.next,
+            at: now.wall,
+            event,
+        });
+        repair.next = repair.next.saturating_add(1);
+        true
+    }
+
+    /// How the repair ended, once it has.
+    pub fn ended(&self) -> Option<End> {
+        match self.repair.as_ref()?.saga.stage {
+            Stage::Closed(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// How long the present trouble has lasted.
+    pub fn ill_for(&self, now: Mono) -> Duration {
+        let kept = &self.target.kept;
+        match kept.lost_at {
+            Some(lost) if kept.phase != Phase::Healthy => now.since(lost.mono),
+            _ => Duration::ZERO,
+        }
+    }
+}

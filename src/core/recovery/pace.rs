@@ -1,0 +1,145 @@
+//! When a repair does its next thing, and what that is. Pure: the time is an argument.
+//!
+//! The saga says what is allowed; this file says what is due. A machine that owes a START is asked
+//! again for ever, with growing waits up to a limit (F67); what may be given up is given up only
+//! where the saga allows it. See `adr/0022-a-repair-is-a-saga.md`.
+
+use std::time::Duration;
+
+use super::backoff;
+use super::power::{Lifecycle, Reply, Verb};
+use super::saga::{End, Saga, Stage};
+use crate::core::time::Mono;
+
+/// Looks between two waits at the limit: the longest wait is this many times the shortest.
+const SLOWEST: u32 = 12;
+/// The same request is sent this often at most.
+const SENDS: u32 = 3;
+/// A request whose outcome is not known may still count for this long: longer than any request lives
+/// on its way, and than the provider takes to show it.
+const DOUBT: Duration = Duration::from_mins(15);
+/// A machine that runs for this long after an accepted STOP was started by somebody else.
+const RUNS_ON: Duration = Duration::from_mins(5);
+
+/// The times of one repair. Not kept: after a restart they begin anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pace {
+    /// Since when it stands where it stands.
+    pub since: Mono,
+    /// Nothing is done before this.
+    pub not_before: Mono,
+    /// Looks in a row that failed.
+    pub blind: u32,
+    /// Requests in a row that were not taken.
+    pub refused: u32,
+    /// What came of the last request.
+    pub reply: Option<Reply>,
+    /// When the machine was seen last.
+    pub seen_at: Option<Mono>,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// Nothing yet.
+    Wait,
+    /// Look at the machine.
+    Look,
+    /// Ask for START, in the version just seen.
+    Start,
+    /// Send the same request once more, if it is still wanted.
+    Again(Verb),
+    /// It is over.
+    Close(End),
+}
+
+impl Pace {
+    /// A repair that begins, or goes on after a restart, now.
+    pub fn new(now: Mono) -> Pace {
+        Pace { since: now, not_before: now, blind: 0, refused: 0, reply: None, seen_at: None }
+    }
+
+    /// A look came back: the saga stood at `before` and stands at `after`. `poll` is the time between
+    /// two looks at a machine on its way.
+    pub fn looked(&mut self, before: Stage, after: Stage, now: Mono, poll: Duration) {
+        self.blind = 0;
+        self.seen_at = Some(now);
+        let moved = before != after;
+        if moved {
+            self.since = now;
+        }
+        self.not_before = if after == Stage::Owing && moved { now } else { now.plus(poll) };
+    }
+
+    /// A look failed.
+    pub fn was_blind(&mut self, now: Mono, poll: Duration, name: &str) {
+        self.blind = self.blind.saturating_add(1);
+        self.not_before = now.plus(backoff::wait(self.blind, poll, poll.saturating_mul(SLOWEST), name));
+    }
+
+    /// A request came back.
+    pub fn replied(&mut self, reply: Reply, now: Mono, poll: Duration, name: &str) {
+        self.since = now;
+        self.reply = Some(reply);
+        self.seen_at = None;
+        if reply == Reply::Accepted {
+            self.refused = 0;
+            self.not_before = now.plus(poll);
+        } else {
+            self.refused = self.refused.saturating_add(1);
+            // The first look after a reply that settles nothing comes at once: the machine may be on its way.
+            let wait = backoff::wait(self.refused - 1, poll, poll.saturating_mul(SLOWEST), name);
+            self.not_before = now.plus(wait);
+        }
+    }
+}
+
+/// What is due now.
+pub fn due(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Move {
+    if now < pace.not_before {
+        return Move::Wait;
+    }
+    let Some(seen_at) = pace.seen_at.filter(|_| saga.seen.is_some()) else {
+        return if matches!(saga.stage, Stage::Asking(_) | Stage::Closed(_)) { Move::Wait } else { Move::Look };
+    };
+    let lasted = now.since(pace.since);
+    let fresh = now.since(seen_at) <= poll;
+    match saga.stage {
+        Stage::Asking(_) | Stage::Closed(_) => Move::Wait,
+        Stage::Deciding => Move::Close(End::NoEffect),
+        Stage::Owing if fresh && saw(saga, Lifecycle::Stopped) => Move::Start,
+        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, lasted, fresh),
+        Stage::Awaiting(Verb::Reset | Verb::SoftReset) if saw(saga, Lifecycle::Running) && lasted >= settle(poll) => {
+            Move::Close(End::Up)
+        }
+        Stage::Awaiting(verb) if verb.takes_down() && saw(saga, Lifecycle::Running) && lasted >= RUNS_ON => {
+            Move::Close(End::Expired)
+        }
+        _ => Move::Look,
+    }
+}
+
+fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, lasted: Duration, fresh: bool) -> Move {
+    if !saw(saga, Lifecycle::Running) || !fresh {
+        return Move::Look;
+    }
+    let no_use = matches!(pace.reply, Some(Reply::Refused | Reply::Changed | Reply::Conflict | Reply::NoCapacity));
+    if saga.may_close(End::NoEffect) && (no_use || saga.is_moved_on() || saga.sends >= SENDS) {
+        Move::Close(End::NoEffect)
+    } else if lasted >= DOUBT {
+        Move::Close(End::Expired)
+    } else if saga.is_untouched() && saga.sends < SENDS && !no_use {
+        Move::Again(verb)
+    } else {
+        Move::Look
+    }
+}
+
+/// A reset that shows as running all the time is believed after this long.
+fn settle(poll: Duration) -> Duration {
+    poll.saturating_mul(SLOWEST)
+}
+
+fn saw(saga: &Saga, lifecycle: Lifecycle) -> bool {
+    saga.seen.as_ref().is_some_and(|seen| seen.lifecycle == lifecycle)
+}

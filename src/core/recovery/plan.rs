@@ -1,0 +1,260 @@
+//! What the core of the repairs is told, what it asks for, and what it gives back: plain data.
+//!
+//! The core decides; the operator does one thing at a time as it is told and answers. Every order is
+//! answered once. See `adr/0022-a-repair-is-a-saga.md`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::heartbeat::Heartbeats;
+use super::journal::Record;
+use super::power::{Fence, Reply, Rung, Seen, Verb};
+use super::target::{Phase, Times};
+use crate::core::edge::{Edge, Incident};
+use crate::core::signal::{SignalKey, State};
+use crate::core::time::{Mono, Wall};
+
+/// Are machines really touched?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Everything is decided and told, and only played through.
+    #[default]
+    Observe,
+    /// Machines are repaired.
+    Active,
+}
+
+impl Mode {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Observe => "observe",
+            Mode::Active => "active",
+        }
+    }
+}
+
+/// What holds for all repairs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The name of this agent; part of what it sends, so that two agents never send the same.
+    pub instance: String,
+    /// Are machines really touched?
+    pub mode: Mode,
+    /// No new repair begins.
+    pub paused: bool,
+    /// Repairs at the same time, in all.
+    pub max_in_flight: u32,
+    /// Repairs at the same time in one failure domain.
+    pub max_per_domain: u32,
+    /// Repairs begun within an hour.
+    pub max_per_hour: u32,
+    /// Repairs begun within a day.
+    pub max_per_day: u32,
+    /// Nobody is touched while fewer than this share of the nodes is healthy, in percent.
+    pub min_healthy: u32,
+    /// Repairs of one node before it is given up.
+    pub max_attempts: u32,
+    /// Time between two looks at a machine on its way.
+    pub poll: Duration,
+    /// Least time before the same is said again.
+    pub cooldown: Duration,
+    /// Signals of which at least one has to be well for us to be believed; none: another node's heartbeat.
+    pub references: Vec<SignalKey>,
+}
+
+/// What is done with a machine that somebody else switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenStopped {
+    /// It is told.
+    #[default]
+    Tell,
+    /// It is started.
+    Start,
+}
+
+/// How one node is repaired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its name, as in `node/<name>`.
+    pub name: Arc<str>,
+    /// What it shares with nodes that must not be down together.
+    pub domain: Option<String>,
+    /// Signals that have to be down, too.
+    pub evidence: Vec<SignalKey>,
+    /// The heartbeat alone is enough, also in a small fleet.
+    pub heartbeat_only: bool,
+    /// What is done when somebody else switched it off.
+    pub when_stopped: WhenStopped,
+    /// How to repair it: the first attempt by the first, the last for all that follow.
+    pub ladder: Vec<Rung>,
+    /// Its times.
+    pub times: Times,
+    /// There is something that can repair it.
+    pub repairable: bool,
+}
+
+/// How a signal stands, as far as a repair asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Looked {
+    /// Its state.
+    pub state: State,
+    /// When it was looked at last; `None` when never.
+    pub seen_at: Option<Mono>,
+    /// Its open incident.
+    pub incident: Option<Incident>,
+}
+
+/// What an agent writes down in Consul before it takes a machine down, so that another can go on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Note {
+    /// The node.
+    pub target: String,
+    /// The repair.
+    pub saga: String,
+    /// The agent.
+    pub agent: String,
+    /// What it is about to ask.
+    pub verb: Verb,
+    /// With what.
+    pub fence: Fence,
+}
+
+/// What one pass is told.
+pub struct Input<'a> {
+    /// The heartbeats, where they can be seen.
+    pub beats: Option<&'a Heartbeats>,
+    /// When the last warm-up began.
+    pub fresh_since: Mono,
+    /// How a signal stands; `None` when there is none of that name.
+    pub look: &'a dyn Fn(&SignalKey) -> Option<Looked>,
+    /// We hold the lease.
+    pub holds_lease: bool,
+    /// Repairs that agents before us wrote down and did not finish.
+    pub notes: &'a [Note],
+    /// What is committed is on a disk that works.
+    pub is_durable: bool,
+    /// What the operator brought back.
+    pub answers: Vec<Answer>,
+}
+
+/// One thing for the operator to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Names the order in its answer.
+    pub id: u64,
+    /// The node.
+    pub target: Arc<str>,
+    /// What to do.
+    pub task: Task,
+}
+
+/// What an operator can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// Read all heartbeats consistently and look at the machine.
+    Confirm,
+    /// Look at the machine.
+    Look,
+    /// Ask the provider for this.
+    Ask {
+        /// What.
+        verb: Verb,
+        /// With what.
+        fence: Fence,
+        /// For which repair.
+        saga: String,
+    },
+    /// The repair is over: what was written down for other agents can go.
+    Forget {
+        /// Which repair.
+        saga: String,
+    },
+}
+
+/// What came of an order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Which order.
+    pub id: u64,
+    /// The node.
+    pub target: Arc<str>,
+    /// What came of it.
+    pub result: Outcome,
+}
+
+/// What came of an order, by its task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Of [`Task::Confirm`].
+    Confirmed {
+        /// The heartbeats, or why they cannot be read.
+        beats: Result<Heartbeats, String>,
+        /// The machine, or why it cannot be looked at.
+        seen: Result<Seen, String>,
+    },
+    /// Of [`Task::Look`].
+    Seen(Result<Seen, String>),
+    /// Of [`Task::Ask`]: what came of it, and in words.
+    Replied(Reply, String),
+}
+
+/// What follows from one pass.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Lines for the journal, to be on the disk before any order leaves.
+    pub records: Vec<Record>,
+    /// Targets whose kept form changed, by name.
+    pub changed: Vec<Arc<str>>,
+    /// The budget changed.
+    pub spent: bool,
+    /// What is to be said.
+    pub edges: Vec<Edge>,
+    /// What is only written into the audit log.
+    pub lines: Vec<Line>,
+    /// What the operator shall do, once all of the above is on the disk.
+    pub orders: Vec<Order>,
+    /// Evidence has to be looked at again, now.
+    pub hurry: bool,
+}
+
+/// One line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What happened, one word.
+    pub kind: &'static str,
+    /// The node.
+    pub target: Arc<str>,
+    /// In words.
+    pub text: String,
+}
+
+/// One target, for people and programs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Wall,
+    /// Repairs begun.
+    pub attempts: u32,
+    /// Why nothing is done.
+    pub blocked: Vec<super::gate::Blocked>,
+    /// In words: what is going on and what would have to change.
+    pub reason: String,
+    /// How long it has been ill.
+    pub unhealthy: Duration,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests by target, action and mode.
+    pub actions: std::collections::BTreeMap<(Arc<str>, Verb, &'static str), u64>,
+    /// Requests that were not taken, by target and action.
+    pub failures: std::collections::BTreeMap<(Arc<str>, Verb), u64>,
+    /// How often each reason came up.
+    pub blocked: std::collections::BTreeMap<super::gate::Blocked, u64>,
+}

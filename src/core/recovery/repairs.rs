@@ -1,0 +1,187 @@
+//! The fleet's repairs under way: asks, looks, asks again, and ends them.
+//!
+//! What is due says `pace`, what is allowed the saga; here the two become orders for the operator and
+//! lines of the journal. A START that is owed is asked for whether or not we hold the lease, are paused
+//! or may write: a machine that we took down is brought back (B1, B9).
+
+use std::sync::Arc;
+
+use super::fleet::{Fleet, next_attempt};
+use super::heartbeat::Life;
+use super::journal::Event;
+use super::member::{Check, Member, Repair};
+use super::pace::{self, Move};
+use super::plan::{Input, Mode, Note, Order, Plan, Task};
+use super::power::{Reply, Seen, Verb};
+use super::saga::{End, Saga};
+use super::story;
+use super::target::Phase;
+use crate::core::time::Now;
+
+impl Fleet {
+    pub(super) fn saw(&mut self, name: &Arc<str>, seen: Seen, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(before) = member.repair.as_ref().map(|repair| repair.saga.stage) else { return };
+        if member.happen(Event::Seen { seen }, now, plan)
+            && let Some(repair) = &mut member.repair
+        {
+            repair.pace.looked(before, repair.saga.stage, now.mono, self.policy.poll);
+        }
+        self.finish(name, now, plan);
+    }
+
+    pub(super) fn replied(&mut self, name: &Arc<str>, reply: Reply, detail: String, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(verb) = member.repair.as_ref().and_then(|repair| repair.saga.asked()) else { return };
+        member.trouble = (reply != Reply::Accepted).then(|| format!("{verb}: {detail}"));
+        if reply != Reply::Accepted {
+            *self.counts.failures.entry((Arc::clone(name), verb)).or_default() += 1;
+        }
+        if member.happen(Event::Replied { verb, reply, detail }, now, plan)
+            && let Some(repair) = &mut member.repair
+        {
+            repair.pace.replied(reply, now.mono, self.policy.poll, name);
+        }
+    }
+
+    /// Goes on with what an agent before us began and cannot finish: whoever holds the lease owes it.
+    pub(super) fn adopt(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        if !input.holds_lease || self.policy.mode == Mode::Observe {
+            return;
+        }
+        for note in input.notes {
+            let Some(member) = self.members.get_mut(note.target.as_str()) else { continue };
+            if self.closed.contains(&note.saga) {
+                let target = member.name();
+                self.order(&target, Task::Forget { saga: note.saga.clone() }, plan);
+            } else if member.repair.is_none() {
+                begin_adopted(member, note, now, plan);
+            }
+        }
+    }
+
+    /// Moves on the repair of one node, if it has one and something is due.
+    pub(super) fn go_on(&mut self, name: &Arc<str>, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(repair) = &mut member.repair else { return };
+        if std::mem::take(&mut repair.resumed) {
+            let damaged = std::mem::take(&mut repair.damaged);
+            member.happen(Event::Resumed, now, plan);
+            plan.edges.push(story::resumed(member, damaged, now));
+        }
+        let Some(repair) = member.repair.as_ref().filter(|_| member.out.is_none() && member.node.repairable) else {
+            return;
+        };
+        let simulated = repair.simulated;
+        match pace::due(&repair.saga, &repair.pace, now.mono, self.policy.poll) {
+            Move::Wait => {}
+            Move::Look if simulated => {
+                let imagined = repair.imagined();
+                self.saw(name, imagined, now, plan);
+            }
+            Move::Start => {
+                let etag = repair.saga.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
+                self.ask(name, Verb::Start, &etag, now, plan);
+            }
+            Move::Again(verb) if self.is_still_wanted(name, input) => self.ask_again(name, verb, now, plan),
+            Move::Look | Move::Again(_) => self.order(name, Task::Look, plan),
+            Move::Close(end) => {
+                if let Some(member) = self.members.get_mut(name) {
+                    member.happen(Event::Closed { end }, now, plan);
+                }
+                self.finish(name, now, plan);
+            }
+        }
+    }
+
+    /// Would the request that may be sent again still be decided?
+    fn is_still_wanted(&self, name: &Arc<str>, input: &Input<'_>) -> bool {
+        let gone = input.beats.is_some_and(|beats| beats.life(name) == Life::Gone);
+        gone && input.holds_lease
+            && input.is_durable
+            && self.few_are_ill
+            && !self.policy.paused
+            && self.policy.mode == Mode::Active
+            && self.members.get(name).is_some_and(|member| self.evidence(member, input, None))
+    }
+
+    pub(super) fn ask(&mut self, name: &Arc<str>, verb: Verb, etag: &str, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(repair) = &member.repair else { return };
+        let (saga, simulated, fence) = (repair.id.clone(), repair.simulated, repair.fence(verb, etag));
+        if !member.happen(Event::Intent { verb, fence: fence.clone() }, now, plan) {
+            return;
+        }
+        let mode = if simulated { Mode::Observe } else { Mode::Active };
+        *self.counts.actions.entry((Arc::clone(name), verb, mode.as_str())).or_default() += 1;
+        if simulated {
+            self.replied(name, Reply::Accepted, String::new(), now, plan);
+        } else {
+            self.order(name, Task::Ask { verb, fence, saga }, plan);
+        }
+    }
+
+    fn ask_again(&mut self, name: &Arc<str>, verb: Verb, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(repair) = &member.repair else { return };
+        let (saga, fence) = (repair.id.clone(), repair.saga.fence.clone());
+        if member.happen(Event::Intent { verb, fence: fence.clone() }, now, plan) {
+            *self.counts.actions.entry((Arc::clone(name), verb, Mode::Active.as_str())).or_default() += 1;
+            self.order(name, Task::Ask { verb, fence, saga }, plan);
+        }
+    }
+
+    pub(super) fn order(&mut self, name: &Arc<str>, task: Task, plan: &mut Plan) {
+        self.orders += 1;
+        if !matches!(task, Task::Forget { .. })
+            && let Some(member) = self.members.get_mut(name)
+        {
+            member.out = Some(self.orders);
+        }
+        plan.orders.push(Order { id: self.orders, target: Arc::clone(name), task });
+    }
+
+    /// Ends a repair whose saga is over.
+    fn finish(&mut self, name: &Arc<str>, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get_mut(name) else { return };
+        let Some(end) = member.ended() else { return };
+        let Some(repair) = member.repair.take() else { return };
+        member.out = None;
+        member.dirty = true;
+        member.check = Check::Idle(now.mono);
+        let trouble = member.trouble.take();
+        let kept = &mut member.target.kept;
+        match end {
+            End::Up => kept.enter(Phase::Waiting, now),
+            End::Gone => {
+                kept.enter(Phase::Exhausted, now);
+                kept.given_up = Some("the machine is destroyed".to_string());
+            }
+            End::NoEffect | End::Expired => {
+                kept.unsure_at = (end == End::Expired).then_some(now);
+                next_attempt(member, &self.policy, now);
+            }
+        }
+        plan.edges.extend(story::ended(member, end, trouble.as_deref(), repair.simulated, now, &self.policy));
+        if !repair.simulated {
+            self.closed.insert(repair.id.clone());
+            self.order(name, Task::Forget { saga: repair.id }, plan);
+        }
+    }
+}
+
+fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
+    let saga = Saga::adopt(note.verb, note.fence.clone());
+    member.repair = Some(Repair::open(note.saga.clone(), saga, false, now));
+    member.dirty = true;
+    member.check = Check::Idle(now.mono);
+    member.out = None;
+    let kept = &mut member.target.kept;
+    kept.enter(Phase::Recovering, now);
+    kept.repair_at = Some(now);
+    kept.attempts = kept.attempts.saturating_add(1);
+    kept.boot_before.clone_from(&kept.boot);
+    kept.session_before.clone_from(&kept.session);
+    member.happen(Event::Adopted { verb: note.verb, fence: note.fence.clone() }, now, plan);
+    plan.edges.push(story::adopted(member, note, now));
+}
