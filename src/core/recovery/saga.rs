@@ -206,8 +206,7 @@ impl Saga {
             (Doubt(Verb::Start | Verb::Stop) | Awaiting(Verb::Start | Verb::Stop) | Owing, L::Starting) => {
                 Awaiting(Verb::Start)
             }
-            (Doubt(Verb::Start) | Awaiting(Verb::Start), L::Stopping) => Owing,
-            (Doubt(_) | Awaiting(_), L::Stopped) => Owing,
+            (Doubt(Verb::Start) | Awaiting(Verb::Start), L::Stopping) | (Doubt(_) | Awaiting(_), L::Stopped) => Owing,
             (Doubt(verb), L::Starting | L::Stopping) => Awaiting(verb),
             (Awaiting(Verb::Reset | Verb::SoftReset), L::Running) if seen.etag != self.fence.etag => Closed(End::Up),
             (stage, _) => stage,
