@@ -13,6 +13,7 @@
 //! line in [`notifier::NOTIFIERS`].
 
 pub mod assemble;
+pub mod beacon;
 pub mod cli;
 pub mod client;
 pub mod clock;

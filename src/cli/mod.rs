@@ -3,6 +3,7 @@
 
 mod ask;
 mod banner;
+mod beacon;
 mod check;
 mod completions;
 mod healthcheck;
@@ -80,6 +81,11 @@ enum Command {
     /// Why a signal fires or does not, and what would have to change
     #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why '#k3f9'")]
     Why(why::Arguments),
+    /// On a node: hold its key in Consul while it lives, so that an agent elsewhere sees when it does not
+    #[command(
+        after_help = "Ends with 0 on SIGTERM or SIGINT, and leaves word that the stop was planned.\n\nExamples:\n  watchdog beacon\n  watchdog --set consul.address=http://consul:8500 beacon --node n1"
+    )]
+    Beacon(beacon::Arguments),
     /// Check, show or explain the configuration
     #[command(
         subcommand,
@@ -152,6 +158,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&Config::load(&layers)?, &arguments),
             Command::History(arguments) => history::run(&Config::load(&layers)?, &arguments),
             Command::Why(arguments) => why::run(&Config::load(&layers)?, &arguments),
+            Command::Beacon(arguments) => beacon::run(&Config::load(&layers)?, &arguments),
             Command::Config(command) => settings::run(&layers, &command),
             Command::Notify(notify::Command::Test) => notify::test(&Config::load(&layers)?),
             Command::Healthcheck => healthcheck::run(&Config::load(&layers)?),

@@ -98,7 +98,9 @@ fn next(due: Instant, interval: Duration, now: Instant) -> Instant {
     due.checked_add(interval.saturating_mul(steps)).unwrap_or(now + interval)
 }
 
-fn listen_to_signals(waker: &Waker) -> anyhow::Result<()> {
+/// Turns SIGTERM and SIGINT into [`Wake::Shutdown`], SIGHUP into [`Wake::Reload`]. The second SIGTERM ends
+/// the process where it stands.
+pub(super) fn listen_to_signals(waker: &Waker) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot listen to signals")?;
     let waker = waker.clone();
     let listen = move || {

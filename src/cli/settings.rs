@@ -48,6 +48,8 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let notifiers = assemble::notifiers(config, &clock, &assemble::Remembered::new())?;
     crate::program::heartbeat_url(config)?;
     crate::serve::check(config)?;
+    crate::client::consul::connect(config, config.root().timeout.0)?;
+    crate::beacon::check(config)?;
     let files: Vec<String> = config.files().iter().map(|f| f.display().to_string()).collect();
     let files = if files.is_empty() { "no file".to_string() } else { files.join(", ") };
     let names = |mut all: Vec<String>| {

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::{Request, Uri};
+use ureq::http::{HeaderMap, Request, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, RustlsConnector, Transport,
 };
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body};
 
 use super::dial::{DialError, dial};
 use super::resolve::{ResolveError, resolve};
@@ -53,8 +53,17 @@ impl Default for Options {
     }
 }
 
+/// Limits of one call, in place of those of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Total limit of the call. Looking up the name and connecting stay within the client's own.
+    pub timeout: Duration,
+    /// Bytes of body read at most.
+    pub body: usize,
+}
+
 /// A whole answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -62,6 +71,8 @@ pub struct Response {
     pub content_type: String,
     /// `Retry-After` in seconds, when present and a number.
     pub retry_after: Option<u64>,
+    /// All headers, as they came.
+    pub headers: HeaderMap,
     /// The body, at most `body_limit` bytes.
     pub body: Vec<u8>,
 }
@@ -140,7 +151,7 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.finish(request.call())
+        finish(request.call(), self.limits())
     }
 
     /// Runs a request without a body. Without `whole` the answer ends
@@ -148,68 +159,72 @@ impl Http {
     pub fn run(&self, request: Request<()>, whole: bool) -> Result<Response, HttpError> {
         let outcome = self.agent.run(request);
         if whole {
-            return self.finish(outcome);
+            return finish(outcome, self.limits());
         }
-        let answer = outcome.map_err(|e| self.explain(e))?;
-        Ok(Response {
-            status: answer.status().as_u16(),
-            content_type: String::new(),
-            retry_after: None,
-            body: Vec::new(),
-        })
+        let answer = outcome.map_err(|e| explain(e, self.options.timeout))?;
+        Ok(Response { status: answer.status().as_u16(), ..Response::default() })
+    }
+
+    /// Runs a request of any method, with a body (`Vec<u8>`, `&str`) or without (`()`), within its own limits.
+    pub fn run_with_body(&self, request: Request<impl AsSendBody>, limits: Limits) -> Result<Response, HttpError> {
+        let request = self.agent.configure_request(request).timeout_global(Some(limits.timeout)).build();
+        finish(self.agent.run(request), limits)
     }
 
     /// POST of a JSON text.
     pub fn post_json(&self, url: &str, json: &str) -> Result<Response, HttpError> {
-        self.finish(self.agent.post(url).content_type("application/json").send(json))
+        finish(self.agent.post(url).content_type("application/json").send(json), self.limits())
     }
 
-    fn finish(&self, outcome: Result<ureq::http::Response<Body>, ureq::Error>) -> Result<Response, HttpError> {
-        let answer = outcome.map_err(|e| self.explain(e))?;
-        let status = answer.status().as_u16();
-        let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let content_type = header("content-type").to_string();
-        let retry_after = header("retry-after").trim().parse().ok();
-        let limit = self.options.body_limit;
-        let mut body = Vec::new();
-        let mut reader = answer.into_body().into_reader().take(limit as u64 + 1);
-        reader.read_to_end(&mut body).map_err(|e| self.explain(ureq::Error::from(e)))?;
-        if body.len() > limit {
-            return Err(HttpError::TooLarge(limit));
-        }
-        Ok(Response { status, content_type, retry_after, body })
+    /// The client's own limits.
+    fn limits(&self) -> Limits {
+        Limits { timeout: self.options.timeout, body: self.options.body_limit }
     }
+}
 
-    fn explain(&self, error: ureq::Error) -> HttpError {
-        use ureq::Error as E;
-        match error {
-            E::BadUri(_) | E::Http(_) => HttpError::BadUrl,
-            E::HostNotFound => HttpError::Broken("the name has no address".to_string()),
-            E::Timeout(phase) => HttpError::Timeout(self.options.timeout, name_phase(phase)),
-            E::LargeResponseHeader(..) => HttpError::TooLarge(16 * 1024),
-            E::Rustls(e) => HttpError::Tls(e.to_string()),
-            E::Tls(what) => HttpError::Tls(what.to_string()),
-            E::Io(e) => explain_io(&e),
-            E::Other(inner) => self.explain_own(inner),
-            E::ConnectionFailed => HttpError::Broken("connection failed".to_string()),
-            E::Protocol(e) => HttpError::Broken(format!("not a valid HTTP answer: {e}")),
-            _ => HttpError::Broken("the request failed".to_string()),
-        }
+fn finish(outcome: Result<ureq::http::Response<Body>, ureq::Error>, limits: Limits) -> Result<Response, HttpError> {
+    let (head, body) = outcome.map_err(|e| explain(e, limits.timeout))?.into_parts();
+    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let content_type = header("content-type").to_string();
+    let retry_after = header("retry-after").trim().parse().ok();
+    let mut whole = Vec::new();
+    let mut reader = body.into_reader().take(limits.body as u64 + 1);
+    reader.read_to_end(&mut whole).map_err(|e| explain(ureq::Error::from(e), limits.timeout))?;
+    if whole.len() > limits.body {
+        return Err(HttpError::TooLarge(limits.body));
     }
+    Ok(Response { status: head.status.as_u16(), content_type, retry_after, headers: head.headers, body: whole })
+}
 
-    /// Errors that our own resolver and connector put into ureq's.
-    fn explain_own(&self, inner: Box<dyn std::error::Error + Send + Sync>) -> HttpError {
-        let inner = match inner.downcast::<ResolveError>() {
-            Ok(resolve) => return HttpError::Resolve(*resolve),
-            Err(inner) => inner,
-        };
-        match inner.downcast::<DialError>().map(|e| *e) {
-            Ok(DialError::Refused(address)) => HttpError::Refused(address),
-            Ok(DialError::Timeout(_)) => HttpError::Timeout(self.options.timeout, "connecting"),
-            Ok(DialError::Own(why)) => HttpError::Own(why),
-            Ok(error @ DialError::Unreachable(..)) => HttpError::Broken(error.to_string()),
-            Err(_) => HttpError::Broken("the request failed".to_string()),
-        }
+fn explain(error: ureq::Error, limit: Duration) -> HttpError {
+    use ureq::Error as E;
+    match error {
+        E::BadUri(_) | E::Http(_) => HttpError::BadUrl,
+        E::HostNotFound => HttpError::Broken("the name has no address".to_string()),
+        E::Timeout(phase) => HttpError::Timeout(limit, name_phase(phase)),
+        E::LargeResponseHeader(..) => HttpError::TooLarge(16 * 1024),
+        E::Rustls(e) => HttpError::Tls(e.to_string()),
+        E::Tls(what) => HttpError::Tls(what.to_string()),
+        E::Io(e) => explain_io(&e),
+        E::Other(inner) => explain_own(inner, limit),
+        E::ConnectionFailed => HttpError::Broken("connection failed".to_string()),
+        E::Protocol(e) => HttpError::Broken(format!("not a valid HTTP answer: {e}")),
+        _ => HttpError::Broken("the request failed".to_string()),
+    }
+}
+
+/// Errors that our own resolver and connector put into ureq's.
+fn explain_own(inner: Box<dyn std::error::Error + Send + Sync>, limit: Duration) -> HttpError {
+    let inner = match inner.downcast::<ResolveError>() {
+        Ok(resolve) => return HttpError::Resolve(*resolve),
+        Err(inner) => inner,
+    };
+    match inner.downcast::<DialError>().map(|e| *e) {
+        Ok(DialError::Refused(address)) => HttpError::Refused(address),
+        Ok(DialError::Timeout(_)) => HttpError::Timeout(limit, "connecting"),
+        Ok(DialError::Own(why)) => HttpError::Own(why),
+        Ok(error @ DialError::Unreachable(..)) => HttpError::Broken(error.to_string()),
+        Err(_) => HttpError::Broken("the request failed".to_string()),
     }
 }
 

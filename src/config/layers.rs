@@ -1,5 +1,6 @@
 //! Gathers the layers: which files, which variables, which flags, and what each says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Format, Toml};
@@ -9,12 +10,17 @@ use figment::{Figment, Metadata, Profile, Provider};
 use super::check::{self, nearest};
 use super::exposed::{self, Exposed};
 use super::schema::{Field, Kind, Section};
+use super::value::Secret;
 use super::{ConfigError, Layers, Problem};
 
 /// The environment prefix of every key.
 pub const PREFIX: &str = "WATCHDOG_";
 /// Variables with this prefix belong to the test suite and are no configuration.
 const TEST_PREFIX: &str = "WATCHDOG_TEST_";
+/// systemd sets these for a service that it watches; they only look like ours.
+const SYSTEMD: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
+/// How the variables begin that belong to other programs and count for ours.
+const FOREIGN: [&str; 2] = ["CONSUL_", "NOTIFY_SOCKET"];
 /// The name of the environment layer in figment's metadata.
 pub const ENVIRONMENT: &str = "environment";
 /// The name of the command line layer in figment's metadata.
@@ -104,12 +110,20 @@ fn whole_file(file: &Path, what: &str) -> ConfigError {
 fn environment(variables: &[(String, String)], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {
     let mut dict = Dict::new();
     for (name, text) in variables {
-        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !name.starts_with(TEST_PREFIX)) else { continue };
+        let not_ours = name.starts_with(TEST_PREFIX) || SYSTEMD.contains(&name.as_str());
+        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !not_ours) else { continue };
         let key = rest.to_lowercase().replace("__", ".");
         let place = format!("environment variable {name}");
         set(&mut dict, &key, text, &place, schema, problems);
     }
     dict
+}
+
+/// The variables of other programs that count for ours.
+pub fn foreign(variables: &[(String, String)]) -> BTreeMap<String, Secret> {
+    let known = |name: &str| SYSTEMD.contains(&name) || FOREIGN.iter().any(|begin| name.starts_with(begin));
+    let kept = variables.iter().filter(|(name, _)| known(name));
+    kept.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
 }
 
 fn overrides(pairs: &[String], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {

@@ -91,6 +91,8 @@ pub struct Config {
     root: Root,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
+    /// Variables of other programs' conventions; as secrets, because some are.
+    variables: BTreeMap<String, Secret>,
 }
 
 impl Config {
@@ -105,6 +107,7 @@ impl Config {
             root: Root::default(),
             files: gathered.files,
             warnings: gathered.warnings,
+            variables: layers::foreign(&layers.environment),
         };
         config.root = config.section("")?;
         config.check_root()?;
@@ -122,6 +125,7 @@ impl Config {
             root: Root::default(),
             files: Vec::new(),
             warnings: Vec::new(),
+            variables: BTreeMap::new(),
         };
         config.root = config.section("")?;
         config.check_root()?;
@@ -176,6 +180,12 @@ impl Config {
             _ => None,
         });
         found.flatten().is_some()
+    }
+
+    /// A variable that other programs set or share (`CONSUL_HTTP_ADDR`, `NOTIFY_SOCKET`), as it was when the
+    /// program started. Only those that the program knows are kept.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(Secret::expose)
     }
 
     /// Where the value of `key` came from, in words; `None` for a default.
@@ -283,6 +293,8 @@ pub fn sections() -> Vec<Section> {
         all.extend_from_slice(entry.sections);
     }
     all.extend_from_slice(crate::serve::SECTIONS);
+    all.extend_from_slice(crate::client::consul::SECTIONS);
+    all.extend_from_slice(crate::beacon::SECTIONS);
     all
 }
 
@@ -349,7 +361,7 @@ fn masked(tables: Option<&Value>, fields: &[Field]) -> Vec<Map<String, Value>> {
 }
 
 /// The name of this machine.
-fn host_name() -> String {
+pub fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".to_string() } else { name }
 }

@@ -61,21 +61,17 @@ pub struct Process {
 
 /// The whole page.
 pub fn render(snapshot: &Snapshot, now: Now, process: Process, format: Format) -> String {
-    let mut page = Page { out: String::with_capacity(4_096 + snapshot.signals.len() * 400), format };
+    let mut page = Page::new(format, 4_096 + snapshot.signals.len() * 400);
     about(&mut page, snapshot, process);
     loop_of(&mut page, snapshot);
     signals(&mut page, snapshot);
     deliveries(&mut page, snapshot, now);
     sources(&mut page, snapshot);
-    if format == Format::OpenMetrics {
-        page.out.push_str("# EOF\n");
-    }
-    page.out
+    page.finish()
 }
 
 fn about(page: &mut Page, snapshot: &Snapshot, process: Process) {
-    page.family("watchdog_build", Kind::Info, "The version that runs.");
-    page.sample("watchdog_build", "_info", &[("version", &snapshot.version)], 1.0);
+    build(page, &snapshot.version);
     page.family("watchdog_enabled", Kind::Gauge, "0 when switched off by configuration.");
     page.sample("watchdog_enabled", "", &[], f64::from(u8::from(snapshot.enabled)));
     page.family("process_start_time_seconds", Kind::Gauge, "When the process started.");
@@ -84,6 +80,12 @@ fn about(page: &mut Page, snapshot: &Snapshot, process: Process) {
         page.family("process_resident_memory_bytes", Kind::Gauge, "Resident memory of the process in bytes.");
         page.sample("process_resident_memory_bytes", "", &[], resident as f64);
     }
+}
+
+/// The version, as every page of ours begins.
+pub fn build(page: &mut Page, version: &str) {
+    page.family("watchdog_build", Kind::Info, "The version that runs.");
+    page.sample("watchdog_build", "_info", &[("version", version)], 1.0);
 }
 
 fn loop_of(page: &mut Page, snapshot: &Snapshot) {
@@ -158,22 +160,41 @@ fn seconds(millis: f64) -> f64 {
     millis / 1_000.0
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
+/// What a family's samples are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; samples end in `_total`.
     Counter,
+    /// Goes up and down.
     Gauge,
+    /// Labels on a constant 1; samples end in `_info`.
     Info,
 }
 
-struct Page {
+/// A page being written.
+#[derive(Debug)]
+pub struct Page {
     out: String,
     format: Format,
 }
 
 impl Page {
+    /// An empty page with room for `capacity` bytes.
+    pub fn new(format: Format, capacity: usize) -> Page {
+        Page { out: String::with_capacity(capacity), format }
+    }
+
+    /// The whole text.
+    pub fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.out.push_str("# EOF\n");
+        }
+        self.out
+    }
+
     /// Opens a family. `name` is without the suffix of its samples: OpenMetrics names the family so,
     /// the older text by the name of its samples.
-    fn family(&mut self, name: &str, kind: Kind, help: &str) {
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
         let (suffix, word) = match (self.format, kind) {
             (Format::Text, Kind::Counter) => ("_total", "counter"),
             (Format::Text, Kind::Info) => ("_info", "gauge"),
@@ -186,7 +207,8 @@ impl Page {
         let _ = writeln!(self.out, "# TYPE {name}{suffix} {word}");
     }
 
-    fn sample(&mut self, name: &str, suffix: &str, labels: &[(&str, &str)], value: f64) {
+    /// One sample of the family opened last: its name, suffix, labels and value.
+    pub fn sample(&mut self, name: &str, suffix: &str, labels: &[(&str, &str)], value: f64) {
         let _ = write!(self.out, "{name}{suffix}");
         for (index, (label, text)) in labels.iter().enumerate() {
             let _ = write!(self.out, "{}{label}=\"", if index == 0 { '{' } else { ',' });

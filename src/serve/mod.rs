@@ -68,7 +68,8 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
     access(config, address).map(drop)
 }
 
-fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError> {
+/// Who may ask a server that listens there, by `[serve]`. Errors: a token or a name that cannot be used.
+pub fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("serve")?;
     let token = config.secret("serve.token", settings.token.as_ref(), settings.token_file.as_deref())?;
     if let Some(token) = &token {

@@ -50,7 +50,8 @@ impl Answer {
         Answer { status, content_type: TEXT, extra: None, body: format!("{words}\n") }
     }
 
-    fn found(content_type: &'static str, body: String) -> Answer {
+    /// A whole page.
+    pub fn found(content_type: &'static str, body: String) -> Answer {
         Answer { status: StatusCode::OK, content_type, extra: None, body }
     }
 }
@@ -65,19 +66,27 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// The answer to one request.
-pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, process: fn() -> Process) -> Answer {
+/// What every server here refuses, whatever the path: another's name, a verb that changes, a body.
+pub fn refused(asked: Asked<'_>, access: &Access) -> Option<Answer> {
     if let Err(refusal) = access.judge_host(asked.uri, asked.headers) {
-        return refusal.into();
+        return Some(refusal.into());
     }
     if asked.method != Method::GET && asked.method != Method::HEAD {
         let mut answer =
             Answer::sentence(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD; nothing here can be changed");
         answer.extra = Some((header::ALLOW, "GET, HEAD"));
-        return answer;
+        return Some(answer);
     }
     if asked.has_body {
-        return Answer::sentence(StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here");
+        return Some(Answer::sentence(StatusCode::PAYLOAD_TOO_LARGE, "requests have no body here"));
+    }
+    None
+}
+
+/// The answer to one request.
+pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, process: fn() -> Process) -> Answer {
+    if let Some(refusal) = refused(asked, access) {
+        return refusal;
     }
     let path = asked.uri.path();
     match path {

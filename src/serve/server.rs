@@ -77,6 +77,25 @@ pub enum ServeError {
     Settings(#[from] ConfigError),
 }
 
+/// What a server answers with. Must not block: every connection is served by one thread.
+pub trait Site: Send + Sync + 'static {
+    /// The answer to one request.
+    fn answer(&self, asked: Asked<'_>) -> Answer;
+}
+
+/// The pages of the daemon.
+struct Pages {
+    access: Access,
+    published: Arc<Published>,
+    clock: Clock,
+}
+
+impl Site for Pages {
+    fn answer(&self, asked: Asked<'_>) -> Answer {
+        answer(asked, &self.access, &self.published.latest(), self.clock.now(), measure)
+    }
+}
+
 impl Server {
     /// Listens on `listen` and serves what is published until stopped. Port 0 takes any free one.
     pub fn start(
@@ -85,11 +104,17 @@ impl Server {
         published: Arc<Published>,
         clock: Clock,
     ) -> Result<Server, ServeError> {
+        let is_open = access.is_open();
+        Server::serve(listen, is_open, Box::new(Pages { access, published, clock }))
+    }
+
+    /// Listens on `listen` and serves `site` until stopped. `is_open`: anybody may read it.
+    pub fn serve(listen: SocketAddr, is_open: bool, site: Box<dyn Site>) -> Result<Server, ServeError> {
         let failed = |why| ServeError::Listen { address: listen, why };
         let socket = std::net::TcpListener::bind(listen).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        if access.is_open() {
+        if is_open {
             warn!(%address, "the status page is open to everybody who reaches this address; set serve.token to close it");
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -98,7 +123,7 @@ impl Server {
             .build()
             .map_err(ServeError::Start)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let shared = Arc::new(Shared { access, published, clock, open: AtomicUsize::new(0), unread: Arc::default() });
+        let shared = Arc::new(Shared { site, open: AtomicUsize::new(0), unread: Arc::default() });
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(socket) else { return };
@@ -141,9 +166,7 @@ impl Drop for Server {
 
 /// What all connections share.
 struct Shared {
-    access: Access,
-    published: Arc<Published>,
-    clock: Clock,
+    site: Box<dyn Site>,
     open: AtomicUsize,
     unread: Arc<AtomicUsize>,
 }
@@ -208,11 +231,10 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>
         headers: request.headers(),
         has_body: !request.body().is_end_stream(),
     };
-    let snapshot = shared.published.latest();
     let answer = if shared.unread.load(Ordering::SeqCst) > UNREAD_LIMIT {
         Answer::sentence(StatusCode::SERVICE_UNAVAILABLE, "too many slow readers; try again in a few seconds")
     } else {
-        answer(asked, &shared.access, &snapshot, shared.clock.now(), measure)
+        shared.site.answer(asked)
     };
     let has_body = asked.has_body;
     let mut response = Response::new(Full::new(Unread::of(answer.body, &shared.unread)));
@@ -272,7 +294,7 @@ impl Drop for Unread {
 }
 
 /// Our own memory, from the kernel's table.
-fn measure() -> Process {
+pub fn measure() -> Process {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status
         .lines()

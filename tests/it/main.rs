@@ -5,6 +5,7 @@
 
 mod app;
 mod architecture;
+mod beacon;
 mod cli;
 mod consul;
 mod core_model;

@@ -11,7 +11,6 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::ServerName;
 use ureq::http::header::{AUTHORIZATION, CONNECTION};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Uri};
-use ureq::tls::Certificate;
 
 use super::dns::DnsCheck;
 use super::exec::{ExecCheck, Groups};
@@ -24,6 +23,7 @@ use super::tls::{self, TlsCheck};
 use super::{Check, Probe};
 use crate::client::http::{Http, Options};
 use crate::client::resolve::is_link_local;
+use crate::client::roots;
 use crate::config::value::Secret;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
@@ -182,10 +182,7 @@ impl<'a> Workshop<'a> {
         }
         let roots = match &settings.ca_file {
             None => Vec::new(),
-            Some(path) => {
-                let found = tls::authorities(path).map_err(|e| wrong("ca_file", e))?;
-                found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
-            }
+            Some(path) => roots::certificates(path).map_err(|e| wrong("ca_file", e))?,
         };
         let options = Options {
             timeout,

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -23,6 +22,7 @@ use super::tcp::not_connected;
 use super::{excerpt, unresolved};
 use crate::client::dial::{Bounded, dial};
 use crate::client::resolve::resolve;
+use crate::client::roots::authorities;
 use crate::clock::Clock;
 use crate::core::time::people;
 
@@ -63,21 +63,6 @@ pub fn verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, String> 
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|e| format!("cannot verify certificates: {e}"))
-}
-
-/// The certificates in a PEM file of at most 1 MiB; at least one.
-pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?.len();
-    if size > 1024 * 1024 {
-        return Err(format!("{shown} is larger than 1 MiB"));
-    }
-    let text = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(format!("{shown} holds no certificate in PEM form")),
-    }
 }
 
 impl TlsCheck {

@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each peer serves several tests; not every test uses every verb")]
 
 pub mod app;
+pub mod consul;
 pub mod docker;
 pub mod html;
 pub mod http;
+pub mod proxy;
 pub mod small_app;
 pub mod telegram;

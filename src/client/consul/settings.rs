@@ -1,0 +1,282 @@
+//! Where Consul is and what lets us in: the keys of `[consul]`, and the variables that Consul's own
+//! tools use where a key is not set.
+//!
+//! Variables are read once, at the edge, through [`Config::variable`]; nothing deeper looks at the
+//! environment. A key that is set always wins over a variable. A token from a file is read again
+//! whenever the file changes, so that a rotation needs no restart; what cannot be read then (a file that
+//! is being replaced) leaves the old token in use. Nothing here shows a token.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::http::Uri;
+
+use super::Consul;
+use crate::client::http::{Http, Options};
+use crate::client::roots;
+use crate::config::value::Secret;
+use crate::config::{Config, ConfigError};
+
+crate::settings! {
+    /// Consul, where the heartbeats of nodes are kept.
+    pub struct Settings {
+        /// Its HTTP API: http://host:port or https://host:port, with a path where a proxy wants one.
+        /// Default: the variable CONSUL_HTTP_ADDR, else http://127.0.0.1:8500.
+        address: String = String::new(),
+        /// ACL token. Default: what CONSUL_HTTP_TOKEN_FILE names, else CONSUL_HTTP_TOKEN.
+        token: Option<Secret> = None,
+        /// File that holds token; read again when it changes.
+        token_file: Option<PathBuf> = None,
+        /// Where the nodes' keys are: a node's key is prefix/node.
+        prefix: String = "watchdog/nodes".to_string(),
+        /// PEM file of the authorities that may sign Consul's certificate. Default: the variable
+        /// CONSUL_CACERT, else the bundled ones.
+        ca_file: Option<PathBuf> = None,
+        /// Datacenter that is asked; empty: that of the agent.
+        datacenter: String = String::new(),
+    }
+}
+
+/// The variables of Consul's own tools that count where a key is not set. Empty ones are not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// `CONSUL_HTTP_ADDR`.
+    pub address: Option<String>,
+    /// `CONSUL_HTTP_SSL`: https for an address from a variable, whatever its scheme says.
+    pub ssl: bool,
+    /// `CONSUL_HTTP_TOKEN`.
+    pub token: Option<Secret>,
+    /// `CONSUL_HTTP_TOKEN_FILE`, which wins over the token.
+    pub token_file: Option<PathBuf>,
+    /// `CONSUL_CACERT`.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Picks the variables out of those that the program was started with.
+    pub fn of(config: &Config) -> Environment {
+        let text = |name: &str| config.variable(name).filter(|value| !value.trim().is_empty());
+        // As Go reads a boolean.
+        let is_true = |value: &str| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
+        Environment {
+            address: text("CONSUL_HTTP_ADDR").map(str::to_string),
+            ssl: text("CONSUL_HTTP_SSL").is_some_and(is_true),
+            token: text("CONSUL_HTTP_TOKEN").map(|value| Secret::new(value.trim())),
+            token_file: text("CONSUL_HTTP_TOKEN_FILE").map(PathBuf::from),
+            ca_file: text("CONSUL_CACERT").map(PathBuf::from),
+        }
+    }
+}
+
+/// Checks `[consul]` and the variables, and makes a client whose calls end within `timeout`.
+///
+/// Errors: an address, a prefix, a token or a file of authorities that cannot be used, each by its name.
+pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError> {
+    let settings: Settings = config.section("consul")?;
+    let environment = Environment::of(config);
+    let (base, place) = match settings.address.trim() {
+        "" => (address(environment.address.as_deref().unwrap_or_default(), environment.ssl), "CONSUL_HTTP_ADDR: "),
+        own => (address(own, false), ""),
+    };
+    let base = base.map_err(|what| config.error("consul.address", format!("{place}{what}")))?;
+    let roots = match (settings.ca_file.as_deref().filter(|path| !path.as_os_str().is_empty()), &environment.ca_file) {
+        (Some(own), _) => roots::certificates(own).map_err(|what| config.error("consul.ca_file", what))?,
+        (None, Some(theirs)) => roots::certificates(theirs)
+            .map_err(|what| config.error("consul.ca_file", format!("CONSUL_CACERT: {what}")))?,
+        (None, None) => Vec::new(),
+    };
+    let token = token(config, &settings, &environment)?;
+    prefix(config)?;
+    let options = Options {
+        timeout,
+        // The operator named the address; Consul's documentation itself advises 169.254.1.1 for local agents.
+        allow_link_local: true,
+        keep_alive: true,
+        roots: Arc::new(roots),
+        ..Options::default()
+    };
+    Ok(Consul::new(Http::new(options), &base, token, &settings.datacenter))
+}
+
+/// The prefix of the nodes' keys, without slashes at its ends. Errors: a prefix that Consul may refuse or rewrite.
+pub fn prefix(config: &Config) -> Result<String, ConfigError> {
+    let settings: Settings = config.section("consul")?;
+    let prefix = settings.prefix.trim_end_matches('/');
+    if usable_key(prefix) {
+        return Ok(prefix.to_string());
+    }
+    let what = format!(
+        "\"{prefix}\" cannot be a prefix; use letters, digits, `_`, `-`, `.` and single slashes between them, such as \"watchdog/nodes\""
+    );
+    Err(config.error("consul.prefix", what))
+}
+
+/// True for a key that every version of Consul takes as it is (key names are validated since 1.21).
+pub fn usable_key(key: &str) -> bool {
+    let fits = |part: &str| {
+        let known = part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        known && !part.is_empty() && part != "." && part != ".."
+    };
+    key.len() <= 256 && key.split('/').all(fits)
+}
+
+/// `host:port`, `http://…` or `https://…` as the base of every URL, without a slash at its end.
+fn address(text: &str, ssl: bool) -> Result<String, String> {
+    const LIKE: &str = "write for example \"http://127.0.0.1:8500\"";
+    let text = match text.trim().trim_end_matches('/') {
+        "" => "127.0.0.1:8500",
+        text => text,
+    };
+    if text.starts_with("unix:") {
+        return Err(format!("Consul is not asked over a unix socket; {LIKE}"));
+    }
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let scheme = match (scheme, ssl) {
+        ("http", false) => "http",
+        ("http" | "https", _) => "https",
+        _ => return Err(format!("\"{scheme}://\" is neither http nor https; {LIKE}")),
+    };
+    let base = format!("{scheme}://{rest}");
+    let usable =
+        base.parse::<Uri>().ok().and_then(|uri| Some(uri.query().is_none() && !uri.authority()?.host().is_empty()));
+    match usable {
+        // What stands before an @ would be a password, and is shown nowhere, so not even here.
+        _ if rest.contains('@') => Err("holds a user or password; give a token by consul.token instead".to_string()),
+        Some(true) => Ok(base),
+        _ => Err(format!("\"{text}\" is not an address; {LIKE}")),
+    }
+}
+
+fn token(config: &Config, settings: &Settings, environment: &Environment) -> Result<Token, ConfigError> {
+    let file = settings.token_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+    // Also where the file is what counts: both at once, and a file that cannot be used, are told at the start.
+    let own = config.secret("consul.token", settings.token.as_ref(), file)?;
+    match (own, file, &environment.token_file, &environment.token) {
+        (Some(first), Some(path), _, _) => Ok(Token::file(path, Some(first))),
+        (Some(own), None, _, _) => Ok(Token::fixed(own)),
+        (None, _, Some(path), _) => {
+            let first = Secret::resolve("CONSUL_HTTP_TOKEN", None, Some(path))
+                .map_err(|what| config.error("consul.token", format!("CONSUL_HTTP_TOKEN_FILE: {what}")))?;
+            Ok(Token::file(path, first))
+        }
+        (None, _, None, Some(theirs)) => Ok(Token::fixed(theirs.clone())),
+        (None, _, None, None) => Ok(Token::none()),
+    }
+}
+
+/// The token of every call, from wherever it comes.
+#[derive(Debug, Default)]
+pub struct Token {
+    file: Option<PathBuf>,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    token: Option<Secret>,
+    /// The file as it was when the token was read.
+    stamp: Option<Stamp>,
+}
+
+/// Modification in seconds and nanoseconds, inode, size: a replaced or rewritten file differs in one.
+type Stamp = (i64, i64, u64, u64);
+
+impl Token {
+    /// No token: that of the agent, or the anonymous one.
+    pub fn none() -> Token {
+        Token::default()
+    }
+
+    /// This token for ever.
+    pub fn fixed(token: Secret) -> Token {
+        Token { file: None, held: Mutex::new(Held { token: Some(token), stamp: None }) }
+    }
+
+    /// Whatever the file holds; `first` until it has been read once.
+    pub fn file(path: &Path, first: Option<Secret>) -> Token {
+        Token { file: Some(path.to_path_buf()), held: Mutex::new(Held { token: first, stamp: None }) }
+    }
+
+    /// The token to use now.
+    pub fn current(&self) -> Option<Secret> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = &self.file {
+            let stamp = std::fs::metadata(path).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.ino(), m.size()));
+            if stamp.is_some()
+                && stamp != held.stamp
+                && let Ok(Some(token)) = Secret::resolve("token", None, Some(path))
+            {
+                *held = Held { token: Some(token), stamp };
+            }
+        }
+        held.token.clone()
+    }
+
+    /// Reads the file again at the next call even if it looks unchanged: the token was refused.
+    pub fn distrust(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).stamp = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_consul_s_own_tools_read_them() {
+        for (text, ssl, base) in [
+            ("", false, "http://127.0.0.1:8500"),
+            ("10.0.0.1:8500", false, "http://10.0.0.1:8500"),
+            ("consul.example:8501", true, "https://consul.example:8501"),
+            ("http://consul:8500/", true, "https://consul:8500"),
+            ("https://consul/proxy/", false, "https://consul/proxy"),
+            ("[::1]:8500", false, "http://[::1]:8500"),
+        ] {
+            assert_eq!(address(text, ssl).as_deref(), Ok(base), "{text}");
+        }
+        for (text, word) in [
+            ("unix:///run/consul.sock", "unix socket"),
+            ("ftp://consul", "neither http nor https"),
+            ("http://a:secret@consul:8500", "consul.token"),
+            ("http://", "not an address"),
+            ("http://consul:8500?dc=x", "not an address"),
+            ("a b", "not an address"),
+        ] {
+            let what = address(text, false).unwrap_err();
+            assert!(what.contains(word) && !what.contains("secret"), "{text}: {what}");
+        }
+    }
+
+    #[test]
+    fn keys_that_some_consul_would_refuse_or_rewrite_are_not_used() {
+        for good in ["watchdog/nodes", "a", "oracle-watchdog/nodes/n1.example_2"] {
+            assert!(usable_key(good), "{good}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "a/../b", ".", "a b", "a?b", "ä", &"x".repeat(300)] {
+            assert!(!usable_key(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_file_is_read_again_when_it_changes_and_only_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "one\n").unwrap();
+        let token = Token::file(&path, None);
+        let shown = |token: &Token| token.current().map(|secret| secret.expose().to_string());
+        assert_eq!(shown(&token).as_deref(), Some("one"));
+        // As a rotation does it: a new file in the place of the old one.
+        std::fs::write(dir.path().join("new"), "two\n").unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        assert_eq!(shown(&token).as_deref(), Some("two"));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(shown(&token).as_deref(), Some("two"), "half-written: the old one stays");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(shown(&token).as_deref(), Some("two"));
+        std::fs::write(&path, "canary").unwrap();
+        assert_eq!(shown(&token).as_deref(), Some("canary"));
+        assert!(!format!("{token:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,30 @@
+//! Authorities from a PEM file: who may sign a peer's certificate in place of the bundled ones.
+//!
+//! Reads the file once, bounded; an empty or unreadable one is an error, because no authority at all
+//! must never come to mean any authority.
+
+use std::path::Path;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use ureq::tls::Certificate;
+
+/// The certificates in a PEM file of at most 1 MiB; at least one.
+pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?.len();
+    if size > 1024 * 1024 {
+        return Err(format!("{shown} is larger than 1 MiB"));
+    }
+    let text = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(format!("{shown} holds no certificate in PEM form")),
+    }
+}
+
+/// The same, as [`Options`](super::http::Options) wants them.
+pub fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    Ok(authorities(path)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
+}

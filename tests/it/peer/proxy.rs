@@ -1,0 +1,166 @@
+//! A TCP proxy on loopback that can be told, while it runs, to hang, reset, delay or lose answers, and
+//! that keeps the request lines it saw.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to bytes from now on, also on connections that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Everything passes.
+    None,
+    /// Nothing passes in either direction; what came goes on when the fault ends.
+    Hang,
+    /// A connection that sends something is reset before it arrives.
+    Reset,
+    /// Each piece of a request waits so long.
+    Delay(Duration),
+    /// Requests arrive; their answers are lost and the connection ends.
+    LoseAnswer,
+}
+
+/// A running proxy. Ends when dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    to: String,
+    fault: Mutex<Fault>,
+    requests: Mutex<Vec<String>>,
+    end: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy in front of `to` (`127.0.0.1:8500`).
+    pub fn to(to: &str) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            to: to.to_string(),
+            fault: Mutex::new(Fault::None),
+            requests: Mutex::default(),
+            end: AtomicBool::new(false),
+        });
+        let own = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if own.end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (stream, own) = (stream.unwrap(), Arc::clone(&own));
+                thread::spawn(move || own.connect(stream));
+            }
+        });
+        Proxy { address, shared }
+    }
+
+    /// `http://127.0.0.1:1234`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it does from now on.
+    pub fn set(&self, fault: Fault) {
+        *self.shared.fault.lock().unwrap() = fault;
+    }
+
+    /// The request lines seen so far: `PUT /v1/session/renew/…`.
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// How many of them hold `part`.
+    pub fn count(&self, part: &str) -> usize {
+        self.requests().iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.end.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap()
+    }
+
+    fn hold(&self) {
+        while self.fault() == Fault::Hang && !self.end.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn connect(self: Arc<Shared>, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(&self.to) else { return };
+        let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        let own = Arc::clone(&self);
+        thread::spawn(move || own.answers(&mut back_from, &mut back_to));
+        self.questions(client, server);
+    }
+
+    fn questions(&self, mut client: TcpStream, mut server: TcpStream) {
+        let mut text = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            if client.peek(&mut [0]).is_ok_and(|n| n > 0) && self.fault() == Fault::Reset {
+                // Closed with something unread: a reset. The other direction lets go when the server's side ends.
+                let _ = server.shutdown(Shutdown::Both);
+                return;
+            }
+            let Ok(length @ 1..) = client.read(&mut buffer) else { break };
+            self.note(&mut text, &buffer[..length]);
+            self.hold();
+            if let Fault::Delay(wait) = self.fault() {
+                thread::sleep(wait);
+            }
+            if self.end.load(Ordering::SeqCst) || server.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _ = server.shutdown(Shutdown::Write);
+    }
+
+    fn answers(&self, server: &mut TcpStream, client: &mut TcpStream) {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(length @ 1..) = server.read(&mut buffer) {
+            self.hold();
+            if self.fault() == Fault::LoseAnswer || self.end.load(Ordering::SeqCst) {
+                break;
+            }
+            if client.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        let _ = client.shutdown(Shutdown::Both);
+        let _ = server.shutdown(Shutdown::Both);
+    }
+
+    fn note(&self, text: &mut Vec<u8>, bytes: &[u8]) {
+        text.extend_from_slice(bytes);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            // A body has no line end of its own, so the next request line may follow it directly.
+            let begins = ["GET /", "PUT /", "DELETE /", "POST /"].iter().filter_map(|verb| line.find(verb)).min();
+            if let Some(request) = begins.and_then(|at| line[at..].split_once(" HTTP/1.1")) {
+                self.requests.lock().unwrap().push(request.0.to_string());
+            }
+        }
+    }
+}
