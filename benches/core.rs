@@ -76,7 +76,7 @@ impl Bench {
                 fact: Cow::Borrowed("as it was seen"),
             })
             .collect();
-        let report = Report { observations, complete: true, blind: None };
+        let report = Report { observations, complete: true, ..Report::default() };
         (now, vec![Answer { source: Arc::from("app"), at: mono, outcome: Ok(report) }])
     }
 }

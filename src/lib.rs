@@ -22,6 +22,7 @@ pub mod core;
 pub mod deadman;
 pub mod deliver;
 pub mod gather;
+pub mod nodes;
 pub mod notifier;
 pub mod past;
 pub mod program;

@@ -200,7 +200,7 @@ impl Tick {
             Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
         });
         let observations = observations.chain(std::iter::once(noted)).collect();
-        let report = Report { observations, complete: false, blind: None };
+        let report = Report { observations, complete: false, ..Report::default() };
         Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
     }
 }

@@ -170,6 +170,9 @@ impl Walk {
                 .map(Value::from)
                 .ok_or_else(|| "should be a list of texts".to_string()),
             (Kind::List, _) => Err("should be a list, for example [\"a\", \"b\"]".to_string()),
+            (Kind::ListOr(word), Raw::String(_, text)) if text == word => Ok(Value::from(text.as_str())),
+            (Kind::ListOr(_), Raw::Array(..)) => return self.value(Kind::List, key, raw),
+            (Kind::ListOr(word), _) => Err(format!("should be a list, for example [\"a\", \"b\"], or \"{word}\"")),
             (Kind::Map, Raw::Dict(_, dict)) => dict
                 .iter()
                 .map(|(name, item)| text(item).map(|value| (name.clone(), Value::from(value))))

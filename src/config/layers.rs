@@ -198,6 +198,8 @@ fn written(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Count => {
             text.trim().parse::<u64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a whole number"))
         }
+        Kind::ListOr(word) if text.trim() == word => Ok(Value::from(word)),
+        Kind::ListOr(_) => written(Kind::List, text),
         Kind::Number => text.trim().parse::<f64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a number")),
         Kind::List if !text.trim_start().starts_with('[') => {
             let items: Vec<Value> =

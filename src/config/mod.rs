@@ -293,8 +293,8 @@ pub fn sections() -> Vec<Section> {
         all.extend_from_slice(entry.sections);
     }
     all.extend_from_slice(crate::serve::SECTIONS);
-    all.extend_from_slice(crate::client::consul::SECTIONS);
     all.extend_from_slice(crate::beacon::SECTIONS);
+    all.extend_from_slice(crate::nodes::SECTIONS);
     all
 }
 

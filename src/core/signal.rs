@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::recovery::heartbeat::Heartbeats;
 use super::rule::Rule;
 use super::time::Mono;
 
@@ -151,6 +152,8 @@ pub struct Report {
     /// Why part of the picture is missing although the source answered (a stale envelope,
     /// inspect calls that hang). Raises `source/<name>`.
     pub blind: Option<String>,
+    /// The heartbeats of nodes, from the source that reads them.
+    pub beats: Option<Arc<Heartbeats>>,
 }
 
 /// The answer of one source in one pass.

@@ -232,7 +232,7 @@ impl App {
         Report {
             observations: self.rules.all.iter().flat_map(|rule| rule.unknown(why, now.mono)).collect(),
             complete: self.rules.all.iter().all(rules::AppRule::is_known),
-            blind: None,
+            ..Report::default()
         }
     }
 

@@ -398,7 +398,12 @@ impl DockerSource {
         }
         let observations: Vec<Observation> = seen.into_values().collect();
         // An empty list may be an engine that has not found its containers yet: nothing is gone on its word.
-        Report { complete: !observations.is_empty(), blind: blind(&hung, observations.len()), observations }
+        Report {
+            complete: !observations.is_empty(),
+            blind: blind(&hung, observations.len()),
+            observations,
+            ..Report::default()
+        }
     }
 }
 

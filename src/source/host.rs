@@ -172,7 +172,7 @@ impl Source for Host {
             let asked = watched.disk.take(deadline);
             observations.extend(watched.observe(asked, self.clock.now().mono));
         }
-        Ok(Report { observations, complete: true, blind: None })
+        Ok(Report { observations, complete: true, ..Report::default() })
     }
 
     fn patience(&self) -> Duration {

@@ -6,6 +6,7 @@
 //! To add one: a new file with `Settings`, `ENTRY` and one type, and its line in [`SOURCES`].
 
 pub mod app;
+pub mod consul;
 pub mod docker;
 pub mod host;
 pub mod probe;
@@ -21,7 +22,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY];
+pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {

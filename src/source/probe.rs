@@ -149,7 +149,8 @@ impl Source for Probes {
             self.pool.settle(Instant::now() + self.longest() + STUCK / 2);
         }
         let lag = self.pool.behind().filter(|lag| lag.late > LATE);
-        let mut report = Report { observations: Vec::with_capacity(self.all.len()), complete: true, blind: None };
+        let mut report =
+            Report { observations: Vec::with_capacity(self.all.len()), complete: true, ..Report::default() };
         self.pool.standings(|index, standing| {
             let Some(probe) = self.all.get(index) else { return };
             let told = tell(&probe.pace, &standing, since, ask.now.mono);

@@ -145,7 +145,7 @@ impl Run {
             let reading = self.reading(&rule, what);
             observations.push(saw(&spec(key, rule), at, reading));
         }
-        vec![answer(SOURCE, at, Ok(Report { observations, complete: n == 4, blind: None }))]
+        vec![answer(SOURCE, at, Ok(Report { observations, complete: n == 4, ..Report::default() }))]
     }
 }
 
@@ -343,7 +343,7 @@ proptest! {
             } else {
                 let reading = if partial { Reading::Up } else { Reading::Unknown };
                 let observations = if partial && pass > 0 { vec![] } else { vec![saw(&spec, at, reading)] };
-                Ok(Report { observations, complete: !partial || pass == 0, blind: None })
+                Ok(Report { observations, complete: !partial || pass == 0, ..Report::default() })
             };
             let out = world.pass(vec![answer(SOURCE, at, outcome)]);
             let told_now = out.edges.iter().any(|e| e.kind == EdgeKind::Unknown);
@@ -418,7 +418,7 @@ proptest! {
             let now = Now { wall: Wall(wall), mono: Mono(mono), awake: Mono(awake) };
             let observations =
                 seen.iter().zip(specs.iter().rev()).map(|((at, reading), spec)| saw(spec, Mono(*at), *reading)).collect();
-            let report = Report { observations, complete: kind % 2 == 0, blind: (kind % 5 == 0).then(String::new) };
+            let report = Report { observations, complete: kind % 2 == 0, blind: (kind % 5 == 0).then(String::new), ..Report::default() };
             let outcome = if kind % 7 == 0 { Err(String::new()) } else { Ok(report) };
             watch.tick(now, vec![answer(SOURCE, Mono(at), outcome)]);
             let standings: Vec<_> = watch.standings().collect();

@@ -289,7 +289,7 @@ impl Story {
             }
             observations.push(saw(&container.spec, at, if bad { Reading::Down } else { Reading::Up }));
         }
-        answer("docker", at, Ok(Report { observations, complete: true, blind: None }))
+        answer("docker", at, Ok(Report { observations, complete: true, ..Report::default() }))
     }
 
     fn app(&self, at: Mono) -> Answer {
@@ -301,13 +301,13 @@ impl Story {
             saw(&self.jobs, at, see(Reading::Value(f64::from(self.failed_jobs)))),
             saw(&self.agent, at, see(Reading::Value(moved as f64))),
         ];
-        answer("app", at, Ok(Report { observations, complete: true, blind: None }))
+        answer("app", at, Ok(Report { observations, complete: true, ..Report::default() }))
     }
 
     fn host(&self, at: Mono) -> Answer {
         let used = if self.pass < self.full_until { 97.0 } else { 40.0 };
         let observations = vec![saw(&self.memory, at, Reading::Value(used))];
-        answer("host", at, Ok(Report { observations, complete: true, blind: None }))
+        answer("host", at, Ok(Report { observations, complete: true, ..Report::default() }))
     }
 
     fn tick(&mut self) {

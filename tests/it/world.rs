@@ -35,7 +35,7 @@ pub fn answer(source: &str, at: Mono, outcome: Result<Report, String>) -> Answer
 
 /// A complete report of one source.
 pub fn full(source: &str, at: Mono, observations: Vec<Observation>) -> Answer {
-    answer(source, at, Ok(Report { observations, complete: true, blind: None }))
+    answer(source, at, Ok(Report { observations, complete: true, ..Report::default() }))
 }
 
 /// What was said about one signal and not taken back (A4).

@@ -16,7 +16,7 @@ use ureq::http::Uri;
 use super::Consul;
 use crate::client::http::{Http, Options};
 use crate::client::roots;
-use crate::config::value::Secret;
+use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError};
 
 crate::settings! {
@@ -36,6 +36,9 @@ crate::settings! {
         ca_file: Option<PathBuf> = None,
         /// Datacenter that is asked; empty: that of the agent.
         datacenter: String = String::new(),
+        /// After Consul's data was replaced (restored, wiped), nodes have this long to register again before
+        /// one that is missing counts as missing.
+        resettle: Span = Span::seconds(60),
     }
 }
 

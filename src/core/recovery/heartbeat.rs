@@ -7,18 +7,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use crate::core::beacon::Heartbeat;
 use crate::core::time::Mono;
+
+/// A planned stop is believed for twice the TTL that it names, and never for longer than twice this; seconds.
+const LONGEST_TTL: u64 = 600;
 
 /// All heartbeats in one look at Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Heartbeats {
     /// When they were read.
     pub at: Mono,
-    /// By the name of the node.
-    pub nodes: BTreeMap<Arc<str>, Beat>,
+    /// By the name of the node; shared by looks between which nothing changed.
+    pub nodes: Arc<BTreeMap<Arc<str>, Beat>>,
 }
 
 impl Heartbeats {
@@ -37,6 +40,8 @@ pub struct Beat {
     pub session: Option<Arc<str>>,
     /// The boot of the node, where its value says so.
     pub boot: Option<Arc<str>>,
+    /// Its value says that it stops as planned, for however long.
+    pub says_planned: bool,
 }
 
 /// Does a node live?
@@ -52,22 +57,21 @@ pub enum Life {
     Gone,
 }
 
-/// What the value of a key says, as far as it matters here. Written by `watchdog beacon`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Value {
-    /// The boot of the node, as its kernel names it.
-    pub boot_id: Option<String>,
-    /// The session's time to live in seconds.
-    pub ttl_s: Option<u64>,
-    /// When it began to stop as planned, by its own clock.
-    pub planned_stop: Option<String>,
-}
-
-impl Value {
-    /// Reads a value; anything that is no JSON object of ours says nothing.
-    pub fn parse(bytes: &[u8]) -> Value {
-        serde_json::from_slice(bytes).unwrap_or_default()
+impl Beat {
+    /// What a key says: `session` holds it, `value` is what was written, and `planned_for` is how long it has
+    /// been seen to say that its node stops as planned.
+    pub fn read(session: Option<&str>, value: &[u8], planned_for: Duration) -> Beat {
+        let written = Heartbeat::parse(value);
+        let ttl = Duration::from_secs(written.as_ref().map_or(0, |heartbeat| heartbeat.ttl_s).clamp(1, LONGEST_TTL));
+        let planned = written.as_ref().is_some_and(|heartbeat| heartbeat.planned_stop.is_some());
+        let life = match (session, planned) {
+            (Some(_), false) => Life::Alive,
+            (_, true) if planned_for < ttl * 2 => Life::Planned,
+            (_, true) => Life::Gone,
+            (None, false) => Life::Unheld,
+        };
+        let boot = written.map(|heartbeat| heartbeat.boot_id).filter(|boot| !boot.is_empty());
+        Beat { life, session: session.map(Arc::from), boot: boot.map(Arc::from), says_planned: planned }
     }
 }
 
@@ -76,16 +80,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_of_another_program_says_nothing_and_breaks_nothing() {
-        let values: [&[u8]; 8] =
-            [b"", b"2026-01-01T00:00:00Z", b"1767225600", b"[1]", b"\xff\x00", b"{\"boot_id\":7}", b"null", b"{"];
-        for value in values {
-            assert_eq!(Value::parse(value), Value::default(), "{value:?}");
+    fn a_node_lives_while_a_session_holds_its_key() {
+        let ours = br#"{"node":"n1","boot_id":"b","beat":7,"ttl_s":30}"#;
+        let stop = br#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_stop":"2026-01-01T00:00:00Z"}"#;
+        let other: &[u8] = b"2026-01-01T00:00:00Z";
+        let s = Duration::from_secs;
+        let table: [(Option<&str>, &[u8], Duration, Life, Option<&str>); 8] = [
+            (Some("s"), ours, s(0), Life::Alive, Some("b")),
+            (Some("s"), other, s(0), Life::Alive, None),
+            (Some("s"), b"\xff\x00{", s(0), Life::Alive, None),
+            (None, ours, s(0), Life::Unheld, Some("b")),
+            (None, other, s(0), Life::Unheld, None),
+            (None, stop, s(0), Life::Planned, Some("b")),
+            (None, stop, s(59), Life::Planned, Some("b")),
+            (None, stop, s(60), Life::Gone, Some("b")),
+        ];
+        for (session, value, planned_for, life, boot) in table {
+            let beat = Beat::read(session, value, planned_for);
+            assert_eq!((beat.life, beat.boot.as_deref()), (life, boot), "{session:?} {planned_for:?}");
         }
-        let ours =
-            br#"{"node":"n1","boot_id":"b","started_at":"2026-01-01T00:00:00Z","beat":7,"version":"0.1.0","ttl_s":30}"#;
-        let value = Value::parse(ours);
-        assert_eq!((value.boot_id.as_deref(), value.ttl_s, value.planned_stop), (Some("b"), Some(30), None));
     }
 
     #[test]

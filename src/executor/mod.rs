@@ -1,0 +1,79 @@
+//! Executors touch machines: one look, one request at a time, exactly as they are told.
+//!
+//! No retries, no policy, no decision: what may be asked is decided in `core::recovery`, and was
+//! written down before it arrives here. An answer that leaves open whether a request counted says so
+//! ([`Reply::Unknown`]) and is never taken for a refusal. To add one: a new file with its settings and
+//! `ENTRY`, its line in [`EXECUTORS`], and its word in `[[node]] executor`.
+
+pub mod oci;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::schema::Section;
+use crate::config::{Config, ConfigError};
+use crate::core::recovery::power::{Fence, Reply, Seen, Verb};
+use crate::nodes::NodeSettings;
+
+/// Every executor.
+pub const EXECUTORS: &[Entry] = &[oci::ENTRY];
+
+/// How the program knows an executor.
+pub struct Entry {
+    /// The word in `[[node]] executor`.
+    pub name: &'static str,
+    /// The parts of the configuration it owns.
+    pub sections: &'static [Section],
+    /// Makes it for the nodes that name it; each node's place in the list comes with it.
+    pub build: Build,
+}
+
+/// How an executor is made.
+pub type Build = fn(&Config, &Outfit, &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError>;
+
+/// Machines by the name of their node.
+pub type Machines = BTreeMap<Arc<str>, Box<dyn Machine>>;
+
+/// What the program lends to every executor.
+#[derive(Clone)]
+pub struct Outfit {
+    /// Reads the clocks.
+    pub clock: Clock,
+    /// The default limit of one outside call.
+    pub timeout: Duration,
+}
+
+/// One machine that can be looked at and switched.
+pub trait Machine: Send {
+    /// The executor's name, for metrics.
+    fn executor(&self) -> &'static str;
+
+    /// Looks once. An error is a sentence for people, without secrets.
+    fn look(&mut self) -> Result<Seen, String>;
+
+    /// Asks once. What came of it, and that in words.
+    fn ask(&mut self, verb: Verb, fence: &Fence) -> (Reply, String);
+}
+
+/// Every machine that some node names.
+///
+/// # Errors
+/// Every problem of every executor.
+pub fn machines(config: &Config, outfit: &Outfit, nodes: &[NodeSettings]) -> Result<Machines, ConfigError> {
+    let mut machines = Machines::new();
+    let mut problems = Vec::new();
+    for entry in EXECUTORS {
+        let own: Vec<(usize, &NodeSettings)> =
+            nodes.iter().enumerate().filter(|(_, node)| node.executor == entry.name).collect();
+        if own.is_empty() {
+            continue;
+        }
+        match (entry.build)(config, outfit, &own) {
+            Ok(built) => machines.extend(built),
+            Err(error) => problems.extend(error.problems),
+        }
+    }
+    if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
+}

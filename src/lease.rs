@@ -1,0 +1,323 @@
+//! One writer at a time: among several agents, whoever holds a lock in Consul may take machines down.
+//!
+//! The lock is held as a node's key is ([`core::beacon`](crate::core::beacon)): a session, renewed, whose
+//! own clock ends it before Consul does. It is an optimisation, never the fence (T23): each request
+//! carries the version of the machine that it was decided on. Before it counts as held, what agents before
+//! us wrote down and did not finish has been read. Without Consul the lock on the state file is what
+//! keeps a second writer away. See `adr/0024-lease-and-notes.md`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::beacon::caller::{Caller, Ended, Work};
+use crate::client::consul::{Consul, ConsulError, How};
+use crate::clock::{self, Clock};
+use crate::core::beacon::{Beacon, Heartbeat, Policy, State, Why};
+use crate::core::recovery::plan::Note;
+use crate::core::time::Mono;
+use crate::wake::{Wake, Waker};
+
+/// How long the end may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The loop looks at least this often.
+const LOOK: Duration = Duration::from_secs(5);
+/// Notes read at most.
+const NOTES: usize = 10_000;
+
+/// The lease of this agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Lease {
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// The lock on the state file is all there is.
+    Local,
+    /// A lock in Consul.
+    Consul(Arc<Held>),
+}
+
+struct Held {
+    consul: Consul,
+    base: String,
+    agent: String,
+    clock: Clock,
+    state: Mutex<Shown>,
+    /// Rings the thread.
+    waker: Waker,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shown {
+    /// Held until this instant, unless renewed; `None` while it is not held.
+    until: Option<Mono>,
+    /// Notes that were read when it was taken, until somebody takes them.
+    notes: Vec<Note>,
+    /// Consul answered the last call.
+    connected: bool,
+}
+
+/// What a lease in Consul needs.
+pub struct Terms {
+    /// Consul, with the limit of a call.
+    pub consul: Consul,
+    /// Its keys are below this.
+    pub base: String,
+    /// The name of this agent.
+    pub agent: String,
+    /// Life of the lease without a renewal.
+    pub ttl: Duration,
+}
+
+impl Lease {
+    /// The lock on the state file is all there is.
+    pub fn local() -> Lease {
+        Lease { kind: Kind::Local }
+    }
+
+    /// Starts to take, and to keep, the lock in Consul; `news` is rung when it is won or lost.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(terms: Terms, clock: &Clock, news: &Waker) -> std::io::Result<Lease> {
+        let held = Arc::new(Held {
+            // A call must not outlast what is left of the lease when it is made.
+            consul: terms.consul.with_timeout(terms.consul.timeout().min(terms.ttl / 3)),
+            base: terms.base,
+            agent: terms.agent,
+            clock: clock.clone(),
+            state: Mutex::default(),
+            waker: Waker::new(),
+            thread: Mutex::default(),
+        });
+        let keeper = Keeper::new(Arc::clone(&held), terms.ttl, news.clone())?;
+        let thread = thread::Builder::new().name("lease".to_string()).spawn(move || keeper.run())?;
+        *held.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(Lease { kind: Kind::Consul(held) })
+    }
+
+    /// True while nobody else can hold it. Asked immediately before each request that takes a machine down.
+    pub fn holds(&self) -> bool {
+        match &self.kind {
+            Kind::Local => true,
+            Kind::Consul(held) => held.shown().until.is_some_and(|until| held.clock.now().mono < until),
+        }
+    }
+
+    /// True when Consul answered the last call about the lease; `None` without Consul.
+    pub fn connected(&self) -> Option<bool> {
+        match &self.kind {
+            Kind::Local => None,
+            Kind::Consul(held) => Some(held.shown().connected),
+        }
+    }
+
+    /// What agents before us wrote down, once each time the lease is won.
+    pub fn take_notes(&self) -> Vec<Note> {
+        match &self.kind {
+            Kind::Local => Vec::new(),
+            Kind::Consul(held) => std::mem::take(&mut held.shown().notes),
+        }
+    }
+
+    /// Writes down what is about to be asked, for an agent after us.
+    ///
+    /// # Errors
+    /// When it is not written; then nothing may be asked.
+    pub fn note(&self, note: &Note) -> Result<(), String> {
+        let Kind::Consul(held) = &self.kind else { return Ok(()) };
+        let note = Note { agent: held.agent.clone(), ..note.clone() };
+        let body = serde_json::to_vec(&note).map_err(|error| error.to_string())?;
+        match held.consul.put(&held.note_key(&note.target), &body, How::Plain) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("Consul did not take the note for other agents".to_string()),
+            Err(error) => Err(format!("cannot write the note for other agents: {error}")),
+        }
+    }
+
+    /// Removes what was written down about a repair that is over; not that of another repair.
+    pub fn forget(&self, target: &str, saga: &str) {
+        let Kind::Consul(held) = &self.kind else { return };
+        let key = held.note_key(target);
+        let outcome = held.consul.get(&key).and_then(|found| match found {
+            Some(pair) if note(&pair.value).is_some_and(|note| note.saga != saga) => Ok(true),
+            Some(pair) => held.consul.delete(&key, Some(pair.modify_index)),
+            None => Ok(true),
+        });
+        if let Err(error) = outcome {
+            warn!("the note about {target} stays in Consul: {error}");
+        }
+    }
+
+    /// Gives the lease back, for at most two seconds.
+    pub fn stop(&self) {
+        let Kind::Consul(held) = &self.kind else { return };
+        held.waker.wake(Wake::Shutdown);
+        if let Some(thread) = held.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Held {
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_key(&self, target: &str) -> String {
+        format!("{}/repairs/{target}", self.base)
+    }
+
+    fn notes(&self) -> Result<Vec<Note>, ConsulError> {
+        let listing = self.consul.prefix(&format!("{}/repairs", self.base), None, None, true)?;
+        let entries = listing.entries()?;
+        let values = entries.iter().take(NOTES).filter_map(|entry| entry.value().ok());
+        Ok(values.filter_map(|value| note(&value)).collect())
+    }
+}
+
+fn note(value: &[u8]) -> Option<Note> {
+    serde_json::from_slice(value).ok()
+}
+
+/// The thread's own part.
+struct Keeper {
+    held: Arc<Held>,
+    machine: Beacon,
+    caller: Caller,
+    news: Waker,
+    ttl: Duration,
+    /// The notes have been read since the lease was won.
+    has_notes: bool,
+    said: Option<String>,
+}
+
+impl Keeper {
+    fn new(held: Arc<Held>, ttl: Duration, news: Waker) -> std::io::Result<Keeper> {
+        let now = held.clock.now();
+        let own = Heartbeat {
+            node: held.agent.clone(),
+            boot_id: clock::boot_id(),
+            started_at: now.wall.rfc3339(),
+            started_ms: now.mono.0,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            ttl_s: ttl.as_secs(),
+            ..Heartbeat::default()
+        };
+        // Renewed four times in its life: who waits for it asks as often, and takes over that much sooner.
+        let policy = Policy { ttl, renew: ttl / 4, seed: now.wall.0.unsigned_abs() ^ u64::from(std::process::id()) };
+        let machine = Beacon::new(policy, own.clone(), now.mono);
+        let caller = Caller::start(work(&held, &own, ttl), &held.waker)?;
+        Ok(Keeper { held, machine, caller, news, ttl, has_notes: false, said: None })
+    }
+
+    fn run(mut self) {
+        loop {
+            let now = self.held.clock.now().mono;
+            self.take_answers();
+            self.machine.on_time(now);
+            self.show(now);
+            self.call_if_due(now);
+            let rest = self.machine.next().filter(|_| !self.caller.is_busy()).map(|next| next.at.since(now));
+            let wakes = self.held.waker.wait_until(Instant::now() + rest.unwrap_or(LOOK).min(LOOK));
+            if wakes.contains(&Wake::Shutdown) {
+                return self.end();
+            }
+        }
+    }
+
+    fn call_if_due(&mut self, now: Mono) {
+        if let Some(next) = self.machine.next().filter(|next| next.at <= now)
+            && !self.caller.is_busy()
+        {
+            self.caller.call(next.call.clone(), self.machine.counts().renewals, now);
+        }
+    }
+
+    fn take_answers(&mut self) {
+        while let Some(Ended { sent, at, outcome }) = self.caller.take() {
+            self.held.shown().connected = outcome.is_ok();
+            if let Err(error) = &outcome {
+                self.say(format!("the lease is not kept: {error}"));
+            }
+            self.machine.on_answer(sent, at, outcome.map_err(|error| error.fault()));
+        }
+    }
+
+    fn show(&mut self, now: Mono) {
+        let active = self.machine.state() == State::Active;
+        if !active {
+            self.has_notes = false;
+        } else if !self.has_notes {
+            match self.held.notes() {
+                Ok(notes) => {
+                    self.has_notes = true;
+                    self.held.shown().notes = notes;
+                }
+                Err(error) => self.say(format!("the lease is won, but not what other agents left: {error}")),
+            }
+        }
+        let until = self.machine.expires_at().filter(|_| active && self.has_notes).filter(|until| now < *until);
+        let was_held = {
+            let mut shown = self.held.shown();
+            std::mem::replace(&mut shown.until, until).is_some()
+        };
+        match (was_held, until.is_some()) {
+            (false, true) => {
+                self.said = None;
+                info!("this agent holds the lease: it may repair");
+                self.news.wake(Wake::Answered);
+            }
+            (true, false) => {
+                warn!("this agent lost the lease: it begins no repair");
+                self.news.wake(Wake::Answered);
+            }
+            _ => {}
+        }
+        if let Why::Held(holder) = self.machine.why() {
+            let name = holder.heartbeat.as_ref().map_or("somebody", |heartbeat| heartbeat.node.as_str()).to_string();
+            self.say(format!("agent {name} holds the lease; this one watches"));
+        }
+    }
+
+    /// The same thing is said once.
+    fn say(&mut self, what: String) {
+        if self.said.as_ref() != Some(&what) {
+            info!("{what}");
+            self.said = Some(what);
+        }
+    }
+
+    fn end(mut self) {
+        let deadline = Instant::now() + FAREWELL;
+        self.held.shown().until = None;
+        self.take_answers();
+        self.machine.on_stop(self.held.clock.now().mono);
+        let own = self.machine.heartbeat();
+        let mut work = work(&self.held, &own, self.ttl);
+        work.consul = self.held.consul.with_timeout(FAREWELL / 4);
+        if let Ok(caller) = Caller::start(work, &self.held.waker) {
+            self.caller = caller;
+        }
+        while self.machine.next().is_some() && Instant::now() < deadline {
+            self.call_if_due(self.held.clock.now().mono);
+            self.held.waker.wait_until(deadline);
+            self.take_answers();
+        }
+    }
+}
+
+fn work(held: &Held, own: &Heartbeat, ttl: Duration) -> Work {
+    Work {
+        consul: held.consul.clone(),
+        key: format!("{}/leader", held.base),
+        own: own.clone(),
+        ttl,
+        clock: held.clock.clone(),
+    }
+}

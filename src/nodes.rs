@@ -1,0 +1,392 @@
+//! `[recovery]` and `[[node]]`: what may be repaired, how, and within which bounds.
+//!
+//! Reads and checks what people wrote, all problems at once, and makes of it what the pure core works
+//! with. Owns no policy of its own: what the words mean is decided in `core::recovery`. Nothing here
+//! touches a machine; the default everywhere is to observe (`adr/0008-observe-by-default.md`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::consul::usable_key;
+use crate::config::schema::{Kind, Section, Setting};
+use crate::config::value::Span;
+use crate::config::{Config, ConfigError, Problem, nearest, one_of};
+use crate::core::recovery::plan::{Mode, Node, Policy, WhenStopped};
+use crate::core::recovery::power::Rung;
+use crate::core::recovery::target::Times;
+use crate::core::signal::SignalKey;
+
+/// Nodes at most.
+const NODES: usize = 10_000;
+
+crate::settings! {
+    /// Repairs: whether machines are touched, and within which bounds.
+    pub struct Settings {
+        /// observe: everything is decided and told, nothing is touched. active: machines are repaired; needs state.
+        mode: ModeWord = ModeWord::Observe,
+        /// Gone for this long, a node may be repaired.
+        after: Span = Span::seconds(300),
+        /// Repairs at the same time, at least 1.
+        max_in_flight: u32 = 1,
+        /// Repairs at the same time among nodes of one domain, at least 1.
+        max_per_domain: u32 = 1,
+        /// Repairs begun within an hour, of all nodes together.
+        max_per_hour: u32 = 4,
+        /// Repairs begun within a day, of all nodes together.
+        max_per_day: u32 = 12,
+        /// Nobody is touched while a smaller share of the nodes than this is healthy; one may always be ill.
+        min_healthy: String = "51%".to_string(),
+        /// Repairs of one node before it is given up, at least 1.
+        max_attempts: u32 = 3,
+        /// Healthy for this long without a break, a node has all its attempts again.
+        attempts_reset_after: Span = Span::seconds(3600),
+        /// Time that a node has to come back with its heartbeat after it was switched.
+        boot_grace: Span = Span::seconds(600),
+        /// true: no repair begins; one that is under way is finished.
+        paused: bool = false,
+        /// Signals (probe/gateway) of which at least one must be well, or the fault is taken to be ours.
+        /// None: another node's heartbeat, or with one node Consul and the provider.
+        references: Vec<String> = Vec::new(),
+        /// Time between two looks at a machine that is being switched, 100ms to 1m.
+        poll: Span = Span::seconds(5),
+        /// Where agents keep in Consul who leads and what is under way: <lease>/leader, <lease>/repairs/.
+        lease: String = "watchdog".to_string(),
+        /// Life of the lease without a renewal, at least 10s unless Consul's session_ttl_min says less. Another
+        /// agent takes over within twice this.
+        lease_ttl: Span = Span::seconds(15),
+    }
+}
+
+crate::settings! {
+    /// One node that is watched by its heartbeat, as the signal `node/<name>`, and may be repaired.
+    pub struct NodeSettings {
+        /// Its name: the last part of its key in Consul. Required.
+        name: String = String::new(),
+        /// What repairs it: oci, or none to watch it only.
+        executor: String = "oci".to_string(),
+        /// oci: the OCID of its instance. Required for oci.
+        instance_id: String = String::new(),
+        /// oci: the OCID of its compartment.
+        compartment_id: String = String::new(),
+        /// Signals that must be down, too, before it is repaired, such as ["probe/n1-ssh"]; or heartbeat-only.
+        /// With one or two nodes there must be one, or the word.
+        evidence: Evidence = Evidence::default(),
+        /// When somebody else switched it off: tell, or start it (for instances that the provider takes back).
+        when_stopped: WhenStoppedWord = WhenStoppedWord::Tell,
+        /// How to repair it: stop_start, reset, softreset. One per attempt, the last for all that follow.
+        ladder: Vec<String> = vec!["stop_start".to_string()],
+        /// What it shares with nodes that must not be down together: a rack, a quorum.
+        domain: Option<String> = None,
+        /// Instead of recovery.after.
+        after: Option<Span> = None,
+        /// Instead of recovery.boot_grace.
+        boot_grace: Option<Span> = None,
+    }
+}
+
+/// The parts of the configuration that this file owns.
+pub const SECTIONS: &[Section] = &[Settings::section("recovery"), NodeSettings::sections("node")];
+
+/// `observe` or `active`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeWord {
+    /// Nothing is touched.
+    #[default]
+    Observe,
+    /// Machines are repaired.
+    Active,
+}
+
+impl Setting for ModeWord {
+    const KIND: Kind = Kind::Choice(&["observe", "active"]);
+}
+
+/// `tell` or `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenStoppedWord {
+    /// It is told.
+    #[default]
+    Tell,
+    /// It is started.
+    Start,
+}
+
+impl Setting for WhenStoppedWord {
+    const KIND: Kind = Kind::Choice(&["tell", "start"]);
+}
+
+/// Signals, or the word that says that none is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Evidence {
+    /// These must be down.
+    Signals(Vec<String>),
+    /// `heartbeat-only`.
+    Word(String),
+}
+
+impl Default for Evidence {
+    fn default() -> Self {
+        Evidence::Signals(Vec::new())
+    }
+}
+
+impl Setting for Evidence {
+    const KIND: Kind = Kind::ListOr("heartbeat-only");
+}
+
+/// Everything about repairs that is configured, checked.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    /// What holds for all repairs.
+    pub policy: Policy,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// The same as written, for the executors.
+    pub settings: Vec<NodeSettings>,
+    /// Where agents keep their lease, without slashes at its ends.
+    pub lease: String,
+    /// Life of the lease without a renewal.
+    pub lease_ttl: std::time::Duration,
+}
+
+impl Nodes {
+    /// True when there is anything to repair.
+    pub fn any_repairable(&self) -> bool {
+        self.nodes.iter().any(|node| node.repairable)
+    }
+
+    /// Reads and checks both sections.
+    ///
+    /// # Errors
+    /// Every problem, by its key.
+    pub fn read(config: &Config) -> Result<Nodes, ConfigError> {
+        let settings: Settings = config.section("recovery")?;
+        let list: Vec<NodeSettings> = config.list("node")?;
+        let mut problems = Vec::new();
+        let min_healthy = bounds(config, &settings, &mut problems);
+        let lease = settings.lease.trim_matches('/').to_string();
+        let mut names = BTreeSet::new();
+        let nodes: Vec<Node> = list
+            .iter()
+            .enumerate()
+            .map(|(index, node)| read_node(config, &settings, node, index, &mut names, &mut problems))
+            .collect();
+        if list.len() > NODES {
+            let what = format!("there are {}; at most {NODES} can be kept", list.len());
+            problems.extend(config.error("node", what).problems);
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        let policy = Policy {
+            instance: config.root().instance.clone(),
+            mode: if settings.mode == ModeWord::Active { Mode::Active } else { Mode::Observe },
+            paused: settings.paused,
+            max_in_flight: settings.max_in_flight,
+            max_per_domain: settings.max_per_domain,
+            max_per_hour: settings.max_per_hour,
+            max_per_day: settings.max_per_day,
+            min_healthy,
+            max_attempts: settings.max_attempts,
+            poll: settings.poll.0,
+            cooldown: config.root().cooldown.0,
+            references: settings.references.iter().map(|key| SignalKey::new(key)).collect(),
+        };
+        Ok(Nodes { policy, nodes, settings: list, lease, lease_ttl: settings.lease_ttl.0 })
+    }
+}
+
+fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> u32 {
+    let mut refuse = |key: &str, what: String| problems.extend(config.error(key, what).problems);
+    for (key, value) in [
+        ("recovery.max_in_flight", settings.max_in_flight),
+        ("recovery.max_per_domain", settings.max_per_domain),
+        ("recovery.max_attempts", settings.max_attempts),
+    ] {
+        if value == 0 {
+            refuse(key, "should be at least 1; to repair nothing write recovery.paused = true".to_string());
+        }
+    }
+    let poll = settings.poll.0.as_millis();
+    if !(100..=60_000).contains(&poll) {
+        refuse("recovery.poll", format!("{} is not between 100ms and 1m", settings.poll));
+    }
+    if settings.after.0.is_zero() {
+        refuse("recovery.after", "should be longer than nothing; 5m is usual".to_string());
+    }
+    if settings.lease_ttl.0.as_secs() < 1 {
+        refuse("recovery.lease_ttl", format!("{} is too short; 15s is usual", settings.lease_ttl));
+    }
+    if !usable_key(settings.lease.trim_matches('/')) {
+        refuse("recovery.lease", format!("\"{}\" cannot be a key; write for example \"watchdog\"", settings.lease));
+    }
+    for key in &settings.references {
+        known_signal(config, "recovery.references", key, problems);
+    }
+    let percent = settings.min_healthy.trim().trim_end_matches('%').trim().parse::<u32>().ok().filter(|p| *p <= 100);
+    if percent.is_none() {
+        let what = format!("\"{}\" is no share; write 0% to 100%, such as \"51%\"", settings.min_healthy);
+        problems.extend(config.error("recovery.min_healthy", what).problems);
+    }
+    percent.unwrap_or(100)
+}
+
+fn read_node(
+    config: &Config,
+    all: &Settings,
+    node: &NodeSettings,
+    index: usize,
+    names: &mut BTreeSet<String>,
+    problems: &mut Vec<Problem>,
+) -> Node {
+    let key = |name: &str| format!("node[{index}].{name}");
+    let mut refuse = |name: &str, what: String| problems.extend(config.error(&key(name), what).problems);
+    if node.name.contains('/') || !usable_key(&node.name) {
+        let what = format!("\"{}\" cannot be part of a key; use letters, digits, `_`, `-` and `.`", node.name);
+        refuse("name", if node.name.is_empty() { "is missing".to_string() } else { what });
+    } else if !names.insert(node.name.clone()) {
+        refuse("name", format!("\"{}\" stands twice", node.name));
+    }
+    const EXECUTORS: [&str; 2] = ["oci", "none"];
+    let repairable = node.executor != "none";
+    if !EXECUTORS.contains(&node.executor.as_str()) {
+        refuse("executor", one_of(&format!("\"{}\" is not known here", node.executor), &node.executor, &EXECUTORS));
+    } else if repairable && node.instance_id.is_empty() {
+        let what = "is missing: the OCID of the instance; or write executor = \"none\" to watch the node only";
+        refuse("instance_id", what.to_string());
+    }
+    let ladder: Vec<Rung> = node
+        .ladder
+        .iter()
+        .filter_map(|word| {
+            let found = Rung::LADDER.into_iter().find(|rung| rung.as_str() == word);
+            if found.is_none() {
+                let words = Rung::LADDER.map(Rung::as_str);
+                refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
+            }
+            found
+        })
+        .collect();
+    if node.ladder.is_empty() {
+        refuse("ladder", "is empty; write [\"stop_start\"]".to_string());
+    }
+    let (evidence, heartbeat_only) = match &node.evidence {
+        Evidence::Signals(keys) => (keys.clone(), false),
+        Evidence::Word(_) => (Vec::new(), true),
+    };
+    for signal in &evidence {
+        known_signal(config, &key("evidence"), signal, problems);
+    }
+    Node {
+        name: Arc::from(node.name.as_str()),
+        domain: node.domain.clone(),
+        evidence: evidence.iter().map(|key| SignalKey::new(key)).collect(),
+        heartbeat_only,
+        when_stopped: match node.when_stopped {
+            WhenStoppedWord::Tell => WhenStopped::Tell,
+            WhenStoppedWord::Start => WhenStopped::Start,
+        },
+        ladder,
+        times: Times {
+            after: node.after.as_ref().unwrap_or(&all.after).0,
+            boot_grace: node.boot_grace.as_ref().unwrap_or(&all.boot_grace).0,
+            attempts_reset_after: all.attempts_reset_after.0,
+        },
+        repairable,
+    }
+}
+
+/// A probe that does not exist would never be down: a typo must not look like a healthy node.
+fn known_signal(config: &Config, key: &str, signal: &str, problems: &mut Vec<Problem>) {
+    let Some(probe) = signal.strip_prefix("probe/") else {
+        if !signal.contains('/') {
+            let what = format!("\"{signal}\" is no signal; write its key, such as \"probe/{signal}\"");
+            problems.extend(config.error(key, what).problems);
+        }
+        return;
+    };
+    let tables = config.value("", "probe").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let named = tables.iter().filter_map(|table| Some(table.get("name")?.as_str()?.to_string()));
+    let short = config.root().deps.iter().filter_map(|dep| Some(dep.split_once('=')?.0.trim().to_string()));
+    let known: Vec<String> = named.chain(short).collect();
+    if !known.iter().any(|name| name == probe) {
+        let lead = format!("there is no probe \"{probe}\"");
+        let what = nearest(&lead, probe, known.iter().map(String::as_str));
+        problems.extend(config.error(key, what).problems);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(toml: &str) -> Result<Nodes, String> {
+        let config = Config::from_toml(toml).map_err(|error| error.to_string())?;
+        Nodes::read(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_configured_observes_nobody() {
+        let nodes = read("").unwrap();
+        assert_eq!(nodes.policy.mode, Mode::Observe);
+        assert!(nodes.nodes.is_empty() && !nodes.any_repairable());
+    }
+
+    #[test]
+    fn a_node_is_read_with_its_own_times_and_those_of_all() {
+        let nodes = read(
+            r#"
+            deps = ["n1-ssh=tcp://127.0.0.1:22"]
+            [recovery]
+            mode = "active"
+            min_healthy = "75 %"
+            [[node]]
+            name = "n1"
+            instance_id = "ocid1.instance.oc1.eu-frankfurt-1.aaaa"
+            evidence = ["probe/n1-ssh"]
+            ladder = ["softreset", "stop_start"]
+            after = "2m"
+            [[node]]
+            name = "n2"
+            executor = "none"
+            evidence = "heartbeat-only"
+            "#,
+        )
+        .unwrap();
+        assert_eq!((nodes.policy.mode, nodes.policy.min_healthy), (Mode::Active, 75));
+        let [n1, n2] = nodes.nodes.as_slice() else { panic!("{nodes:?}") };
+        assert_eq!(n1.ladder, [Rung::SoftReset, Rung::StopStart]);
+        assert_eq!((n1.times.after.as_secs(), n1.times.boot_grace.as_secs()), (120, 600));
+        assert!(n1.repairable && !n1.heartbeat_only && !n2.repairable && n2.heartbeat_only);
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_what_would_be_right() {
+        let table = [
+            ("[[node]]\nexecutor = \"none\"", "`node[0].name`: is missing"),
+            ("[[node]]\nname = \"n1\"", "instance_id`: is missing"),
+            ("[[node]]\nname = \"n1\"\nexecutor = \"ocj\"", "did you mean `oci`"),
+            ("[[node]]\nname = \"a/b\"\nexecutor = \"none\"", "cannot be part of a key"),
+            ("[[node]]\nname = \"n1\"\nexecutor = \"none\"\nladder = [\"stopstart\"]", "did you mean `stop_start`"),
+            ("[[node]]\nname = \"n1\"\nexecutor = \"none\"\nevidence = \"none\"", "or \"heartbeat-only\""),
+            (
+                "deps=[\"n1-ssh=tcp://127.0.0.1:22\"]\n[[node]]\nname = \"n1\"\nexecutor = \"none\"\nevidence = [\"probe/n1-shs\"]",
+                "did you mean `n1-ssh`",
+            ),
+            ("[recovery]\nmin_healthy = \"120%\"", "is no share"),
+            ("[recovery]\nmode = \"aktive\"", "did you mean `active`"),
+            ("[recovery]\nmax_attempts = 0", "recovery.paused"),
+            ("[recovery]\npoll = \"1ms\"", "100ms"),
+            ("[recovery]\nmax_attempt = 3", "did you mean `max_attempts`"),
+        ];
+        for (toml, words) in table {
+            let error = read(toml).unwrap_err();
+            assert!(error.contains(words), "{toml}: {error}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Heartbeats in Consul: one signal `node/<name>` for each key under the prefix and each configured node.
+//!
+//! A thread keeps one blocking read of the whole prefix open, however many nodes there are, and wakes
+//! the loop when a node came or went; a question is answered from its last picture. What cannot be
+//! trusted makes the source blind and every node unknown: no leader, a leader heard of too long ago, keys
+//! hidden by ACLs, data that was replaced (the index went back, or our sentinel key is gone) — never
+//! "everybody is missing" (F11–F13). See `adr/0023-reading-heartbeats.md`.
+
+mod follow;
+mod picture;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::follow::{Follower, Reading as Looked};
+use self::picture::Reader;
+pub use self::picture::Where;
+use super::{Ask, Entry, Outfit, Source};
+use crate::client::consul::{self, Consul};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError};
+use crate::core::recovery::heartbeat::{Heartbeats, Life};
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::time::{Mono, people};
+use crate::nodes::Nodes;
+
+/// The source's name.
+const NAME: &str = "consul";
+/// A blocking read waits for a tick, within these.
+const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// Nodes that nobody configured are remembered, at most this many.
+const REMEMBERED: usize = 20_000;
+/// A node that nobody configured is forgotten when it has been gone for this long.
+const FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// How the program knows this source.
+pub const ENTRY: Entry = Entry {
+    name: NAME,
+    advice: "[consul] and [[node]] to watch nodes by their heartbeats",
+    sections: consul::SECTIONS,
+    build,
+};
+
+fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
+    let nodes = Nodes::read(config)?;
+    // Checked even where it is off, so that a mistake shows before it matters.
+    let client = consul::connect(config, outfit.timeout)?;
+    consul::prefix(config)?;
+    if nodes.nodes.is_empty() && !config.is_set("consul") {
+        return Ok(None);
+    }
+    let place = place(config, &nodes)?;
+    let names = nodes.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
+    Ok(Some(Box::new(Heart::new(client, place, names, outfit.clone()))))
+}
+
+/// Where the heartbeats are.
+///
+/// # Errors
+/// A prefix that cannot be used.
+pub fn place(config: &Config, nodes: &Nodes) -> Result<Where, ConfigError> {
+    let settings: consul::Settings = config.section("consul")?;
+    let sentinel = format!("{}/sentinel", nodes.lease);
+    Ok(Where { prefix: consul::prefix(config)?, sentinel, resettle: settings.resettle.0 })
+}
+
+/// Reads heartbeats.
+pub struct Heart {
+    consul: Consul,
+    place: Where,
+    configured: BTreeSet<Arc<str>>,
+    outfit: Outfit,
+    wait: Duration,
+    follower: Option<Follower>,
+    specs: BTreeMap<Arc<str>, Tracked>,
+}
+
+/// One consistent read of all heartbeats, with the sentinel, for a decision.
+///
+/// # Errors
+/// Why they cannot be believed, in words.
+pub fn confirm(consul: &Consul, place: &Where, clock: &Clock) -> Result<Heartbeats, String> {
+    Reader::confirm(consul, place, clock)
+}
+
+/// A node that has been spoken of.
+struct Tracked {
+    spec: Arc<Spec>,
+    /// When it was last seen to have a key.
+    there_at: Mono,
+    was_there: bool,
+}
+
+impl Heart {
+    /// A source that reads nothing before it is asked for the first time.
+    pub fn new(consul: Consul, place: Where, configured: BTreeSet<Arc<str>>, outfit: Outfit) -> Heart {
+        let wait = outfit.tick.clamp(WAIT.0, WAIT.1);
+        Heart { consul, place, configured, outfit, wait, follower: None, specs: BTreeMap::new() }
+    }
+
+    /// Reads once, without waiting for news.
+    fn look_once(&self) -> Looked {
+        let mut reader = Reader::new(self.consul.clone(), self.place.clone());
+        let outcome = reader.read(None, &self.outfit.clock);
+        Looked { outcome, at: self.outfit.clock.now().mono }
+    }
+
+    fn latest(&mut self) -> Option<Looked> {
+        let follower = self.follower.get_or_insert_with(|| {
+            Follower::start(
+                Reader::new(self.consul.clone(), self.place.clone()),
+                self.wait,
+                self.outfit.clock.clone(),
+                self.outfit.waker.clone(),
+                Arc::from(NAME),
+            )
+        });
+        follower.latest()
+    }
+
+    fn report(&mut self, beats: &Arc<Heartbeats>) -> Report {
+        let at = beats.at;
+        for name in beats.nodes.keys().chain(&self.configured) {
+            if !self.specs.contains_key(name) && (self.specs.len() < REMEMBERED || self.configured.contains(name)) {
+                self.specs.insert(Arc::clone(name), Tracked { spec: spec(name), there_at: at, was_there: false });
+            }
+        }
+        let configured = &self.configured;
+        self.specs.retain(|name, known| {
+            if beats.nodes.contains_key(name) {
+                known.there_at = at;
+                known.was_there = true;
+            }
+            configured.contains(name) || at.since(known.there_at) < FORGOTTEN
+        });
+        let observations = self.specs.iter().map(|(name, known)| observe(name, known, beats)).collect();
+        Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
+    }
+}
+
+impl Source for Heart {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        let nodes = match self.configured.len() {
+            0 => "every node".to_string(),
+            1 => "1 node and every other".to_string(),
+            n => format!("{n} nodes and every other"),
+        };
+        format!("{nodes} under {} at {}", self.place.prefix, self.consul.address())
+    }
+
+    fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        let looked = if ask.once { Some(self.look_once()) } else { self.latest() };
+        let Some(looked) = looked else { return Err("Consul has not answered yet".to_string()) };
+        let now = self.outfit.clock.now().mono;
+        let patience = self.wait + self.wait / 16 + self.consul.timeout() + Duration::from_secs(10);
+        let age = now.since(looked.at);
+        if age > patience {
+            return Err(format!("no answer from Consul for {}", people(age)));
+        }
+        looked.outcome.map(|beats| self.report(&beats))
+    }
+
+    fn patience(&self) -> Duration {
+        self.consul.timeout() * 4 + Duration::from_secs(2)
+    }
+}
+
+fn spec(name: &str) -> Arc<Spec> {
+    // A session's end has been waited for by Consul: one look is enough.
+    let rule = Rule::at_once(Test::Verdict);
+    let key = SignalKey::new(&format!("node/{name}"));
+    Arc::new(Spec { key, title: format!("node {name}"), severity: Severity::Critical, rule, parent: None })
+}
+
+fn observe(name: &Arc<str>, known: &Tracked, beats: &Heartbeats) -> Observation {
+    let (reading, fact) = match beats.life(name) {
+        Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
+        Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
+        Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
+        Life::Gone if !known.was_there => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
+        Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
+    };
+    Observation { spec: Arc::clone(&known.spec), seen_at: beats.at, reading, fact }
+}

@@ -1,0 +1,187 @@
+//! From a listing of Consul to heartbeats that can be trusted, or the reason why they cannot.
+//!
+//! Remembers the index, the sentinel and which nodes were there: a listing in which somebody is missing
+//! is believed only while the sentinel is there, and one whose index went back is not believed at all
+//! until nodes had time to register again. Waits for nothing but its calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::consul::{Consul, ConsulError, How, Listing};
+use crate::clock::Clock;
+use crate::core::recovery::heartbeat::{Beat, Heartbeats};
+use crate::core::time::{Mono, people};
+
+/// A leader that was heard of longer ago than this leads nobody.
+const CONTACT: Duration = Duration::from_secs(5);
+/// Nodes kept at most; more keys than this are no fleet.
+const NODES: usize = 50_000;
+
+/// Where the heartbeats are, and how we know that they are whole.
+#[derive(Debug, Clone)]
+pub struct Where {
+    /// The nodes' keys are below this.
+    pub prefix: String,
+    /// Our own key: gone, when Consul's data was replaced.
+    pub sentinel: String,
+    /// How long nodes have to register again after that.
+    pub resettle: Duration,
+}
+
+/// Reads the prefix.
+pub struct Reader {
+    consul: Consul,
+    place: Where,
+    index: Option<u64>,
+    last: Arc<Heartbeats>,
+    /// Names seen in this run, to know when somebody is missing.
+    known: BTreeSet<Arc<str>>,
+    /// What the sentinel held when it was read last.
+    sentinel: Option<Vec<u8>>,
+    /// Nothing is believed before this.
+    settled_at: Option<Mono>,
+    /// Since when nodes say that they stop as planned.
+    planned: BTreeMap<Arc<str>, Mono>,
+}
+
+impl Reader {
+    /// A reader that has read nothing.
+    pub fn new(consul: Consul, place: Where) -> Reader {
+        Reader {
+            consul,
+            place,
+            index: None,
+            last: Arc::default(),
+            known: BTreeSet::new(),
+            sentinel: None,
+            settled_at: None,
+            planned: BTreeMap::new(),
+        }
+    }
+
+    /// One read of the prefix; with `wait` it comes back when something changes, or after that long.
+    pub fn read(&mut self, wait: Option<Duration>, clock: &Clock) -> Result<Arc<Heartbeats>, String> {
+        let index = wait.and(self.index);
+        let listing = self.consul.prefix(&self.place.prefix, index, wait, false).map_err(|error| {
+            // What is asked for next is everything: the listing may have been cut.
+            self.index = None;
+            error.to_string()
+        })?;
+        let now = clock.now().mono;
+        self.trust(&listing)?;
+        if self.index.is_some_and(|before| listing.index < before) {
+            self.index = None;
+            return Err(self.unsettle(now, "Consul's index went back: its data was replaced"));
+        }
+        let beats = self.beats(&listing, now)?;
+        self.index = Some(listing.index);
+        self.check_sentinel(&beats, now)?;
+        self.known.extend(beats.nodes.keys().take(NODES).cloned());
+        self.last = Arc::clone(&beats);
+        Ok(beats)
+    }
+
+    /// One consistent read for a decision: nothing is remembered of it, and nothing changed.
+    pub fn confirm(consul: &Consul, place: &Where, clock: &Clock) -> Result<Heartbeats, String> {
+        let mut reader = Reader::new(consul.clone(), place.clone());
+        let listing = consul.prefix(&place.prefix, None, None, true).map_err(|error| error.to_string())?;
+        reader.trust(&listing)?;
+        if consul.get(&place.sentinel).map_err(|error| error.to_string())?.is_none() {
+            return Err(format!("our own key {} is gone", place.sentinel));
+        }
+        reader.beats(&listing, clock.now().mono).map(|beats| Heartbeats::clone(&beats))
+    }
+
+    fn trust(&self, listing: &Listing) -> Result<(), String> {
+        if !listing.known_leader {
+            return Err("Consul has no leader".to_string());
+        }
+        if listing.last_contact > CONTACT {
+            return Err(format!("Consul's leader was heard of {} ago", people(listing.last_contact)));
+        }
+        if listing.filtered {
+            let prefix = &self.place.prefix;
+            return Err(format!("keys are hidden from us; give the token key_prefix \"{prefix}\" read"));
+        }
+        Ok(())
+    }
+
+    fn beats(&mut self, listing: &Listing, now: Mono) -> Result<Arc<Heartbeats>, String> {
+        // A planned stop that has lasted for long enough turns into a loss without any news from Consul.
+        if listing.is_unchanged() && self.planned.is_empty() {
+            return Ok(Arc::new(Heartbeats { at: now, nodes: Arc::clone(&self.last.nodes) }));
+        }
+        if listing.is_unchanged() {
+            self.index = None;
+            let whole = self.consul.prefix(&self.place.prefix, None, None, false).map_err(|error| error.to_string())?;
+            self.trust(&whole)?;
+            return self.parse(&whole, now);
+        }
+        self.parse(listing, now)
+    }
+
+    fn parse(&mut self, listing: &Listing, now: Mono) -> Result<Arc<Heartbeats>, String> {
+        let entries = listing.entries().map_err(|error| error.to_string())?;
+        let mut nodes = BTreeMap::new();
+        let mut planned = BTreeMap::new();
+        for entry in entries.iter().take(NODES) {
+            let name = entry.key().strip_prefix(&self.place.prefix).and_then(|rest| rest.strip_prefix('/'));
+            let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else { continue };
+            let value = entry.value().map_err(|error| error.to_string())?;
+            let since = self.planned.get(name).copied().unwrap_or(now);
+            let beat = Beat::read(entry.session(), &value, now.since(since));
+            let name: Arc<str> = self.known.get(name).cloned().unwrap_or_else(|| Arc::from(name));
+            if beat.says_planned {
+                planned.insert(Arc::clone(&name), since);
+            }
+            nodes.insert(name, beat);
+        }
+        self.planned = planned;
+        Ok(Arc::new(Heartbeats { at: now, nodes: Arc::new(nodes) }))
+    }
+
+    /// Somebody is missing, or nothing was read before: is this still the Consul that we know?
+    fn check_sentinel(&mut self, beats: &Heartbeats, now: Mono) -> Result<(), String> {
+        if let Some(settled_at) = self.settled_at {
+            if now < settled_at {
+                let left = people(settled_at.since(now));
+                return Err(format!("Consul's data was replaced; nodes have {left} more to register again"));
+            }
+            self.settled_at = None;
+            self.sentinel = None;
+        }
+        let missing = self.known.iter().any(|name| !beats.nodes.contains_key(name));
+        if self.sentinel.is_some() && !missing {
+            return Ok(());
+        }
+        let found = self.consul.get(&self.place.sentinel).map_err(|error| error.to_string())?;
+        match (found, &self.sentinel) {
+            (Some(pair), Some(known)) if pair.value == *known => Ok(()),
+            (Some(pair), None) => {
+                self.sentinel = Some(pair.value);
+                Ok(())
+            }
+            (None, None) => self.set_sentinel(now),
+            (_, Some(_)) => {
+                Err(self
+                    .unsettle(now, &format!("our own key {} is gone: Consul's data was replaced", self.place.sentinel)))
+            }
+        }
+    }
+
+    fn set_sentinel(&mut self, now: Mono) -> Result<(), String> {
+        let value = format!("watchdog {} {}", crate::clock::boot_id(), now.0);
+        let written = self.consul.put(&self.place.sentinel, value.as_bytes(), How::Cas(0));
+        let written = written.map_err(|error: ConsulError| format!("cannot keep our own key: {error}"))?;
+        // Another agent was faster: its value is read the next time.
+        self.sentinel = written.then(|| value.into_bytes());
+        Ok(())
+    }
+
+    fn unsettle(&mut self, now: Mono, what: &str) -> String {
+        self.settled_at = Some(now.plus(self.place.resettle));
+        self.known.clear();
+        format!("{what}; nodes have {} to register again", people(self.place.resettle))
+    }
+}
