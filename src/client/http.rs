@@ -36,6 +36,8 @@ pub struct Options {
     pub keep_alive: bool,
     /// Bytes of body read at most; a longer body is [`HttpError::TooLarge`].
     pub body_limit: usize,
+    /// Lower-case names of answer headers to hand out in [`Response::headers`].
+    pub headers: &'static [&'static str],
     /// Authorities that may sign a peer's certificate; empty: the bundled ones.
     pub roots: Arc<Vec<Certificate<'static>>>,
 }
@@ -48,13 +50,14 @@ impl Default for Options {
             allow_link_local: false,
             keep_alive: false,
             body_limit: 1024 * 1024,
+            headers: &[],
             roots: Arc::default(),
         }
     }
 }
 
 /// A whole answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -62,8 +65,17 @@ pub struct Response {
     pub content_type: String,
     /// `Retry-After` in seconds, when present and a number.
     pub retry_after: Option<u64>,
+    /// Those of [`Options::headers`] that the answer has, each once.
+    pub headers: Vec<(&'static str, String)>,
     /// The body, at most `body_limit` bytes.
     pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of a header that [`Options::headers`] names.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Why there is no answer. `Display` names no URL.
@@ -151,12 +163,12 @@ impl Http {
             return self.finish(outcome);
         }
         let answer = outcome.map_err(|e| self.explain(e))?;
-        Ok(Response {
-            status: answer.status().as_u16(),
-            content_type: String::new(),
-            retry_after: None,
-            body: Vec::new(),
-        })
+        Ok(Response { status: answer.status().as_u16(), ..Response::default() })
+    }
+
+    /// Runs a request with exactly this body, also an empty one (`Content-Length: 0` is sent then).
+    pub fn send(&self, request: Request<&[u8]>) -> Result<Response, HttpError> {
+        self.finish(self.agent.run(request))
     }
 
     /// POST of a JSON text.
@@ -170,6 +182,8 @@ impl Http {
         let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let content_type = header("content-type").to_string();
         let retry_after = header("retry-after").trim().parse().ok();
+        let kept = self.options.headers.iter().map(|name| (*name, header(name).to_string()));
+        let headers = kept.filter(|(_, value)| !value.is_empty()).collect();
         let limit = self.options.body_limit;
         let mut body = Vec::new();
         let mut reader = answer.into_body().into_reader().take(limit as u64 + 1);
@@ -177,7 +191,7 @@ impl Http {
         if body.len() > limit {
             return Err(HttpError::TooLarge(limit));
         }
-        Ok(Response { status, content_type, retry_after, body })
+        Ok(Response { status, content_type, retry_after, headers, body })
     }
 
     fn explain(&self, error: ureq::Error) -> HttpError {

@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn answer(status: u16, retry_after: Option<u64>, body: &str) -> Response {
-        Response { status, content_type: String::new(), retry_after, body: body.as_bytes().to_vec() }
+        Response { status, retry_after, body: body.as_bytes().to_vec(), ..Response::default() }
     }
 
     #[test]

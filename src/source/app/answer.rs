@@ -76,7 +76,7 @@ mod tests {
 
     fn answer(content_type: &str, body: &[u8], format: Format) -> Result<Content, String> {
         let content_type = content_type.to_string();
-        let response = Response { status: 200, content_type, retry_after: None, body: body.to_vec() };
+        let response = Response { status: 200, content_type, body: body.to_vec(), ..Response::default() };
         read(&response, format, &Plan::default(), &[])
     }
 
