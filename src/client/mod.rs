@@ -4,5 +4,6 @@
 pub mod dial;
 pub mod docker;
 pub mod http;
+pub mod oci;
 pub mod resolve;
 pub mod telegram;
