@@ -25,6 +25,7 @@ mod exposition;
 mod hard;
 mod host;
 mod message;
+mod oci;
 mod parts;
 mod peer;
 mod probe;
