@@ -116,6 +116,17 @@ impl Access {
         Access::with(Identity::Principal(Arc::new(principal)), endpoint, clock, timeout)
     }
 
+    /// The full name of our region, to check an instance's OCID by at start; `None` where it is not known before the
+    /// first call (instance principals) or nothing names one (explicit endpoint).
+    pub fn region(&self) -> Option<&str> {
+        match &self.identity {
+            Identity::ApiKey { region, .. } | Identity::SessionToken { region, .. } => {
+                region.as_ref().map(|region| region.name.as_str())
+            }
+            Identity::Principal(_) => None,
+        }
+    }
+
     fn with(identity: Identity, endpoint: Option<&str>, clock: Clock, timeout: Duration) -> Result<Access, SetupError> {
         let endpoint = endpoint.map(checked).transpose()?;
         Ok(Access { identity, endpoint, timeout, clock: ClockInHand(clock) })
