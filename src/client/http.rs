@@ -77,6 +77,13 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// The value of a header; `None` when it is missing or no text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
+    }
+}
+
 /// Why there is no answer. `Display` names no URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -165,10 +172,16 @@ impl Http {
         Ok(Response { status: answer.status().as_u16(), ..Response::default() })
     }
 
-    /// Runs a request of any method, with a body (`Vec<u8>`, `&str`) or without (`()`), within its own limits.
+    /// Runs a request of any method, with a body (`Vec<u8>`, `&str`) or without (`()`), within its own limits. An
+    /// empty body is sent as such, with `Content-Length: 0`.
     pub fn run_with_body(&self, request: Request<impl AsSendBody>, limits: Limits) -> Result<Response, HttpError> {
         let request = self.agent.configure_request(request).timeout_global(Some(limits.timeout)).build();
         finish(self.agent.run(request), limits)
+    }
+
+    /// Runs a request with exactly this body, within the client's own limits.
+    pub fn send(&self, request: Request<&[u8]>) -> Result<Response, HttpError> {
+        self.run_with_body(request, self.limits())
     }
 
     /// POST of a JSON text.

@@ -5,6 +5,7 @@ pub mod consul;
 pub mod dial;
 pub mod docker;
 pub mod http;
+pub mod oci;
 pub mod resolve;
 pub mod roots;
 pub mod systemd;

@@ -8,7 +8,7 @@
 
 mod check;
 pub use check::{all_keys, nearest, one_of};
-mod exposed;
+pub(crate) mod exposed;
 mod layers;
 pub mod schema;
 pub mod value;

@@ -26,6 +26,7 @@ mod exposition;
 mod hard;
 mod host;
 mod message;
+mod oci;
 mod parts;
 mod peer;
 mod probe;

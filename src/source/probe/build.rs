@@ -188,9 +188,9 @@ impl<'a> Workshop<'a> {
             timeout,
             redirects,
             allow_link_local: settings.allow_link_local,
-            keep_alive: false,
             body_limit,
             roots: Arc::new(roots),
+            ..Options::default()
         };
         let client = Arc::new(Http::new(options));
         self.clients.insert(kind, Arc::clone(&client));

@@ -7,6 +7,7 @@ pub mod consul;
 pub mod docker;
 pub mod html;
 pub mod http;
+pub mod oci;
 pub mod proxy;
 pub mod small_app;
 pub mod telegram;

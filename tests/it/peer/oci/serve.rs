@@ -1,0 +1,352 @@
+//! One connection of the scripted cloud: read, recorded, judged, answered or not.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::machine::Lifecycle;
+use super::verify::{Asked, Signer, Wrong, verify};
+use super::{CANARY, COMPARTMENT, Door, Entry, Fault, Kind, Shared, State, date, vector};
+
+/// What will be sent.
+struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Reply {
+    fn json(status: u16, body: &Value) -> Reply {
+        Reply { status, headers: Vec::new(), body: body.to_string() }
+    }
+
+    fn refuse(status: u16, code: &str, message: &str) -> Reply {
+        Reply::json(status, &json!({"code": code, "message": message}))
+    }
+}
+
+pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
+    match door {
+        Some(Door::Hang) => return hang(shared, &mut stream, false),
+        Some(Door::Reset) => {
+            // Closing with unread bytes resets the connection; one byte shows that they are there.
+            let _ = stream.read(&mut [0]);
+            return;
+        }
+        None => {}
+    }
+    let Some(asked) = read(&mut stream) else { return };
+    let kind = kind(&asked);
+    let (index, fault) = arrive(shared, &asked, kind);
+    if let Fault::Slow(span) = fault {
+        thread::sleep(span);
+    }
+    let mut reply = match fault {
+        Fault::Refuse(status, code, message) => Some(Reply::refuse(status, code, message)),
+        Fault::RateLimit(seconds) => {
+            let mut reply = Reply::refuse(429, "TooManyRequests", "User-rate limit exceeded.");
+            reply.headers.push(("retry-after", seconds.to_string()));
+            Some(reply)
+        }
+        Fault::Page(status) => {
+            let body = "<html><head><title>Bad Gateway</title></head><body>nginx</body></html>".to_string();
+            Some(Reply { status, headers: Vec::new(), body })
+        }
+        Fault::Skew(_) => Some(Reply::refuse(401, "NotAuthenticated", "Date outside of the allowed window")),
+        Fault::Lose | Fault::Hang => None,
+        _ => Some(judge(&mut shared.lock(), &asked, kind, index)),
+    };
+    match fault {
+        Fault::EffectThenRefuse(status, code) => reply = Some(Reply::refuse(status, code, "something went wrong")),
+        Fault::EffectThenNonsense => reply = Some(Reply::json(200, &json!({"hello": "world"}))),
+        Fault::EffectThenClose | Fault::EffectThenHang => reply = None,
+        _ => {}
+    }
+    if let Some(reply) = &reply {
+        shared.lock().ledger[index].answered = Some(reply.status);
+        send(shared, &mut stream, reply, &fault);
+    }
+    shared.changed.notify_all();
+    depart(shared, kind);
+    if matches!(fault, Fault::Hang | Fault::EffectThenHang) {
+        hang(shared, &mut stream, true);
+    }
+}
+
+/// Writes the request into the ledger, runs the hooks, and takes its fault.
+fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
+    let (hooks, index, fault) = {
+        let mut state = shared.lock();
+        let n = state.arrivals.entry(kind).or_default();
+        *n += 1;
+        let n = *n;
+        let fault = state.script.get_mut(&kind).and_then(std::collections::VecDeque::pop_front).unwrap_or(Fault::Serve);
+        let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
+        let instance = path.strip_prefix("/20160918/instances/").unwrap_or_default().to_string();
+        let before = state.machines.get_mut(&instance).map(|machine| {
+            machine.settle();
+            machine.lifecycle()
+        });
+        let index = state.ledger.len();
+        state.ledger.push(Entry {
+            at: Instant::now(),
+            kind,
+            verb: asked.verb.clone(),
+            path: asked.path.clone(),
+            action: query.strip_prefix("action=").map(str::to_string),
+            instance,
+            if_match: asked.headers.get("if-match").cloned(),
+            retry_token: asked.headers.get("opc-retry-token").cloned(),
+            before,
+            answered: None,
+            effect: false,
+            repeated: false,
+            headers: asked.headers.clone(),
+        });
+        (take(&mut state.on_arrival, kind, n), index, fault)
+    };
+    shared.changed.notify_all();
+    hooks.into_iter().for_each(|hook| hook());
+    (index, fault)
+}
+
+fn depart(shared: &Shared, kind: Kind) {
+    let hooks = {
+        let mut state = shared.lock();
+        let n = state.answers.entry(kind).or_default();
+        *n += 1;
+        let n = *n;
+        take(&mut state.on_answered, kind, n)
+    };
+    hooks.into_iter().for_each(|hook| hook());
+}
+
+fn take(hooks: &mut Vec<(Kind, usize, super::Hook)>, kind: Kind, n: usize) -> Vec<super::Hook> {
+    let mut taken = Vec::new();
+    let mut index = 0;
+    while index < hooks.len() {
+        if hooks[index].0 == kind && hooks[index].1 == n {
+            taken.push(hooks.remove(index).2);
+        } else {
+            index += 1;
+        }
+    }
+    taken
+}
+
+fn kind(asked: &Asked) -> Kind {
+    let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
+    match (asked.verb.as_str(), path) {
+        ("GET", path) if path.starts_with("/opc/v2/") => Kind::Metadata,
+        ("POST", "/v1/x509") => Kind::Token,
+        ("GET", "/20160918/instances") => Kind::List,
+        ("GET", path) if path.starts_with("/20160918/instances/") && query.is_empty() => Kind::Get,
+        ("POST", path) if path.starts_with("/20160918/instances/") => match query {
+            "action=START" => Kind::Start,
+            "action=STOP" => Kind::Stop,
+            "action=SOFTSTOP" => Kind::SoftStop,
+            "action=RESET" => Kind::Reset,
+            "action=SOFTRESET" => Kind::SoftReset,
+            _ => Kind::Other,
+        },
+        _ => Kind::Other,
+    }
+}
+
+/// What the real one would do and say.
+fn judge(state: &mut State, asked: &Asked, kind: Kind, index: usize) -> Reply {
+    if kind == Kind::Metadata {
+        return metadata(state, asked);
+    }
+    let signer = if kind == Kind::Token { Signer::Leaf } else { Signer::Caller(&state.tokens) };
+    let mut judged = verify(asked, &signer);
+    if kind == Kind::Other {
+        judged = Err(Wrong::Violation(format!("nobody should ask {} {}", asked.verb, asked.path)));
+    }
+    if let Err(wrong) = judged {
+        if let Wrong::Violation(what) = wrong {
+            state.violations.push(what);
+        }
+        return Reply::refuse(
+            401,
+            "NotAuthenticated",
+            "The required information to complete authentication was not provided.",
+        );
+    }
+    match kind {
+        Kind::Token => token(state, asked),
+        Kind::List => list(state, asked),
+        _ => instance(state, kind, index),
+    }
+}
+
+fn instance(state: &mut State, kind: Kind, index: usize) -> Reply {
+    let durations = state.durations;
+    let entry = state.ledger[index].clone();
+    let Some(machine) = state.machines.get_mut(&entry.instance) else {
+        return Reply::refuse(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.");
+    };
+    machine.settle();
+    if kind == Kind::Get {
+        return Reply { headers: vec![("etag", machine.etag())], ..Reply::json(200, &machine.json()) };
+    }
+    let used = entry.retry_token.as_ref().and_then(|token| state.retries.get(token));
+    if let Some(used) = used {
+        if *used != (entry.instance.clone(), kind) {
+            state.violations.push(format!("a retry token of {used:?} was used again for {kind:?}"));
+            return Reply::refuse(400, "InvalidParameter", "The retry token was used for something else.");
+        }
+        state.ledger[index].repeated = true;
+        return Reply { headers: vec![("etag", machine.etag())], ..Reply::json(200, &machine.json()) };
+    }
+    if entry.if_match.as_ref().is_some_and(|etag| *etag != machine.etag()) {
+        return Reply::refuse(412, "NoEtagMatch", "The If-Match header does not match the resource's etag.");
+    }
+    let needed = if kind == Kind::Start { Lifecycle::Stopped } else { Lifecycle::Running };
+    if machine.lifecycle() != needed {
+        let message = format!("The instance is in state {}.", machine.lifecycle().word());
+        return Reply::refuse(409, "IncorrectState", &message);
+    }
+    match kind {
+        Kind::Start => machine.start(&durations),
+        Kind::Stop | Kind::SoftStop => machine.stop(&durations),
+        _ => machine.reset(&durations),
+    }
+    state.ledger[index].effect = true;
+    if let Some(token) = entry.retry_token {
+        state.retries.insert(token, (entry.instance, kind));
+    }
+    Reply { headers: vec![("etag", machine.etag())], ..Reply::json(200, &machine.json()) }
+}
+
+fn list(state: &mut State, asked: &Asked) -> Reply {
+    let query = asked.path.split_once('?').map_or("", |(_, query)| query);
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    if value("compartmentId") != Some(COMPARTMENT) {
+        return Reply::refuse(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.");
+    }
+    let from = match value("page").map(|page| page.strip_prefix("p%2B%2F%3D").and_then(|n| n.parse::<usize>().ok())) {
+        None => 0,
+        Some(Some(from)) => from,
+        Some(None) => {
+            state.violations.push(format!("page is not encoded: {query}"));
+            return Reply::refuse(400, "InvalidParameter", "page");
+        }
+    };
+    let size = state.page_size.unwrap_or(usize::MAX);
+    state.machines.values_mut().for_each(super::Machine::settle);
+    let all: Vec<Value> = state.machines.values().map(super::Machine::json).collect();
+    let page: Vec<&Value> = all.iter().skip(from).take(size).collect();
+    let mut reply = Reply::json(200, &json!(page));
+    if from.saturating_add(size) < all.len() {
+        reply.headers.push(("opc-next-page", format!("p+/={}", from + size)));
+    }
+    reply
+}
+
+fn metadata(state: &mut State, asked: &Asked) -> Reply {
+    if asked.header("authorization") != "Bearer Oracle" {
+        state.violations.push(format!("metadata without its header: {}", asked.path));
+        return Reply::refuse(401, "", "");
+    }
+    let body = match asked.path.as_str() {
+        "/opc/v2/identity/cert.pem" | "/opc/v2/identity/intermediate.pem" => vector("leaf_certificate_pem"),
+        "/opc/v2/identity/key.pem" => vector("leaf_private_key_pem_pkcs8"),
+        "/opc/v2/instance/region" => "fra".to_string(),
+        "/opc/v2/instance/regionInfo" => json!({
+            "realmDomainComponent": "oraclecloud.com",
+            "realmKey": "oc1",
+            "regionIdentifier": "eu-frankfurt-1",
+            "regionKey": "FRA",
+        })
+        .to_string(),
+        _ => return Reply::refuse(404, "", ""),
+    };
+    Reply { status: 200, headers: Vec::new(), body }
+}
+
+fn token(state: &mut State, asked: &Asked) -> Reply {
+    let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let plain = |value: &Value| value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok());
+    let Some(public) = body["publicKey"].as_str().and_then(|text| STANDARD.decode(text).ok()) else {
+        state.violations.push("a token request without publicKey".to_string());
+        return Reply::refuse(400, "InvalidParameter", "publicKey");
+    };
+    if !plain(&body["certificate"]) || !plain(&body["intermediateCertificates"][0]) {
+        state.violations.push("certificates are not plain base64".to_string());
+    }
+    let life = state.token_life.unwrap_or(Duration::from_hours(1));
+    let ends = (SystemTime::now() + life).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({"exp": ends, "jti": state.ledger.len()}).to_string();
+    let token = format!("eyJhbGciOiJub25lIn0.{}.{CANARY}", URL_SAFE_NO_PAD.encode(claims));
+    state.tokens.insert(token.clone(), public);
+    Reply::json(200, &json!({"token": token}))
+}
+
+fn send(shared: &Shared, stream: &mut TcpStream, reply: &Reply, fault: &Fault) {
+    let ahead = if let Fault::Skew(seconds) = fault { *seconds } else { 0 };
+    let mut head = format!(
+        "HTTP/1.1 {} X\r\nDate: {}\r\nContent-Type: application/json\r\nopc-request-id: PEER/1/2\r\nConnection: close\r\n",
+        reply.status,
+        date(ahead)
+    );
+    for (name, value) in &reply.headers {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
+    let length = format!("Content-Length: {}\r\n\r\n", reply.body.len());
+    let _ = match fault {
+        Fault::EffectThenHalf => {
+            stream.write_all(format!("{head}{length}{}", &reply.body[..reply.body.len() / 2]).as_bytes())
+        }
+        Fault::EffectThenEndless => {
+            let mut sent = stream.write_all(format!("{head}\r\n").as_bytes());
+            while sent.is_ok() && !shared.lock().stopped {
+                sent = stream.write_all(&[b' '; 16 * 1024]);
+            }
+            sent
+        }
+        _ => stream.write_all(format!("{head}{length}{}", reply.body).as_bytes()),
+    };
+}
+
+/// Holds the connection until the client gives up or the peer ends.
+fn hang(shared: &Shared, stream: &mut TcpStream, read: bool) {
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    while !shared.lock().stopped {
+        if !read {
+            thread::park_timeout(Duration::from_millis(20));
+            continue;
+        }
+        match stream.read(&mut [0]) {
+            Ok(0) => return,
+            Err(e) if !matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => return,
+            _ => {}
+        }
+    }
+}
+
+fn read(stream: &mut TcpStream) -> Option<Asked> {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (verb, path) = (words.next()?.to_string(), words.next()?.to_string());
+    let mut headers = std::collections::BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_lowercase(), value.trim().to_string());
+    }
+    let length: usize = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked { verb, path, headers, body })
+}
