@@ -56,7 +56,7 @@ pub const SECTIONS: &[Section] = &[Settings::section("beacon")];
 /// How long the end may take in all.
 const FAREWELL: Duration = Duration::from_secs(4);
 /// How long each call of the end may take; there are at most four.
-const FAREWELL_CALL: Duration = Duration::from_millis(1_200);
+const FAREWELL_CALL: Duration = Duration::from_secs(1);
 /// The loop looks at itself at least this often.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -266,7 +266,7 @@ impl Running {
         while self.machine.next().is_some() && Instant::now() < deadline {
             let now = self.clock.now().mono;
             self.call_if_due(now);
-            self.waker.wait_until(deadline.min(Instant::now() + LOOK));
+            self.waker.wait_until(deadline.min(Instant::now() + self.rest(now)));
             self.take_answers();
             self.show();
         }

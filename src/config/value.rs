@@ -88,12 +88,17 @@ impl Secret {
             (Some(_), Some(_)) => Err(format!("both `{name}` and `{name}_file` are set; keep one")),
             (Some(value), None) => Ok(Some(value.clone())),
             (None, None) => Ok(None),
-            (None, Some(path)) => read_secret(path).map(Some),
+            (None, Some(path)) => read_secret(path, true).map(Some),
         }
+    }
+
+    /// Reads a secret's file again, as [`resolve`](Self::resolve) does, without saying again what is odd about it.
+    pub fn again(path: &Path) -> Result<Secret, String> {
+        read_secret(path, false)
     }
 }
 
-fn read_secret(path: &Path) -> Result<Secret, String> {
+fn read_secret(path: &Path, tell: bool) -> Result<Secret, String> {
     const LIMIT: u64 = 64 * 1024;
     let shown = path.display();
     let meta = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
@@ -102,8 +107,8 @@ fn read_secret(path: &Path) -> Result<Secret, String> {
     }
     match exposed::secret(path) {
         Some(Exposed::Refused(what)) => return Err(format!("{shown} {what}")),
-        Some(Exposed::Told(what)) => tracing::warn!("the secret in {shown} {what}"),
-        None => {}
+        Some(Exposed::Told(what)) if tell => tracing::warn!("the secret in {shown} {what}"),
+        _ => {}
     }
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let value = text.strip_suffix('\n').unwrap_or(&text);

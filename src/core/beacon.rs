@@ -19,6 +19,8 @@ const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 /// The longest wait for a key that somebody else holds.
 const PAUSE_CAP: Duration = Duration::from_secs(10);
+/// The wait before the one retry at the end.
+const STOP_PAUSE: Duration = Duration::from_millis(500);
 
 /// The value of a node's key. Unknown fields are left out when it is read, missing ones are empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -387,7 +389,10 @@ impl Beacon {
         let retry = outcome.is_err() && outcome != Err(Fault::SessionGone) && !self.stop_retried;
         match (call, outcome) {
             (Call::WriteStop(_), Ok(Answer::Written(true))) => self.go(now, Call::Release(session)),
-            (Call::WriteStop(_) | Call::Release(_), Err(_)) if retry => self.stop_retried = true,
+            (Call::WriteStop(_) | Call::Release(_), Err(_)) if retry => {
+                self.stop_retried = true;
+                self.go(now.plus(STOP_PAUSE), call.clone());
+            }
             // Without a word about a planned stop the key must not stay: the session takes it along.
             (Call::WriteStop(_) | Call::Release(_), _) => self.go(now, Call::Destroy(session)),
             _ => self.state = State::Done,
@@ -506,7 +511,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!((writes, sim.beacon.counts().renewals, sim.beacon.heartbeat().beat), (10, 30, 30));
+        // The write at the 300th second is still to come.
+        assert_eq!((writes, sim.beacon.counts().renewals, sim.beacon.heartbeat().beat), (9, 30, 30));
         assert_eq!(sim.beacon.counts().reconnects, 0);
     }
 

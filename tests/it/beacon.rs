@@ -20,7 +20,7 @@ const KEY: &str = "watchdog/nodes/n1";
 const TTL: Duration = Duration::from_secs(3);
 
 fn command(dir: &Path, url: &str, more: &str) -> Command {
-    let beacon = format!("[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"n1\"\nttl = \"3s\"\nrenew = \"300ms\"\n");
+    let beacon = "[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"n1\"\nttl = \"3s\"\nrenew = \"300ms\"\n";
     let log = "log = \"info\"\nlog_format = \"text\"\n";
     configure(dir, &format!("{log}{beacon}[consul]\naddress = \"{url}\"\n{more}"));
     let mut command = watchdog(dir);
@@ -268,8 +268,7 @@ fn a_key_that_somebody_else_holds_is_told_loudly_and_left_alone() {
     let later = start(later_dir.path(), &server.url());
     wait_active(&later);
     wait_said(&daemon, "the session is gone");
-    let before = daemon.stderr().matches("held by another beacon").count();
-    wait("the elder to see it", || (daemon.stderr().matches("held by another beacon").count() >= before).then_some(()));
+    wait("the elder to see it", || (daemon.stderr().matches("held by another beacon").count() == 2).then_some(()));
     let holder = held(&client).unwrap().1;
     let renewals = metric(&daemon, "watchdog_beacon_renewals_total");
     wait("more tries", || (metric(&daemon, "watchdog_beacon_renewals_total") > renewals + 3).then_some(()));
@@ -330,7 +329,7 @@ fn systemd_hears_ready_alive_and_stopping() {
     }
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     daemon.signal(Signal::TERM);
-    while heard() != "STOPPING=1" {}
+    wait("STOPPING=1", || (heard() == "STOPPING=1").then_some(()));
     daemon.terminate();
 }
 

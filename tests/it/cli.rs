@@ -64,6 +64,7 @@ fn every_secret_has_a_twin_and_both_at_once_are_refused_by_name() {
         ("WATCHDOG_SERVE__TOKEN", ("WATCHDOG_TICK", "15s")),
         ("WATCHDOG_APP__AUTHORIZATION", ("WATCHDOG_APP__METRICS_URL", "http://127.0.0.1:1/")),
         ("WATCHDOG_APP__AUTHORIZATION", ("WATCHDOG_TICK", "15s")),
+        ("WATCHDOG_CONSUL__TOKEN", ("WATCHDOG_TICK", "15s")),
     ] {
         let twin = format!("{key}_FILE");
         let (code, said) = checked(dir.path(), &[more, (key, "https://another-secret"), (&twin, "secret")]);

@@ -81,7 +81,7 @@ fn every_link_of_the_readme_leads_to_a_file() {
 fn what_people_read_names_only_keys_that_the_program_knows() {
     let known: BTreeSet<String> =
         all_keys(&sections()).iter().map(|key| format!("WATCHDOG_{}", key.to_uppercase().replace('.', "__"))).collect();
-    for path in ["README.md", "Dockerfile", "deploy/watchdog.service"] {
+    for path in ["README.md", "Dockerfile", "deploy/watchdog.service", "deploy/watchdog-beacon.service"] {
         for variable in variables(&text(path)) {
             assert!(known.contains(&variable), "{path} names {variable}, which is no setting");
         }

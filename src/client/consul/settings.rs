@@ -91,6 +91,10 @@ pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError
         (None, None) => Vec::new(),
     };
     let token = token(config, &settings, &environment)?;
+    if token.current().is_some_and(|token| !token.expose().trim().bytes().all(|b| b.is_ascii_graphic())) {
+        let what = "the token may hold only printable ASCII without spaces, because it travels in a header";
+        return Err(config.error("consul.token", what));
+    }
     prefix(config)?;
     let options = Options {
         timeout,
@@ -128,7 +132,7 @@ pub fn usable_key(key: &str) -> bool {
 /// `host:port`, `http://…` or `https://…` as the base of every URL, without a slash at its end.
 fn address(text: &str, ssl: bool) -> Result<String, String> {
     const LIKE: &str = "write for example \"http://127.0.0.1:8500\"";
-    let text = match text.trim().trim_end_matches('/') {
+    let text = match text.trim() {
         "" => "127.0.0.1:8500",
         text => text,
     };
@@ -141,6 +145,7 @@ fn address(text: &str, ssl: bool) -> Result<String, String> {
         ("http" | "https", _) => "https",
         _ => return Err(format!("\"{scheme}://\" is neither http nor https; {LIKE}")),
     };
+    let rest = rest.trim_end_matches('/');
     let base = format!("{scheme}://{rest}");
     let usable =
         base.parse::<Uri>().ok().and_then(|uri| Some(uri.query().is_none() && !uri.authority()?.host().is_empty()));
@@ -209,7 +214,7 @@ impl Token {
             let stamp = std::fs::metadata(path).ok().map(|m| (m.mtime(), m.mtime_nsec(), m.ino(), m.size()));
             if stamp.is_some()
                 && stamp != held.stamp
-                && let Ok(Some(token)) = Secret::resolve("token", None, Some(path))
+                && let Ok(token) = Secret::again(path)
             {
                 *held = Held { token: Some(token), stamp };
             }
@@ -250,6 +255,13 @@ mod tests {
             let what = address(text, false).unwrap_err();
             assert!(what.contains(word) && !what.contains("secret"), "{text}: {what}");
         }
+    }
+
+    #[test]
+    fn a_token_that_cannot_travel_is_refused_without_being_shown() {
+        let config = Config::from_toml("[consul]\ntoken = \"canary canary\"").unwrap();
+        let what = connect(&config, Duration::from_secs(1)).unwrap_err().to_string();
+        assert!(what.contains("consul.token") && !what.contains("canary"), "{what}");
     }
 
     #[test]
