@@ -28,5 +28,6 @@ pub mod serve;
 pub mod source;
 pub mod store;
 pub mod tick;
+pub mod trace;
 pub mod view;
 pub mod wake;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::{Request, Uri};
+use ureq::http::{HeaderMap, Request, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
@@ -60,7 +60,7 @@ pub struct Response {
     pub status: u16,
     /// The `Content-Type`, empty when missing.
     pub content_type: String,
-    /// `Retry-After` in seconds, when present and a number.
+    /// `Retry-After` in seconds, when present: a number, or a date counted from the answer's own `Date`.
     pub retry_after: Option<u64>,
     /// The body, at most `body_limit` bytes.
     pub body: Vec<u8>,
@@ -164,12 +164,21 @@ impl Http {
         self.finish(self.agent.post(url).content_type("application/json").send(json))
     }
 
+    /// POST of these bytes with these headers, `Content-Type` among them.
+    pub fn post(&self, url: &str, headers: &HeaderMap, body: &[u8]) -> Result<Response, HttpError> {
+        let mut request = self.agent.post(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.finish(request.send(body))
+    }
+
     fn finish(&self, outcome: Result<ureq::http::Response<Body>, ureq::Error>) -> Result<Response, HttpError> {
         let answer = outcome.map_err(|e| self.explain(e))?;
         let status = answer.status().as_u16();
         let header = |name: &str| answer.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let content_type = header("content-type").to_string();
-        let retry_after = header("retry-after").trim().parse().ok();
+        let retry_after = seconds_to_wait(header("retry-after"), header("date"));
         let limit = self.options.body_limit;
         let mut body = Vec::new();
         let mut reader = answer.into_body().into_reader().take(limit as u64 + 1);
@@ -304,6 +313,17 @@ fn explain_io(error: &std::io::Error) -> HttpError {
     }
 }
 
+/// What `Retry-After` asks for. A date is taken against the `Date` of the same answer, so that no
+/// clock but the peer's is in it.
+fn seconds_to_wait(retry_after: &str, date: &str) -> Option<u64> {
+    if let Ok(seconds) = retry_after.trim().parse() {
+        return Some(seconds);
+    }
+    let until = httpdate::parse_http_date(retry_after.trim()).ok()?;
+    let said = httpdate::parse_http_date(date.trim()).ok()?;
+    Some(until.duration_since(said).unwrap_or_default().as_secs())
+}
+
 /// The phase in brackets, where it says more than "in all".
 fn meanwhile(phase: &str) -> String {
     if phase == IN_ALL { String::new() } else { format!(" ({phase})") }
@@ -341,5 +361,27 @@ impl Resolver for Lookup {
             addresses.push(address);
         }
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date_by_the_peers_clock() {
+        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+        let table = [
+            ("17", "", Some(17)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", date, Some(30)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", date, Some(0)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", "", None),
+            ("soon", date, None),
+            ("-5", date, None),
+            ("", date, None),
+        ];
+        for (retry_after, date, seconds) in table {
+            assert_eq!(seconds_to_wait(retry_after, date), seconds, "{retry_after}");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Thin typed wire wrappers. No retries, no policy: one call in, one answer or one error out.
 //! Every call has a deadline and a limit on what it reads; no error shows a URL or a secret.
 
+pub mod authority;
 pub mod dial;
 pub mod docker;
+pub mod grpc;
 pub mod http;
 pub mod resolve;
 pub mod telegram;

@@ -22,6 +22,7 @@ use super::target::{Place, Target};
 use super::tcp::TcpCheck;
 use super::tls::{self, TlsCheck};
 use super::{Check, Probe};
+use crate::client::authority::authorities;
 use crate::client::http::{Http, Options};
 use crate::client::resolve::is_link_local;
 use crate::config::value::Secret;
@@ -183,7 +184,7 @@ impl<'a> Workshop<'a> {
         let roots = match &settings.ca_file {
             None => Vec::new(),
             Some(path) => {
-                let found = tls::authorities(path).map_err(|e| wrong("ca_file", e))?;
+                let found = authorities(path).map_err(|e| wrong("ca_file", e))?;
                 found.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
             }
         };

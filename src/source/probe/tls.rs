@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::pool::Verdict;
 use super::tcp::not_connected;
 use super::{excerpt, unresolved};
+use crate::client::authority::roots;
 use crate::client::dial::{Bounded, dial};
 use crate::client::resolve::resolve;
 use crate::clock::Clock;
@@ -50,34 +50,10 @@ pub struct TlsCheck {
 
 /// A verifier that trusts the authorities in the PEM file `ca`, or the bundled ones.
 pub fn verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            for certificate in authorities(path)? {
-                roots.add(certificate).map_err(|e| format!("{} holds a bad certificate: {e}", path.display()))?;
-            }
-        }
-    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca)?), provider)
         .build()
         .map_err(|e| format!("cannot verify certificates: {e}"))
-}
-
-/// The certificates in a PEM file of at most 1 MiB; at least one.
-pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?.len();
-    if size > 1024 * 1024 {
-        return Err(format!("{shown} is larger than 1 MiB"));
-    }
-    let text = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(format!("{shown} holds no certificate in PEM form")),
-    }
 }
 
 impl TlsCheck {
