@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Arrows point down only: `cli → tick → gather, deliver → source, notifier, store, serve → core, client`.
-//! Only `source`, `notifier`, `store`, `serve`, `client` and `cli` do I/O; only `clock` reads time.
+//! Only `source`, `notifier`, `store`, `serve`, `client`, `trace` and `cli` do I/O; only `clock` reads time.
 //! A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one
 //! line in [`notifier::NOTIFIERS`].
 

@@ -32,4 +32,5 @@ mod serve;
 mod store;
 mod story;
 mod telegram;
+mod trace;
 mod world;

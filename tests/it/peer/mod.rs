@@ -6,5 +6,6 @@ pub mod app;
 pub mod docker;
 pub mod html;
 pub mod http;
+pub mod otlp;
 pub mod small_app;
 pub mod telegram;
