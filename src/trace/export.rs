@@ -61,17 +61,17 @@ impl Exporter {
                 Outcome::Accepted { rejected, words } => {
                     let rejected = rejected.min(spans);
                     self.queue.count(spans - rejected, rejected);
-                    return self.judge(rejected, &words);
+                    return self.judge(spans, rejected, &words);
                 }
                 Outcome::Refused { why } => {
-                    self.warn(why);
+                    self.warn(format!("not exported: {why}"));
                     break;
                 }
                 Outcome::Later { why, after } => {
                     let wait = after.unwrap_or_default().min(LONGEST);
                     self.turn = Instant::now() + wait.max(backoff(attempt));
                     self.asked = after.is_some();
-                    self.warn(why);
+                    self.warn(format!("not exported yet: {why}"));
                     // At the end there is one attempt for each batch.
                     if self.queue.until().is_some() {
                         break;
@@ -94,18 +94,18 @@ impl Exporter {
         }
     }
 
-    fn judge(&mut self, rejected: u64, words: &str) {
+    fn judge(&mut self, spans: u64, rejected: u64, words: &str) {
         if rejected > 0 || !words.is_empty() {
-            return self.warn(format!("it rejected {rejected} spans: {words}"));
+            return self.warn(format!("the collector rejected {rejected} of {spans} spans and says: {words}"));
         }
         if self.trouble.take().is_some() {
-            tracing::info!("the collector takes traces again");
+            tracing::info!("traces: the collector takes them again");
         }
     }
 
     fn warn(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
-            tracing::warn!("traces: the collector did not take everything: {why}");
+            tracing::warn!("traces: {why}");
         }
         self.trouble = Some(why);
     }
