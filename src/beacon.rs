@@ -7,7 +7,7 @@
 //! could not be ended runs out by its TTL. What is logged is a change of state, not each try.
 //! See `adr/0019-beacon.md`.
 
-mod caller;
+pub mod caller;
 mod page;
 mod tell;
 

@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Arrows point down only: `cli → tick → gather, deliver → source, notifier, store, serve → core, client`.
-//! Only `source`, `notifier`, `store`, `serve`, `client` and `cli` do I/O; only `clock` reads time.
+//! Only `source`, `notifier`, `store`, `serve`, `client`, `trace` and `cli` do I/O; only `clock` reads time.
 //! A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one
 //! line in [`notifier::NOTIFIERS`].
 
+pub mod act;
 pub mod assemble;
 pub mod beacon;
 pub mod cli;
@@ -21,7 +22,9 @@ pub mod config;
 pub mod core;
 pub mod deadman;
 pub mod deliver;
+pub mod executor;
 pub mod gather;
+pub mod lease;
 pub mod nodes;
 pub mod notifier;
 pub mod past;
@@ -30,5 +33,6 @@ pub mod serve;
 pub mod source;
 pub mod store;
 pub mod tick;
+pub mod trace;
 pub mod view;
 pub mod wake;

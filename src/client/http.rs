@@ -69,7 +69,7 @@ pub struct Response {
     pub status: u16,
     /// The `Content-Type`, empty when missing.
     pub content_type: String,
-    /// `Retry-After` in seconds, when present and a number.
+    /// `Retry-After` in seconds, when present: a number, or a date counted from the answer's own `Date`.
     pub retry_after: Option<u64>,
     /// All headers, as they came.
     pub headers: HeaderMap,
@@ -189,6 +189,15 @@ impl Http {
         finish(self.agent.post(url).content_type("application/json").send(json), self.limits())
     }
 
+    /// POST of these bytes with these headers, `Content-Type` among them.
+    pub fn post(&self, url: &str, headers: &HeaderMap, body: &[u8]) -> Result<Response, HttpError> {
+        let mut request = self.agent.post(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        finish(request.send(body), self.limits())
+    }
+
     /// The client's own limits.
     fn limits(&self) -> Limits {
         Limits { timeout: self.options.timeout, body: self.options.body_limit }
@@ -199,7 +208,7 @@ fn finish(outcome: Result<ureq::http::Response<Body>, ureq::Error>, limits: Limi
     let (head, body) = outcome.map_err(|e| explain(e, limits.timeout))?.into_parts();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let content_type = header("content-type").to_string();
-    let retry_after = header("retry-after").trim().parse().ok();
+    let retry_after = seconds_to_wait(header("retry-after"), header("date"));
     let mut whole = Vec::new();
     let mut reader = body.into_reader().take(limits.body as u64 + 1);
     reader.read_to_end(&mut whole).map_err(|e| explain(ureq::Error::from(e), limits.timeout))?;
@@ -332,6 +341,17 @@ fn explain_io(error: &std::io::Error) -> HttpError {
     }
 }
 
+/// What `Retry-After` asks for. A date is taken against the `Date` of the same answer, so that no
+/// clock but the peer's is in it.
+fn seconds_to_wait(retry_after: &str, date: &str) -> Option<u64> {
+    if let Ok(seconds) = retry_after.trim().parse() {
+        return Some(seconds);
+    }
+    let until = httpdate::parse_http_date(retry_after.trim()).ok()?;
+    let said = httpdate::parse_http_date(date.trim()).ok()?;
+    Some(until.duration_since(said).unwrap_or_default().as_secs())
+}
+
 /// The phase in brackets, where it says more than "in all".
 fn meanwhile(phase: &str) -> String {
     if phase == IN_ALL { String::new() } else { format!(" ({phase})") }
@@ -369,5 +389,27 @@ impl Resolver for Lookup {
             addresses.push(address);
         }
         Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_or_a_date_by_the_peers_clock() {
+        let date = "Wed, 21 Oct 2015 07:28:00 GMT";
+        let table = [
+            ("17", "", Some(17)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", date, Some(30)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", date, Some(0)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", "", None),
+            ("soon", date, None),
+            ("-5", date, None),
+            ("", date, None),
+        ];
+        for (retry_after, date, seconds) in table {
+            assert_eq!(seconds_to_wait(retry_after, date), seconds, "{retry_after}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 pub mod consul;
 pub mod dial;
 pub mod docker;
+pub mod grpc;
 pub mod http;
 pub mod oci;
 pub mod resolve;

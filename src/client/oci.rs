@@ -233,11 +233,7 @@ impl Call<'_> {
 impl Oci {
     /// A client with this access. Asks nobody yet.
     pub fn new(access: Access) -> Result<Oci, OciError> {
-        let http = Http::new(Options {
-            timeout: access.timeout,
-            body_limit: BODY_LIMIT,
-            ..Options::default()
-        });
+        let http = Http::new(Options { timeout: access.timeout, body_limit: BODY_LIMIT, ..Options::default() });
         Ok(Oci { http, access })
     }
 

@@ -295,6 +295,9 @@ pub fn sections() -> Vec<Section> {
     all.extend_from_slice(crate::serve::SECTIONS);
     all.extend_from_slice(crate::beacon::SECTIONS);
     all.extend_from_slice(crate::nodes::SECTIONS);
+    for entry in crate::executor::EXECUTORS {
+        all.extend_from_slice(entry.sections);
+    }
     all
 }
 

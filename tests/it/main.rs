@@ -34,4 +34,5 @@ mod serve;
 mod store;
 mod story;
 mod telegram;
+mod trace;
 mod world;

@@ -15,11 +15,11 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use ureq::http::Request as HttpRequest;
 
+use super::date;
 use super::error::{Cause, OciError, Refused, request_id};
 use super::key::Key;
 use super::realm::Region;
 use super::sign::Request;
-use super::date;
 use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::value::Secret;

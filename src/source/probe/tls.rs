@@ -14,7 +14,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
-use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::pool::Verdict;
@@ -22,7 +22,7 @@ use super::tcp::not_connected;
 use super::{excerpt, unresolved};
 use crate::client::dial::{Bounded, dial};
 use crate::client::resolve::resolve;
-use crate::client::roots::authorities;
+use crate::client::roots::store;
 use crate::clock::Clock;
 use crate::core::time::people;
 
@@ -50,17 +50,8 @@ pub struct TlsCheck {
 
 /// A verifier that trusts the authorities in the PEM file `ca`, or the bundled ones.
 pub fn verifier(ca: Option<&Path>) -> Result<Arc<WebPkiServerVerifier>, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            for certificate in authorities(path)? {
-                roots.add(certificate).map_err(|e| format!("{} holds a bad certificate: {e}", path.display()))?;
-            }
-        }
-    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    WebPkiServerVerifier::builder_with_provider(Arc::new(store(ca)?), provider)
         .build()
         .map_err(|e| format!("cannot verify certificates: {e}"))
 }

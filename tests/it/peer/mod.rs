@@ -8,6 +8,7 @@ pub mod docker;
 pub mod html;
 pub mod http;
 pub mod oci;
+pub mod otlp;
 pub mod proxy;
 pub mod small_app;
 pub mod telegram;

@@ -1,0 +1,109 @@
+//! Instances in Oracle Cloud: looked at by GetInstance, switched by InstanceAction.
+//!
+//! One call for one order. What a failed call means for the machine is one written table
+//! ([`reply`]): where a request may have counted without our knowing, that is what it says. 404 is never
+//! taken for "it is gone" (F68). See `adr/0022-a-repair-is-a-saga.md`.
+
+use std::sync::Arc;
+
+use super::{Entry, Machine, Machines, Outfit};
+use crate::client::oci::settings::{self, Settings};
+use crate::client::oci::{Class, ConflictKind, Oci, OciError};
+use crate::config::{Config, ConfigError};
+use crate::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
+use crate::nodes::NodeSettings;
+
+/// The word in `[[node]] executor`.
+const NAME: &str = "oci";
+
+/// How the program knows this executor.
+pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci")], build };
+
+fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError> {
+    let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
+    let region = access.region().map(str::to_string);
+    let oci = Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?;
+    let mut problems = Vec::new();
+    let mut machines = Machines::new();
+    for (index, node) in nodes {
+        if let Err(what) = ocid(&node.instance_id, region.as_deref()) {
+            problems.extend(config.error(&format!("node[{index}].instance_id"), what).problems);
+        }
+        let machine = Instance { oci: oci.clone(), id: node.instance_id.clone() };
+        machines.insert(Arc::from(node.name.as_str()), Box::new(machine));
+    }
+    if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
+}
+
+/// Is this an instance, and one that our credentials lead to?
+fn ocid(id: &str, region: Option<&str>) -> Result<(), String> {
+    let parts: Vec<&str> = id.split('.').collect();
+    let ["ocid1", "instance", _, theirs, ..] = parts.as_slice() else {
+        return Err(format!("\"{id}\" is not the OCID of an instance; it begins with ocid1.instance."));
+    };
+    match region {
+        Some(ours) if !theirs.is_empty() && crate::client::oci::realm::full(theirs) != ours => {
+            Err(format!("it is in region {theirs} and the credentials of [oci] are for {ours}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One instance.
+struct Instance {
+    oci: Oci,
+    id: String,
+}
+
+impl Machine for Instance {
+    fn executor(&self) -> &'static str {
+        NAME
+    }
+
+    fn look(&mut self) -> Result<Seen, String> {
+        let instance = self.oci.instance(&self.id).map_err(|error| error.to_string())?;
+        let Some(etag) = instance.etag else {
+            return Err(format!("the answer about {} has no etag, so nothing can be decided on it", self.id));
+        };
+        Ok(Seen { lifecycle: Lifecycle::parse(&instance.lifecycle), etag })
+    }
+
+    fn ask(&mut self, verb: Verb, fence: &Fence) -> (Reply, String) {
+        match self.oci.act(&self.id, verb.as_str(), Some(&fence.etag), &fence.token) {
+            Ok(_) => (Reply::Accepted, String::new()),
+            Err(error) => (reply(&error), error.to_string()),
+        }
+    }
+}
+
+/// What a failed request means for the machine.
+fn reply(error: &OciError) -> Reply {
+    match error.class() {
+        // A server error does not say what was done before it.
+        Class::Transient | Class::Unknown => Reply::Unknown,
+        Class::NotSent => Reply::NotSent,
+        Class::RateLimited(_) => Reply::Busy,
+        Class::Conflict(ConflictKind::IncorrectState | ConflictKind::Locked) => Reply::Busy,
+        Class::Conflict(_) => Reply::Conflict,
+        Class::Precondition => Reply::Changed,
+        Class::NoCapacity => Reply::NoCapacity,
+        Class::Auth | Class::NotFound | Class::Permanent => Reply::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_instance_of_our_region_is_taken() {
+        let id = "ocid1.instance.oc1.eu-frankfurt-1.aaaa";
+        assert_eq!(ocid(id, Some("eu-frankfurt-1")), Ok(()));
+        assert_eq!(ocid(id, None), Ok(()));
+        assert_eq!(ocid("ocid1.instance.oc1.fra.aaaa", Some("eu-frankfurt-1")), Ok(()));
+        assert!(ocid(id, Some("us-ashburn-1")).unwrap_err().contains("us-ashburn-1"));
+        for bad in ["", "n1", "ocid1.volume.oc1.fra.aaaa"] {
+            assert!(ocid(bad, None).unwrap_err().contains("not the OCID"), "{bad}");
+        }
+    }
+}
