@@ -68,6 +68,7 @@ impl Pairing {
                 assert_eq!(*known, edge.incident, "{edge:?}");
             }
             EdgeKind::Seen => assert_eq!(open.blind.take().as_ref(), Some(&edge.incident), "{edge:?}"),
+            EdgeKind::Repair => {}
         }
     }
 
