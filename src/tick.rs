@@ -119,8 +119,13 @@ impl Tick {
         let kept = self.store.condition() != Condition::Memory;
         let signals: Vec<SignalRow> = keys.iter().filter(|_| kept).filter_map(|key| self.row(key)).collect();
         let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
-        let commit =
-            Commit { signals: &signals, removed: &outcome.removed, edges: &outcome.edges, channels: &channels };
+        let commit = Commit {
+            signals: &signals,
+            removed: &outcome.removed,
+            edges: &outcome.edges,
+            channels: &channels,
+            ..Commit::default()
+        };
         if let Err(error) = self.store.commit(now, &commit) {
             tracing::error!("state: {error}");
         }

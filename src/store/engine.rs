@@ -14,7 +14,7 @@ use crate::core::time::{Mono, Now, Wall, people};
 
 use super::fallback::Away;
 use super::lock::{Lock, Refused};
-use super::{Before, Commit, Condition, Pending, StoreError, disk, history, merge, outbox, signals};
+use super::{Before, Commit, Condition, Pending, Repairs, StoreError, disk, history, journal, merge, outbox, signals};
 
 /// An empty commit is written at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(10);
@@ -50,6 +50,8 @@ pub struct Engine {
     marked: Option<Mono>,
     /// Per channel the highest outbox id handed out: rows up to it may be on their way.
     handed: BTreeMap<String, i64>,
+    /// Rows about repairs that were in a file once and are not here, because they could not be believed.
+    missing: usize,
     notes: Vec<String>,
 }
 
@@ -66,6 +68,7 @@ impl Engine {
             last,
             marked: None,
             handed: BTreeMap::new(),
+            missing: 0,
             notes: Vec::new(),
         }
     }
@@ -96,6 +99,18 @@ impl Engine {
                 signals: signals::all(db)?,
             }))
         })
+    }
+
+    /// Rows about repairs were left behind.
+    pub fn miss(&mut self, rows: usize) {
+        self.missing = self.missing.saturating_add(rows);
+    }
+
+    /// What is remembered of repairs, and how much of it is missing.
+    pub fn repairs(&mut self) -> Result<Repairs, StoreError> {
+        let repairs = self.read(&journal::repairs)?;
+        let unsound = repairs.unsound.saturating_add(self.missing);
+        Ok(Repairs { unsound, ..repairs })
     }
 
     /// As people see it.
@@ -132,9 +147,9 @@ impl Engine {
         }
     }
 
-    /// One pass: states, outbox, history and the mark, all or nothing.
+    /// One pass: states, outbox, journal, targets, history and the mark, all or nothing.
     pub fn commit(&mut self, now: Now, commit: &Commit<'_>) -> Result<(), StoreError> {
-        let empty = commit.signals.is_empty() && commit.removed.is_empty() && commit.edges.is_empty();
+        let empty = commit.is_empty();
         let marked_lately = self.marked.is_some_and(|at| now.mono >= at && now.mono.since(at) < MARK_EVERY);
         let due = matches!(&self.place, Place::Away(away) if away.due(now));
         if empty && marked_lately && !due && !matches!(self.place, Place::View) {
@@ -152,7 +167,9 @@ impl Engine {
                     merge::fold(db, channel, handed.get(channel).copied().unwrap_or(0))?;
                 }
             }
-            let lines: Vec<_> = commit.edges.iter().map(history::decided).collect();
+            journal::put(db, commit.records)?;
+            journal::keep(db, commit.targets, commit.budget)?;
+            let lines: Vec<_> = commit.edges.iter().map(history::decided).chain(commit.lines.iter().cloned()).collect();
             history::append(db, now.wall, &lines, bounds)?;
             Ok(tick)
         })?;
@@ -211,8 +228,10 @@ impl Engine {
 
     fn leave_file(&mut self, why: &str, suspect: bool) -> Result<(), StoreError> {
         let Place::File { path, .. } = &self.place else { return Ok(()) };
-        let (memory, mut away) = Away::begin(path, Some(&self.db), why, self.now).map_err(StoreError::Memory)?;
+        let (memory, mut away) =
+            Away::begin(path, Some((&self.db, false)), why, self.now).map_err(StoreError::Memory)?;
         away.suspect = suspect;
+        self.miss(away.missing);
         self.say(away.told());
         let file = std::mem::replace(&mut self.db, memory);
         // A disk that fails is not asked to tidy up.

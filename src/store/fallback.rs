@@ -13,9 +13,11 @@ use rusqlite::{Connection, Result, TransactionBehavior};
 use crate::core::time::{Mono, Now, Wall};
 
 use super::disk::{self, Trouble};
-use super::tables::{ESSENTIAL, HISTORY, META, OUTBOX, RECEIPTS, REMEMBERED, SIGNALS, ids_above, last_id};
+use super::tables::{COPIED_ROWS, ESSENTIAL, HISTORY, JOURNAL, OUTBOX, TARGETS, ids_above, last_id};
 use super::{quarantine, schema, signals};
 
+/// What a new file is called until it takes the place of the old one.
+const NEW: &str = ".new";
 /// Least time between two tries to go back.
 const RETRY: Duration = Duration::from_mins(1);
 /// Lines of history taken into memory, the newest.
@@ -34,6 +36,8 @@ pub struct Away {
     pub knows_file: bool,
     /// True when the file must not be written to any more.
     pub suspect: bool,
+    /// Rows about repairs that the file has and could not be believed; a table not read to its end is one.
+    pub missing: usize,
     /// The highest history id that came from the file.
     history_from: i64,
     /// The last try to go back.
@@ -41,25 +45,31 @@ pub struct Away {
 }
 
 impl Away {
-    /// Takes what `source` knows into memory and begins a time without the file.
-    pub fn begin(path: &Path, source: Option<&Connection>, why: &str, now: Now) -> Result<(Connection, Away)> {
+    /// Takes what `source` knows into memory and begins a time without the file. With the source comes
+    /// whether it is blind to what is only in the file's log.
+    pub fn begin(path: &Path, source: Option<(&Connection, bool)>, why: &str, now: Now) -> Result<(Connection, Away)> {
         let mut memory = schema::memory()?;
         let mut away = Away {
             path: path.to_path_buf(),
             why: why.to_string(),
             since: now.wall,
-            knows_file: source.is_some(),
+            knows_file: source.is_some_and(|(_, blind)| !blind),
             suspect: false,
+            missing: 0,
             history_from: 0,
             tried: now.mono,
         };
         let change = memory.transaction()?;
         let mut unread = 0;
-        if let Some(source) = source {
+        if let Some((source, _)) = source {
             for table in ESSENTIAL {
-                let copied = table.copy(source, &change, "")?;
+                let copied = table.rescue(source, &change, COPIED_ROWS)?;
                 away.knows_file &= copied.whole && copied.unsound == 0;
-                unread += copied.unsound + usize::from(!copied.whole);
+                let lost = copied.unsound + usize::from(!copied.whole);
+                unread += lost;
+                if [JOURNAL.name, TARGETS.name].contains(&table.name) {
+                    away.missing += lost;
+                }
             }
             HISTORY.copy(
                 source,
@@ -68,11 +78,13 @@ impl Away {
             )?;
             away.history_from = last_id(&change, &HISTORY)?;
         }
-        match source.map(|source| last_id(source, &OUTBOX)) {
-            Some(Ok(id)) => ids_above(&change, &OUTBOX, id)?,
-            // The wall clock in milliseconds is above every id that a readable file has given, so
-            // that an acknowledgement never meets another row of the same id.
-            _ => ids_above(&change, &OUTBOX, now.wall.0.max(0))?,
+        for table in [&OUTBOX, &JOURNAL] {
+            match source.map(|(source, _)| last_id(source, table)) {
+                Some(Ok(id)) if away.knows_file => ids_above(&change, table, id)?,
+                // The wall clock in milliseconds is above every id that a readable file has given, so
+                // that no row carried back, and no acknowledgement, meets another row of the same id.
+                _ => ids_above(&change, table, now.wall.0.max(0))?,
+            }
         }
         change.commit()?;
         if unread > 0 {
@@ -136,29 +148,51 @@ impl Away {
     }
 
     fn replace(&mut self, memory: &Connection, now: Now) -> std::result::Result<(Connection, Option<PathBuf>), String> {
-        let fresh = super::beside(&self.path, ".new");
-        for leftover in ["", "-wal", "-shm", "-journal"] {
-            let _ = fs::remove_file(super::beside(&fresh, leftover));
-        }
-        let mut db = disk::open(&fresh).map_err(|trouble| match trouble {
-            Trouble::Damaged(why) | Trouble::Unusable(why) => why,
-            Trouble::Newer(version) => format!("version {version}"),
-        })?;
-        carry(memory, &mut db, true, 0).map_err(|error| error.to_string())?;
-        // Closing writes the log into the file and removes it: one file to rename.
-        db.close().map_err(|(_, error)| error.to_string())?;
-        let aside = match fs::symlink_metadata(&self.path) {
-            Ok(_) => Some(quarantine::put_aside(&self.path, "suspect", now.wall).map_err(|error| error.to_string())?),
-            Err(_) => None,
-        };
-        fs::rename(&fresh, &self.path).map_err(|error| error.to_string())?;
-        quarantine::sync_directory(&self.path);
+        let swapped = swap(&self.path, "suspect", now.wall, &|db| carry(memory, db, true, 0))?;
         self.suspect = false;
-        match disk::open(&self.path) {
-            Ok(db) => Ok((db, aside)),
-            Err(Trouble::Damaged(why) | Trouble::Unusable(why)) => Err(why),
-            Err(Trouble::Newer(version)) => Err(format!("version {version}")),
-        }
+        Ok(swapped)
+    }
+}
+
+/// Makes a new file with what `fill` writes into it, puts the old one aside and the new one in its
+/// place. The old one is touched only when the new one is whole, so that a kill loses neither.
+pub fn swap(
+    path: &Path,
+    word: &str,
+    now: Wall,
+    fill: &dyn Fn(&mut Connection) -> Result<()>,
+) -> std::result::Result<(Connection, Option<PathBuf>), String> {
+    let open = |path: &Path| {
+        disk::open(path).map_err(|trouble| match trouble {
+            Trouble::Damaged(why) | Trouble::Unusable(why) => why,
+            Trouble::Newer(version) => format!("another of version {version} is there now"),
+        })
+    };
+    let fresh = super::beside(path, NEW);
+    for leftover in ["", "-wal", "-shm", "-journal"] {
+        let _ = fs::remove_file(super::beside(&fresh, leftover));
+    }
+    let mut db = open(&fresh)?;
+    fill(&mut db).map_err(|error| error.to_string())?;
+    // Closing writes the log into the file and removes it: one file to rename.
+    db.close().map_err(|(_, error)| error.to_string())?;
+    let aside = match fs::symlink_metadata(path) {
+        Ok(_) => Some(quarantine::put_aside(path, word, now).map_err(|error| error.to_string())?),
+        Err(_) => None,
+    };
+    fs::rename(&fresh, path).map_err(|error| error.to_string())?;
+    quarantine::sync_directory(path);
+    Ok((open(path)?, aside))
+}
+
+/// Ends a swap that was cut short when the old file was aside and the new one not yet in its place.
+pub fn end_swap(path: &Path) {
+    let fresh = super::beside(path, NEW);
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    if !is_there(path) && is_there(&fresh) && !is_there(&super::beside(&fresh, "-wal")) {
+        // Failing, the new file stays where it is, and that commits are missing is told.
+        let _ = fs::rename(&fresh, path);
+        quarantine::sync_directory(path);
     }
 }
 
@@ -167,14 +201,20 @@ fn carry(memory: &Connection, file: &mut Connection, replace: bool, history_from
     let change = file.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let tick = signals::mark(&change)?.map_or(0, |mark| mark.tick);
     if replace {
-        change
-            .execute_batch("DELETE FROM signals; DELETE FROM outbox; DELETE FROM receipts; DELETE FROM remembered;")?;
+        change.execute_batch(
+            "DELETE FROM signals; DELETE FROM outbox; DELETE FROM receipts; DELETE FROM remembered;
+             DELETE FROM journal; DELETE FROM targets;",
+        )?;
     }
-    for table in [&META, &SIGNALS, &OUTBOX, &RECEIPTS, &REMEMBERED] {
-        table.copy(memory, &change, "")?;
+    for table in ESSENTIAL {
+        // Without knowing what the file remembers as spent, that is not written over.
+        let tail = if table.name == TARGETS.name && !replace { "WHERE key <> ''" } else { "" };
+        table.copy(memory, &change, tail)?;
     }
     change.execute("UPDATE meta SET tick = max(tick, ?1)", [tick])?;
-    ids_above(&change, &OUTBOX, last_id(memory, &OUTBOX)?)?;
+    for table in [&OUTBOX, &JOURNAL] {
+        ids_above(&change, table, last_id(memory, table)?)?;
+    }
     HISTORY.copy(memory, &change, &format!("WHERE id > {history_from} ORDER BY id"))?;
     change.commit()
 }

@@ -1,4 +1,4 @@
-//! Durable memory: signal states, the outbox, receipts, history.
+//! Durable memory: signal states, the outbox, receipts, the journal of repairs, history.
 //!
 //! One `SQLite` database, in a file or in memory, behind one type and the same code. What changed
 //! and what is to be said about it are one commit (`adr/0006-transactional-outbox.md`); a row of
@@ -6,7 +6,7 @@
 //! aside or left alone, said, and worked without (`adr/0010-state-in-sqlite.md`); nothing here
 //! ends the program. Reads no clock: [`Now`] is an argument. Never decides what is said or sent.
 //!
-//! Read in this order: `schema` (what is kept), `outbox` and `history` (how), `opening` and
+//! Read in this order: `schema` (what is kept), `outbox`, `journal` and `history` (how), `opening` and
 //! `quarantine` (from a path to a database), `engine` and `fallback` (when the disk fails).
 
 mod disk;
@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod fallback;
 mod history;
+mod journal;
 mod lock;
 mod merge;
 mod opening;
@@ -30,10 +31,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::core::edge::{Edge, Incident};
 use crate::core::message::Receipt;
+use crate::core::recovery::journal::Record;
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 
 pub use self::error::StoreError;
+pub use self::journal::Repairs;
 
 use self::engine::Engine;
 use self::opening::beside;
@@ -54,6 +57,9 @@ pub struct Opened {
     pub notes: Vec<String>,
     /// What the run before this one left; `None` at the first start.
     pub before: Option<Before>,
+    /// What is remembered of repairs. There even without `before`: a damaged file is begun afresh, but what
+    /// its journal tells is owed all the same (F81).
+    pub repairs: Repairs,
 }
 
 /// What the previous run left.
@@ -107,6 +113,22 @@ pub struct Commit<'a> {
     pub edges: &'a [Edge],
     /// The channels that are to say it; none still writes history.
     pub channels: &'a [String],
+    /// What happened to repairs, and what is about to be asked.
+    pub records: &'a [Record],
+    /// What is to be kept of targets, by name, as JSON. A name is never empty.
+    pub targets: &'a [(Arc<str>, String)],
+    /// What was spent, as JSON, if that changed.
+    pub budget: Option<&'a str>,
+    /// Lines for the audit log beyond those of the edges.
+    pub lines: &'a [HistoryEntry],
+}
+
+impl Commit<'_> {
+    fn is_empty(&self) -> bool {
+        let says = !self.edges.is_empty() || !self.lines.is_empty();
+        let repairs = !self.records.is_empty() || !self.targets.is_empty() || self.budget.is_some();
+        self.signals.is_empty() && self.removed.is_empty() && !says && !repairs
+    }
 }
 
 /// An edge that a channel has not acknowledged.
@@ -170,8 +192,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`] when another live process uses the file.
     pub fn open(path: Option<&Path>, now: Now, boot_id: &str) -> Result<Opened, StoreError> {
-        let (engine, notes, before) = opening::open(path, now, boot_id)?;
-        Ok(Opened { store: Store::of(engine), notes, before })
+        let (mut engine, notes, before) = opening::open(path, now, boot_id)?;
+        let repairs = engine.repairs()?;
+        Ok(Opened { store: Store::of(engine), notes, before, repairs })
     }
 
     /// A read-only view of a state file, which a daemon may be using.
@@ -191,6 +214,9 @@ impl Store {
     ///
     /// When the disk fails, everything known goes on in memory (see [`Store::condition`]) and the
     /// call succeeds. An empty commit marks that the loop is alive, on the disk at most every 10 s.
+    ///
+    /// An intent among the records may be acted on only if [`Store::condition`] is [`Condition::File`]
+    /// after the call: it was fsynced then (B5), while in memory it would end with the process.
     ///
     /// # Errors
     /// When even memory refuses, or the store is a read-only view.
@@ -263,6 +289,16 @@ impl Store {
     /// The remembered states of all signals, by key.
     pub fn signals(&self) -> Result<Vec<SignalRow>, StoreError> {
         self.change(|engine| engine.read(&signals::all))
+    }
+
+    /// Everything remembered of repairs, as [`Opened::repairs`]; for commands without a daemon, too.
+    pub fn repairs(&self) -> Result<Repairs, StoreError> {
+        self.change(Engine::repairs)
+    }
+
+    /// The journal of one target, in the order in which it was written.
+    pub fn journal(&self, target: &str) -> Result<Vec<Record>, StoreError> {
+        self.change(|engine| engine.read(&|db| journal::about(db, target)))
     }
 
     /// The last commit, by both clocks; for a view the last one on the disk, at most 10 s older.

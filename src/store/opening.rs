@@ -1,8 +1,9 @@
 //! From a path to a working store, whatever lies at that path.
 //!
-//! A bad file is put aside and a fresh one begun; what was still to be said is saved from it as far
-//! as it can be believed, its signal states are not (an alert may come twice, F81). A file that
-//! cannot be used is worked without. The only refusal: somebody else is using it.
+//! A bad file is put aside and a fresh one begun; what was still to be said, and what is told of
+//! repairs, is saved from it as far as it can be believed, its signal states are not (an alert may
+//! come twice, a machine may not stay switched off, F81). A file that cannot be used is worked
+//! without. The only refusal: somebody else is using it.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -17,8 +18,11 @@ use super::disk::{self, Trouble};
 use super::engine::{Engine, Place};
 use super::fallback::Away;
 use super::lock::{Lock, Refused};
-use super::tables::{OUTBOX, RECEIPTS, REMEMBERED};
-use super::{Before, StoreError, outbox, quarantine, schema, signals};
+use super::tables::SAVED;
+use super::{Before, StoreError, fallback, outbox, schema, signals};
+
+/// Rows of one table read from a bad file in one direction: a damaged tree could hand out the same rows for ever.
+const SAVED_ROWS: usize = 20_000;
 
 /// Opens the store; gives it, what happened, and what the previous run left.
 pub fn open(path: Option<&Path>, now: Now, boot_id: &str) -> Result<(Engine, Vec<String>, Option<Before>), StoreError> {
@@ -69,6 +73,7 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
             return without_file(path, None, &format!("its lock file cannot be used: {error}"), now, boot_id);
         }
     };
+    fallback::end_swap(path);
     let fresh = match disk::open(path) {
         Ok(db) => return Ok(with_file(path, db, lock, now, boot_id, notes)),
         Err(Trouble::Unusable(why)) => return without_file(path, Some(lock), &why, now, boot_id),
@@ -78,9 +83,11 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
         }
     };
     match fresh {
-        Ok(db) => {
+        Ok((db, missing)) => {
             // That commits are missing has just been said.
-            Ok(with_file(path, db, lock, now, boot_id, &mut Vec::new()))
+            let mut engine = with_file(path, db, lock, now, boot_id, &mut Vec::new());
+            engine.miss(missing);
+            Ok(engine)
         }
         Err(why) => without_file(path, Some(lock), &why, now, boot_id),
     }
@@ -103,49 +110,69 @@ fn with_file(path: &Path, db: Connection, lock: Lock, now: Now, boot_id: &str, n
     engine
 }
 
-/// Puts the file aside and opens a fresh one with what could be saved, or says why not.
-fn begin_afresh(path: &Path, word: &str, what: &str, now: Now, notes: &mut Vec<String>) -> Result<Connection, String> {
-    let saved = save(path).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
-    let aside = quarantine::put_aside(path, word, now.wall)
-        .map_err(|error| format!("it {what} and cannot be put aside: {error}"))?;
+/// Puts the file aside and opens a fresh one with what could be saved, or says why not. Gives also how
+/// many rows about repairs are known to have been lost.
+fn begin_afresh(
+    path: &Path,
+    word: &str,
+    what: &str,
+    now: Now,
+    notes: &mut Vec<String>,
+) -> Result<(Connection, usize), String> {
+    let (saved, missing) = save(path).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
+    let fill = |db: &mut Connection| {
+        let change = db.transaction()?;
+        for table in SAVED {
+            table.copy(&saved, &change, "")?;
+        }
+        change.commit()
+    };
+    let (db, aside) = fallback::swap(path, word, now.wall, &fill)
+        .map_err(|why| format!("it {what}, and a fresh one cannot take its place: {why}"))?;
     let pending = outbox::count(&saved).unwrap_or(0);
+    let lines: i64 = saved.query_row("SELECT count(*) FROM journal", [], |row| row.get(0)).unwrap_or(0);
+    let lost = if missing == 0 {
+        ""
+    } else {
+        "; not all of what it told of repairs could be read: look at machines that were being repaired"
+    };
     notes.push(format!(
-        "state file {} {what}; it was put aside as {} and a fresh one begun; {pending} messages still to be sent were saved from it",
+        "state file {} {what}; it was put aside as {} and a fresh one begun; {pending} messages still to be sent and {lines} lines of the journal of repairs were saved from it{lost}",
         path.display(),
-        aside.display()
+        aside.unwrap_or_default().display()
     ));
-    let db = disk::open(path).map_err(|trouble| match trouble {
-        Trouble::Damaged(why) | Trouble::Unusable(why) => format!("it {what}, and a fresh one cannot be begun: {why}"),
-        Trouble::Newer(version) => format!("it {what}, and now another of version {version} is there"),
-    })?;
-    for table in [&OUTBOX, &RECEIPTS, &REMEMBERED] {
-        table.copy(&saved, &db, "").map_err(|error| error.to_string())?;
-    }
-    Ok(db)
+    Ok((db, missing))
 }
 
-/// What can be believed in a bad file, in memory.
-fn save(path: &Path) -> rusqlite::Result<Connection> {
-    let saved = schema::memory()?;
+/// What can be believed in a bad file, in memory, and how many rows about repairs cannot.
+fn save(path: &Path) -> rusqlite::Result<(Connection, usize)> {
+    let mut saved = schema::memory()?;
+    let change = saved.transaction()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    if let Ok(db) = Connection::open_with_flags(path, flags)
-        && schema::prepare(&db).is_ok()
-    {
-        for table in [&OUTBOX, &RECEIPTS, &REMEMBERED] {
-            table.copy(&db, &saved, "LIMIT 20000")?;
+    let mut missing = 0;
+    match Connection::open_with_flags(path, flags) {
+        Ok(db) if schema::prepare(&db).is_ok() => {
+            for table in SAVED {
+                let copied = table.rescue(&db, &change, SAVED_ROWS)?;
+                if table.since > 1 {
+                    missing += copied.unsound + usize::from(!copied.whole);
+                }
+            }
         }
+        _ => missing += 1,
     }
-    Ok(saved)
+    change.commit()?;
+    Ok((saved, missing))
 }
 
 /// In memory until the file can be used; with what can be read from it, if anything.
 fn without_file(path: &Path, lock: Option<Lock>, why: &str, now: Now, boot_id: &str) -> Result<Engine, StoreError> {
     let source = disk::view(path).ok();
-    let blind = source.as_ref().is_none_or(|(_, blind)| *blind);
-    let (db, mut away) = Away::begin(path, source.as_ref().map(|(db, _)| db), why, now).map_err(StoreError::Memory)?;
-    away.knows_file &= !blind;
-    let told = away.told();
+    let source = source.as_ref().map(|(db, blind)| (db, *blind));
+    let (db, away) = Away::begin(path, source, why, now).map_err(StoreError::Memory)?;
+    let (told, missing) = (away.told(), away.missing);
     let mut engine = Engine::new(db, Place::Away(away), now, boot_id);
+    engine.miss(missing);
     engine.say(told);
     if let Some(lock) = lock {
         engine.hold(lock);

@@ -72,11 +72,32 @@ pub const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX history_at ON history (at);
     CREATE INDEX history_subject ON history (subject);",
+    // 1 → 2
+    "CREATE TABLE journal (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        saga TEXT NOT NULL,
+        target TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        wall INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX journal_saga ON journal (saga);
+    CREATE TABLE targets (
+        key TEXT PRIMARY KEY,
+        body TEXT NOT NULL,
+        sum INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;",
 ];
 
 /// The version of a file that this program writes.
 pub fn version() -> i32 {
     i32::try_from(MIGRATIONS.len()).unwrap_or(i32::MAX)
+}
+
+/// The version that an open database says it has.
+pub fn of(db: &Connection) -> Result<i32> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
 /// A sum over the fields of a row. Any single changed byte changes it (FNV-1a, each step of
@@ -112,7 +133,7 @@ pub fn memory() -> Result<Connection> {
 
 /// Brings a database of ours, or an empty one, to the present version in one transaction.
 pub fn migrate(db: &mut Connection) -> Result<()> {
-    let present: i32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let present = of(db)?;
     if present >= version() {
         return Ok(());
     }

@@ -4,15 +4,17 @@
 //! A row whose sum does not match its content is not believed and not copied. Copying never
 //! stops at a damaged table: what can be read is saved, what cannot is counted.
 
+use std::borrow::Cow;
+
 use rusqlite::types::Value;
-use rusqlite::{Connection, Result, params_from_iter};
+use rusqlite::{Connection, Result, Row, params_from_iter};
 
 use crate::core::edge::Edge;
 
-use super::schema::sum;
+use super::schema::{self, sum};
 
 /// The most rows copied from one table: a damaged tree could hand out the same rows for ever.
-const COPIED_ROWS: usize = 1_000_000;
+pub const COPIED_ROWS: usize = 1_000_000;
 
 /// One table.
 #[derive(Debug)]
@@ -21,14 +23,17 @@ pub struct Table {
     pub name: &'static str,
     /// Its columns, in the order used here.
     pub columns: &'static [&'static str],
-    /// Which columns its last one is the sum of; empty for a table without sums.
+    /// Which columns its last one is the sum of, whole numbers in decimal; empty for a table without sums.
     pub summed: &'static [usize],
+    /// The first version of the file that has it.
+    pub since: i32,
 }
 
 /// The mark of the last commit.
-pub const META: Table = Table { name: "meta", columns: &["one", "boot_id", "wall", "mono", "tick"], summed: &[] };
+pub const META: Table =
+    Table { name: "meta", columns: &["one", "boot_id", "wall", "mono", "tick"], summed: &[], since: 1 };
 /// Signal states.
-pub const SIGNALS: Table = Table { name: "signals", columns: &["key", "body", "sum"], summed: &[0, 1] };
+pub const SIGNALS: Table = Table { name: "signals", columns: &["key", "body", "sum"], summed: &[0, 1], since: 1 };
 /// What is still to be said.
 pub const OUTBOX: Table = Table {
     name: "outbox",
@@ -36,22 +41,39 @@ pub const OUTBOX: Table = Table {
         "id", "tick", "channel", "key", "incident", "kind", "wall", "mono", "times", "first", "also", "body", "sum",
     ],
     summed: &[2, 11],
+    since: 1,
 };
 /// First messages of incidents.
 pub const RECEIPTS: Table = Table {
     name: "receipts",
     columns: &["channel", "incident", "reference", "touched", "closed", "sum"],
     summed: &[0, 1, 2],
+    since: 1,
 };
 /// What channels asked to be remembered.
 pub const REMEMBERED: Table =
-    Table { name: "remembered", columns: &["id", "channel", "name", "value", "sum"], summed: &[1, 2, 3] };
+    Table { name: "remembered", columns: &["id", "channel", "name", "value", "sum"], summed: &[1, 2, 3], since: 1 };
 /// The audit log; without its ids, which are given anew where it is copied to.
-pub const HISTORY: Table =
-    Table { name: "history", columns: &["at", "kind", "subject", "incident", "severity", "text"], summed: &[] };
+pub const HISTORY: Table = Table {
+    name: "history",
+    columns: &["at", "kind", "subject", "incident", "severity", "text"],
+    summed: &[],
+    since: 1,
+};
+/// What was written down of repairs. The id is part of the sum: it is the order.
+pub const JOURNAL: Table = Table {
+    name: "journal",
+    columns: &["id", "saga", "target", "number", "wall", "body", "sum"],
+    summed: &[0, 1, 2, 3, 4, 5],
+    since: 2,
+};
+/// What is kept of targets, and the budget.
+pub const TARGETS: Table = Table { name: "targets", columns: &["key", "body", "sum"], summed: &[0, 1], since: 2 };
 
 /// The tables that must be right: without them a restart would repeat or forget.
-pub const ESSENTIAL: [&Table; 5] = [&META, &SIGNALS, &OUTBOX, &RECEIPTS, &REMEMBERED];
+pub const ESSENTIAL: [&Table; 7] = [&META, &SIGNALS, &OUTBOX, &RECEIPTS, &REMEMBERED, &JOURNAL, &TARGETS];
+/// The tables whose rows are saved from a bad file. Signal states are not: they look at the world anew.
+pub const SAVED: [&Table; 5] = [&OUTBOX, &RECEIPTS, &REMEMBERED, &JOURNAL, &TARGETS];
 
 /// What became of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,19 +87,27 @@ pub struct Copied {
 }
 
 impl Table {
-    fn select(&self, tail: &str) -> String {
+    /// The question for its rows; `tail` says which and in what order.
+    pub fn select(&self, tail: &str) -> String {
         format!("SELECT {} FROM {} {tail}", self.columns.join(", "), self.name)
     }
 
+    /// The values of one row, in the order of the columns.
+    pub fn values(&self, row: &Row<'_>) -> Result<Vec<Value>> {
+        (0..self.columns.len()).map(|column| row.get(column)).collect()
+    }
+
     /// True when the content is what was written, and the outbox's can be said.
-    fn sound(&self, row: &[Value]) -> bool {
+    pub fn sound(&self, row: &[Value]) -> bool {
         let text = |column: &usize| match row.get(*column) {
-            Some(Value::Text(text)) => text.as_str(),
-            _ => "",
+            Some(Value::Text(text)) => Cow::Borrowed(text.as_str()),
+            Some(Value::Integer(number)) => Cow::Owned(number.to_string()),
+            _ => Cow::Borrowed(""),
         };
-        let fields: Vec<&str> = self.summed.iter().map(text).collect();
+        let fields: Vec<Cow<'_, str>> = self.summed.iter().map(text).collect();
+        let fields: Vec<&str> = fields.iter().map(AsRef::as_ref).collect();
         let summed = fields.is_empty() || row.last() == Some(&Value::Integer(sum(&fields)));
-        summed && (self.name != OUTBOX.name || serde_json::from_str::<Edge>(text(&11)).is_ok())
+        summed && (self.name != OUTBOX.name || serde_json::from_str::<Edge>(&text(&11)).is_ok())
     }
 
     /// The first row that is not sound, by its number from 1; an error when one cannot be read.
@@ -87,19 +117,35 @@ impl Table {
         let mut number = 0;
         while let Some(row) = rows.next()? {
             number += 1;
-            let values = (0..self.columns.len()).map(|column| row.get(column)).collect::<Result<Vec<Value>>>()?;
-            if !self.sound(&values) {
+            if !self.sound(&self.values(row)?) {
                 return Ok(Some(number));
             }
         }
         Ok(None)
     }
 
+    /// Copies at most `limit` rows; where the table cannot be read to its end, as many again from there
+    /// backwards, if it is in the order of ids: of a journal the end matters most.
+    pub fn rescue(&self, from: &Connection, to: &Connection, limit: usize) -> Result<Copied> {
+        let copied = self.copy(from, to, &format!("LIMIT {limit}"))?;
+        let whole = copied.whole && copied.rows + copied.unsound < limit;
+        if whole || self.columns.first() != Some(&"id") {
+            return Ok(Copied { whole, ..copied });
+        }
+        let backwards = self.copy(from, to, &format!("ORDER BY id DESC LIMIT {limit}"))?;
+        let (rows, unsound) = (copied.rows + backwards.rows, copied.unsound + backwards.unsound);
+        Ok(Copied { rows, unsound, whole })
+    }
+
     /// Copies the rows that `tail` (`WHERE …`) selects; a row already there is replaced.
-    /// Errors are those of writing; reading that fails ends the copy and shows in the answer.
+    /// Errors are those of writing; reading that fails ends the copy and shows in the answer. A table
+    /// that a file of an earlier version does not have yet is whole and empty.
     pub fn copy(&self, from: &Connection, to: &Connection, tail: &str) -> Result<Copied> {
         let mut copied = Copied::default();
-        let Ok(mut select) = from.prepare(&self.select(tail)) else { return Ok(copied) };
+        let Ok(mut select) = from.prepare(&self.select(tail)) else {
+            copied.whole = schema::of(from).is_ok_and(|version| version < self.since);
+            return Ok(copied);
+        };
         let places = vec!["?"; self.columns.len()].join(", ");
         let mut put = to.prepare(&format!(
             "INSERT OR REPLACE INTO {} ({}) VALUES ({places})",
@@ -113,7 +159,7 @@ impl Table {
                 copied.whole = true;
                 break;
             };
-            match (0..self.columns.len()).map(|column| row.get(column)).collect::<Result<Vec<Value>>>() {
+            match self.values(row) {
                 Ok(values) if self.sound(&values) => {
                     put.execute(params_from_iter(values))?;
                     copied.rows += 1;

@@ -64,6 +64,7 @@ fn commit_alert(store: &Store, n: i64) {
                 removed: &[],
                 edges: &[edge(EdgeKind::Alert, &key, &format!("i{n}"), n)],
                 channels: &channels(),
+                ..Commit::default()
             },
         )
         .unwrap();

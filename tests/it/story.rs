@@ -326,7 +326,13 @@ impl Story {
             out.changed.iter().map(|key| SignalRow { key: key.clone(), body: self.world.rows[key].clone() }).collect();
         if !(signals.is_empty() && out.edges.is_empty()) {
             let channels = [CHANNEL.to_string()];
-            let commit = Commit { signals: &signals, removed: &out.removed, edges: &out.edges, channels: &channels };
+            let commit = Commit {
+                signals: &signals,
+                removed: &out.removed,
+                edges: &out.edges,
+                channels: &channels,
+                ..Commit::default()
+            };
             self.store.commit(self.world.now, &commit).unwrap();
         }
         if !out.edges.is_empty() {

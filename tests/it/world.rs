@@ -69,6 +69,7 @@ impl Pairing {
             }
             EdgeKind::Repair => {}
             EdgeKind::Seen => assert_eq!(open.blind.take().as_ref(), Some(&edge.incident), "{edge:?}"),
+            EdgeKind::Repair => {}
         }
     }
 

@@ -67,7 +67,7 @@ proptest! {
                     for key in &gone {
                         states.remove(key.as_str());
                     }
-                    store.commit(at(second), &Commit { signals: &rows, removed: &gone, edges: &made, channels: &channels() }).unwrap();
+                    store.commit(at(second), &Commit { signals: &rows, removed: &gone, edges: &made, channels: &channels(), ..Commit::default() }).unwrap();
                 }
                 Act::Acknowledge { channel, count } => {
                     let channel = &channels()[usize::from(channel)];
