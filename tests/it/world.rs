@@ -56,6 +56,7 @@ impl Pairing {
     pub fn follow(&mut self, edge: &Edge, is_event: bool) {
         let open = self.open.entry(edge.key.clone()).or_default();
         match edge.kind {
+            EdgeKind::Repair => {}
             EdgeKind::Alert if is_event => {}
             EdgeKind::Alert => {
                 assert_eq!(open.bad, None, "a second alert without a recovery between: {edge:?}");

@@ -16,7 +16,8 @@ pub fn wait(tries: u32, first: Duration, limit: Duration, name: &str) -> Duratio
     for byte in name.bytes().chain(tries.to_le_bytes()) {
         hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
-    doubled.saturating_sub(doubled / 4 * (hash >> 16) / 0x1_0000)
+    // Divided first: the longest span there is must not overflow (C1).
+    doubled.saturating_sub(doubled / 4 / 0x1_0000 * (hash >> 16))
 }
 
 #[cfg(test)]

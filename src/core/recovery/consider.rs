@@ -23,6 +23,8 @@ use crate::core::time::{Mono, Now};
 
 /// Evidence that was not looked at again within this is no evidence.
 const EVIDENCE_WITHIN: Duration = Duration::from_secs(20);
+/// What was looked at for a decision is too old for it after this.
+const LOOKED_WITHIN: Duration = Duration::from_mins(1);
 /// A machine found off until this long after a request of unknown outcome is off by our doing.
 const OURS: Duration = Duration::from_hours(1);
 /// A check that did not lead to a repair is made again after this many looks.
@@ -45,8 +47,12 @@ impl Fleet {
             return self.unblock(name);
         }
         let blocked = gate(self.facts(member, None, now, input));
-        let due = member.target.is_due(now.mono, member.node.times) && member.node.repairable;
+        let due = member.target.is_due(now.mono, member.node.times) && member.node.repairable && !member.leaving;
         if !blocked.is_empty() || !due {
+            // Evidence that was asked for is used at once or not at all: it grows old while something blocks.
+            if matches!(member.check, Check::Evidence(_)) {
+                self.check_later(name, now);
+            }
             return self.hold(name, blocked, due, now, input, plan);
         }
         let busy = member.out.is_some();
@@ -104,7 +110,12 @@ impl Fleet {
         let gone = fresh.beats.as_ref().is_ok_and(|beats| beats.life(name) == Life::Gone);
         let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at);
         let rung = member.node.ladder.get(member.target.kept.attempts as usize).or(member.node.ladder.last()).copied();
+        let due = member.target.is_due(now.mono, member.node.times);
         self.check_later(name, now);
+        // It was back meanwhile, if only for a moment: its time begins anew.
+        if !due {
+            return self.hold(name, blocked, false, now, input, plan);
+        }
         let Ok(seen) = fresh.seen else { return self.hold(name, blocked, true, now, input, plan) };
         let ours = unsure_at.is_some_and(|at| now.mono.since(at.mono) < OURS) || when_stopped == WhenStopped::Start;
         if blocked.is_empty() && gone {
@@ -192,6 +203,7 @@ impl Fleet {
         let budget = if observe { &self.imagined_budget } else { &self.budget };
         let sees = match fresh {
             None => input.beats.is_some(),
+            Some(fresh) if now.mono.since(fresh.since) > LOOKED_WITHIN => false,
             Some(fresh) => fresh.beats.is_ok() && fresh.seen.is_ok() && self.has_reference(member, fresh, input),
         };
         Facts {

@@ -93,10 +93,19 @@ impl Fleet {
                 .members
                 .entry(Arc::from(told.target.as_str()))
                 .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+            // Nobody is repaired who was never seen alive: that it was may have been lost, the repair was not.
+            member.target.kept.was_alive = true;
             member.target.kept.enter(Phase::Recovering, now);
             member.target.kept.repair_at.get_or_insert(now);
             member.repair = Some(Repair::resumed(told, now));
             member.dirty = true;
+        }
+        // Under repair by no repair: its journal was lost, and nothing would ever end it.
+        for member in self.members.values_mut().filter(|member| member.repair.is_none()) {
+            if member.target.kept.phase == Phase::Recovering {
+                member.target.kept.enter(Phase::Suspect, now);
+                member.dirty = true;
+            }
         }
         self.forgive_imagined();
     }
@@ -108,12 +117,13 @@ impl Fleet {
         for node in nodes {
             let name = Arc::clone(&node.name);
             let member = match old.remove(&name) {
-                Some(known) => Member { node, ..known },
+                Some(known) => Member { node, leaving: false, ..known },
                 None => Member::new(node),
             };
             self.members.insert(name, member);
         }
-        self.members.extend(old.into_iter().filter(|(_, member)| member.repair.is_some()));
+        let under_way = old.into_iter().filter(|(_, member)| member.repair.is_some());
+        self.members.extend(under_way.map(|(name, member)| (name, Member { leaving: true, ..member })));
         self.forgive_imagined();
     }
 
@@ -135,6 +145,7 @@ impl Fleet {
     /// One pass.
     pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
         let mut plan = Plan::default();
+        self.members.retain(|_, member| !member.leaving || member.repair.is_some());
         if input.fresh_since != self.fresh_since {
             self.fresh_since = input.fresh_since;
             self.members.values_mut().for_each(|member| member.target.lose_time());

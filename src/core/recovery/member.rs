@@ -36,6 +36,10 @@ pub struct Member {
     pub trouble: Option<String>,
     /// Its kept form changed.
     pub dirty: bool,
+    /// It is configured no more and stays only for the repair under way.
+    pub leaving: bool,
+    /// No note of another agent about it is asked to be taken away again before this.
+    pub forget_at: Mono,
 }
 
 /// The look that comes before a repair.
@@ -121,6 +125,8 @@ impl Member {
             told: None,
             trouble: None,
             dirty: false,
+            leaving: false,
+            forget_at: Mono(i64::MIN),
         }
     }
 

@@ -68,7 +68,7 @@ impl Pace {
         if moved {
             self.since = now;
         }
-        self.not_before = if after == Stage::Owing && moved { now } else { now.plus(poll) };
+        self.not_before = now.plus(poll);
     }
 
     /// A look failed.
@@ -94,45 +94,51 @@ impl Pace {
     }
 }
 
-/// What is due now.
+/// What is due now. What a fresh look leads to is due at once: by the time of the next look it would be
+/// stale, and nothing would ever follow.
 pub fn due(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Move {
-    if now < pace.not_before {
+    if let Some(follows) = follows(saga, pace, now, poll) {
+        return follows;
+    }
+    if matches!(saga.stage, Stage::Asking(_) | Stage::Closed(_)) || now < pace.not_before {
         return Move::Wait;
     }
-    let Some(seen_at) = pace.seen_at.filter(|_| saga.seen.is_some()) else {
-        return if matches!(saga.stage, Stage::Asking(_) | Stage::Closed(_)) { Move::Wait } else { Move::Look };
-    };
+    Move::Look
+}
+
+/// What follows from the last look, if that is fresh.
+fn follows(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Option<Move> {
+    let seen_at = pace.seen_at.filter(|_| saga.seen.is_some())?;
+    if now.since(seen_at) > poll {
+        return None;
+    }
     let lasted = now.since(pace.since);
-    let fresh = now.since(seen_at) <= poll;
+    let runs = saw(saga, Lifecycle::Running);
     match saga.stage {
-        Stage::Asking(_) | Stage::Closed(_) => Move::Wait,
-        Stage::Deciding => Move::Close(End::NoEffect),
-        Stage::Owing if fresh && saw(saga, Lifecycle::Stopped) => Move::Start,
-        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, lasted, fresh),
-        Stage::Awaiting(Verb::Reset | Verb::SoftReset) if saw(saga, Lifecycle::Running) && lasted >= settle(poll) => {
-            Move::Close(End::Up)
+        Stage::Deciding => Some(Move::Close(End::NoEffect)),
+        Stage::Owing if saw(saga, Lifecycle::Stopped) => Some(Move::Start),
+        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, now, poll),
+        Stage::Awaiting(Verb::Reset | Verb::SoftReset) if runs && lasted >= settle(poll) => Some(Move::Close(End::Up)),
+        // In the version that it was asked for it may still be on its way down.
+        Stage::Awaiting(verb) if verb.takes_down() && runs => {
+            let ran_on = lasted >= if saga.is_moved_on() { RUNS_ON } else { DOUBT };
+            ran_on.then_some(Move::Close(End::Expired))
         }
-        Stage::Awaiting(verb) if verb.takes_down() && saw(saga, Lifecycle::Running) && lasted >= RUNS_ON => {
-            Move::Close(End::Expired)
-        }
-        _ => Move::Look,
+        _ => None,
     }
 }
 
-fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, lasted: Duration, fresh: bool) -> Move {
-    if !saw(saga, Lifecycle::Running) || !fresh {
-        return Move::Look;
-    }
+fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, now: Mono, poll: Duration) -> Option<Move> {
+    let lasted = now.since(pace.since);
     let no_use = matches!(pace.reply, Some(Reply::Refused | Reply::Changed | Reply::Conflict | Reply::NoCapacity));
-    if saga.may_close(End::NoEffect) && (no_use || saga.is_moved_on() || saga.sends >= SENDS) {
-        Move::Close(End::NoEffect)
-    } else if lasted >= DOUBT {
-        Move::Close(End::Expired)
-    } else if saga.is_untouched() && saga.sends < SENDS && !no_use {
-        Move::Again(verb)
-    } else {
-        Move::Look
+    let spent = no_use || !saga.is_untouched() || saga.sends >= SENDS;
+    if saga.may_close(End::NoEffect) && (spent || lasted >= DOUBT) {
+        return Some(Move::Close(End::NoEffect));
     }
+    if saga.may_close(End::Expired) && lasted >= DOUBT {
+        return Some(Move::Close(End::Expired));
+    }
+    (saga.is_untouched() && !spent && lasted >= poll).then_some(Move::Again(verb))
 }
 
 /// A reset that shows as running all the time is believed after this long.

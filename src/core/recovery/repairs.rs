@@ -18,6 +18,9 @@ use super::story;
 use super::target::Phase;
 use crate::core::time::Now;
 
+/// A note that is still there is asked to be taken away again after this many looks.
+const FORGET_AGAIN: u32 = 6;
+
 impl Fleet {
     pub(super) fn saw(&mut self, name: &Arc<str>, seen: Seen, now: Now, plan: &mut Plan) {
         let Some(member) = self.members.get_mut(name) else { return };
@@ -52,6 +55,11 @@ impl Fleet {
         for note in input.notes {
             let Some(member) = self.members.get_mut(note.target.as_str()) else { continue };
             if self.closed.contains(&note.saga) {
+                // The note stays in sight until it is gone: asked for now and then, not with each pass.
+                if now.mono < member.forget_at {
+                    continue;
+                }
+                member.forget_at = now.mono.plus(self.policy.poll.saturating_mul(FORGET_AGAIN));
                 let target = member.name();
                 self.order(&target, Task::Forget { saga: note.saga.clone() }, plan);
             } else if member.repair.is_none() {
@@ -72,7 +80,7 @@ impl Fleet {
         let Some(repair) = member.repair.as_ref().filter(|_| member.out.is_none() && member.node.repairable) else {
             return;
         };
-        let simulated = repair.simulated;
+        let (simulated, rests) = (repair.simulated, now.mono < repair.pace.not_before);
         match pace::due(&repair.saga, &repair.pace, now.mono, self.policy.poll) {
             Move::Wait => {}
             Move::Look if simulated => {
@@ -84,6 +92,8 @@ impl Fleet {
                 self.ask(name, Verb::Start, &etag, now, plan);
             }
             Move::Again(verb) if self.is_still_wanted(name, input) => self.ask_again(name, verb, now, plan),
+            // It is due with each pass for as long as the look is fresh: one look in its time is enough.
+            Move::Again(_) if rests => {}
             Move::Look | Move::Again(_) => self.order(name, Task::Look, plan),
             Move::Close(end) => {
                 if let Some(member) = self.members.get_mut(name) {
@@ -152,7 +162,11 @@ impl Fleet {
         let trouble = member.trouble.take();
         let kept = &mut member.target.kept;
         match end {
-            End::Up => kept.enter(Phase::Waiting, now),
+            End::Up => {
+                // Taken, and never seen to count: should it count late, the machine is off by our doing.
+                kept.unsure_at = repair.saga.is_untouched().then_some(now);
+                kept.enter(Phase::Waiting, now);
+            }
             End::Gone => {
                 kept.enter(Phase::Exhausted, now);
                 kept.given_up = Some("the machine is destroyed".to_string());
@@ -177,6 +191,8 @@ fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     member.check = Check::Idle(now.mono);
     member.out = None;
     let kept = &mut member.target.kept;
+    // The agent before us saw it alive, or there would be no repair; without this it would wait for ever after.
+    kept.was_alive = true;
     kept.enter(Phase::Recovering, now);
     kept.repair_at = Some(now);
     kept.attempts = kept.attempts.saturating_add(1);

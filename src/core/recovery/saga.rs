@@ -104,6 +104,7 @@ impl Saga {
     /// seen running since: the only thing to ask is START.
     pub fn owes_start(&self) -> bool {
         match self.stage {
+            Stage::Doubt(verb) if verb.takes_down() => self.unsure,
             Stage::Asking(verb) | Stage::Doubt(verb) | Stage::Awaiting(verb) => {
                 verb.takes_down() || self.rung != Rung::Start
             }
@@ -141,7 +142,8 @@ impl Saga {
     pub fn may_close(&self, end: End) -> bool {
         match (self.stage, end) {
             (Stage::Deciding, End::NoEffect) => true,
-            (Stage::Doubt(verb), End::NoEffect) => verb.takes_down() && !self.unsure && self.is_running(),
+            // Refused for certain: whatever the machine is doing, it is not by this.
+            (Stage::Doubt(verb), End::NoEffect) => verb.takes_down() && !self.unsure && self.seen.is_some(),
             (Stage::Doubt(verb) | Stage::Awaiting(verb), End::Expired) => verb.takes_down() && self.is_running(),
             (Stage::Awaiting(Verb::Reset | Verb::SoftReset), End::Up) => self.is_running(),
             _ => false,
@@ -202,6 +204,8 @@ impl Saga {
         match (self.stage, seen.lifecycle) {
             (_, L::Terminating | L::Terminated) => Closed(End::Gone),
             (Deciding, _) => Deciding,
+            // Every request was refused for certain: somebody else's doing, and not ours to undo (F72).
+            (Doubt(verb), _) if verb.takes_down() && !self.unsure => self.stage,
             (Doubt(Verb::Start) | Awaiting(Verb::Start) | Owing, L::Running) => Closed(End::Up),
             (Doubt(Verb::Start | Verb::Stop) | Awaiting(Verb::Start | Verb::Stop) | Owing, L::Starting) => {
                 Awaiting(Verb::Start)
