@@ -3,10 +3,19 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
+
+use crate::act::Tools;
+use crate::client;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::core::recovery::plan::Mode;
+use crate::executor;
+use crate::lease::{Lease, Terms};
+use crate::nodes::Nodes;
 use crate::notifier::{self, NOTIFIERS, Notifier};
 use crate::source::{self, SOURCES, Source};
+use crate::trace::Traces;
 use crate::wake::Waker;
 
 /// What a channel asked to be remembered, by the channel's name.
@@ -56,4 +65,44 @@ pub fn outfit(config: &Config, clock: &Clock, waker: &Waker, previous_boot: Opti
         tick: config.root().tick.0,
         previous_boot: previous_boot.filter(|id| !id.is_empty()).map(str::to_string),
     }
+}
+
+/// What repairs are made of, before they are put in force.
+pub struct RepairParts {
+    /// What is configured.
+    pub nodes: Nodes,
+    /// What the operator works with.
+    pub tools: Tools,
+    /// Where spans go, when somebody wants them.
+    pub traces: Option<Traces>,
+}
+
+impl RepairParts {
+    /// Repairs that touch nothing: what is left of earlier ones is shown and told.
+    pub fn without_nodes(nodes: Nodes) -> RepairParts {
+        let tools = Tools { machines: executor::Machines::new(), heartbeats: None, lease: Lease::local() };
+        RepairParts { nodes, tools, traces: None }
+    }
+}
+
+/// Everything that repairs need; `None` when no node is configured.
+pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
+    let nodes = Nodes::read(config)?;
+    let outfit = executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
+    let machines = executor::machines(config, &outfit, &nodes.settings)?;
+    if nodes.nodes.is_empty() {
+        return Ok(None);
+    }
+    let consul = client::consul::connect(config, config.root().timeout.0)?;
+    let active = nodes.policy.mode == Mode::Active && nodes.any_repairable();
+    let lease = if active {
+        let (base, agent) = (nodes.lease.clone(), nodes.policy.instance.clone());
+        let terms = Terms { consul: consul.clone(), base, agent, ttl: nodes.lease_ttl };
+        Lease::start(terms, clock, waker).context("cannot start a thread")?
+    } else {
+        Lease::local()
+    };
+    let place = source::consul::place(config, &nodes)?;
+    let traces = Traces::start(&config.variables("OTEL_"))?;
+    Ok(Some(RepairParts { nodes, tools: Tools { machines, heartbeats: Some((consul, place)), lease }, traces }))
 }

@@ -29,6 +29,7 @@ pub mod nodes;
 pub mod notifier;
 pub mod past;
 pub mod program;
+pub mod repair;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -10,22 +10,30 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::assemble::{self, Remembered};
+use crate::act::Operator;
+use crate::assemble;
 use crate::clock::{self, Clock};
 use crate::config::value::Secret;
 use crate::config::{Config, ConfigError, Layers, Root};
+use crate::core::recovery::fleet::Fleet;
+use crate::core::recovery::plan::Plan;
 use crate::core::time::{Now, Wall, people};
 use crate::core::watch::{Policy, Watch};
 use crate::deadman::Deadman;
 use crate::deliver::{self, Courier};
 use crate::gather::{Gather, Whom};
+use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
+use crate::repair::Repairs;
 use crate::serve::server::Server;
 use crate::serve::{self, Published};
 use crate::store::{Before, HistoryEntry, Store};
 use crate::tick::Tick;
 use crate::view::View;
 use crate::wake::Waker;
+
+/// How long the end waits for a request of a repair that is under way; the rest is in the journal.
+const STOP: Duration = Duration::from_millis(1_500);
 
 /// The running program.
 pub struct Program {
@@ -72,10 +80,12 @@ impl Program {
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
         let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
         let left_at = opened.before.as_ref().map(|before| before.last_at);
+        let same_boot = opened.before.as_ref().is_some_and(|before| before.same_boot);
         if let Some(before) = opened.before {
             restore(&mut watch, before, now, once);
         }
         let gather = Gather::start(Vec::new(), clock.clone(), waker)?;
+        let remembered = Remembered { repairs: opened.repairs, same_boot };
         let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
         tick.once = once;
         tick.notes.clone_from(&opened.notes);
@@ -94,7 +104,15 @@ impl Program {
             previous_boot,
         };
         let parts = program.parts(config, waker)?;
-        program.install(parts)?;
+        program.install(parts, waker)?;
+        if program.tick.repairs.is_none() && !once && remembered.repairs.any_open() {
+            // Nobody configures its node any more, and still it is not over: that has to be told.
+            let parts = assemble::RepairParts::without_nodes(Nodes::read(config)?);
+            program.install_repairs(Some(parts), waker)?;
+        }
+        if let Some(repairs) = &mut program.tick.repairs {
+            repairs.restore(&remembered.repairs, now, remembered.same_boot);
+        }
         program.previous_boot = None;
         Ok(program)
     }
@@ -118,7 +136,7 @@ impl Program {
             Ok((config, parts))
         });
         match outcome {
-            Ok((config, parts)) => self.take_over(&config, parts),
+            Ok((config, parts)) => self.take_over(&config, parts, waker),
             Err(error) => {
                 tracing::error!("the new configuration is not used: {error:#}");
                 self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}"));
@@ -126,13 +144,13 @@ impl Program {
         }
     }
 
-    fn take_over(&mut self, config: &Config, parts: Parts) {
+    fn take_over(&mut self, config: &Config, parts: Parts, waker: &Waker) {
         let fixed = self.fixed(config);
         self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
         self.tick.watch.set_policy(policy(&self.root, false, false));
         self.view.configure(&self.root);
-        match self.install(parts) {
+        match self.install(parts, waker) {
             Ok(()) => {
                 self.tick.reload_error = None;
                 let mut what = "the configuration was read again".to_string();
@@ -167,6 +185,9 @@ impl Program {
     pub fn stop(self, limit: Duration) {
         if !self.tick.once {
             self.note("stopped", "asked to stop");
+        }
+        if let Some(repairs) = self.tick.repairs {
+            repairs.stop(STOP);
         }
         for late in deliver::stop_all(self.tick.couriers, limit) {
             tracing::warn!("{late} did not answer in time; what it has not taken stays in the outbox");
@@ -215,7 +236,7 @@ impl Program {
             assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
-        let remembered: Remembered = NOTIFIERS
+        let remembered: assemble::Remembered = NOTIFIERS
             .iter()
             .map(|entry| (entry.name.to_string(), self.tick.store.remembered(entry.name).unwrap_or_default()))
             .collect();
@@ -224,10 +245,36 @@ impl Program {
             Some(url) => Some(Deadman::start(url, root.timeout.0).context("cannot start a thread")?),
             None => None,
         };
-        Ok(Parts { gather: Some(gather), described, notifiers, deadman })
+        let repairs = if self.tick.once { None } else { assemble::repairs(config, &self.clock, waker)? };
+        Ok(Parts { gather: Some(gather), described, notifiers, deadman, repairs })
     }
 
-    fn install(&mut self, parts: Parts) -> anyhow::Result<()> {
+    /// Repairs begin, go on by the new configuration, or end; one under way is never let go of.
+    fn install_repairs(&mut self, parts: Option<assemble::RepairParts>, waker: &Waker) -> anyhow::Result<()> {
+        match (&mut self.tick.repairs, parts) {
+            (Some(running), Some(parts)) => {
+                running.lease().stop();
+                running.configure(&parts.nodes, parts.tools);
+            }
+            (Some(running), None) if !running.is_busy() => {
+                if let Some(running) = self.tick.repairs.take() {
+                    running.stop(STOP);
+                }
+            }
+            (Some(running), None) => running.wind_down(),
+            (None, Some(parts)) => {
+                let fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                let lease = parts.tools.lease.clone();
+                let operator = Operator::start(parts.tools, self.clock.clone(), waker.clone());
+                let operator = operator.context("cannot start a thread")?;
+                self.tick.repairs = Some(Repairs::new(fleet, operator, lease, parts.traces));
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, parts: Parts, waker: &Waker) -> anyhow::Result<()> {
         deliver::stop_all(std::mem::take(&mut self.tick.couriers), Duration::from_millis(500));
         for notifier in parts.notifiers {
             let seed = self.clock.now().wall.0.unsigned_abs();
@@ -243,6 +290,7 @@ impl Program {
             (Some(new), Some(old)) => Some(new.after(&old)),
             (new, _) => new,
         };
+        self.install_repairs(parts.repairs, waker)?;
         self.described = parts.described;
         self.tick.idle = !self.root.enabled;
         if self.tick.idle {
@@ -251,7 +299,7 @@ impl Program {
         }
         let now = self.clock.now();
         let outcome = self.tick.watch.keep_only(&self.tick.gather.names(), &self.tick.channels(), now);
-        self.tick.commit(now, &outcome);
+        self.tick.commit(now, &outcome, &Plan::default());
         Ok(())
     }
 
@@ -277,6 +325,13 @@ struct Parts {
     described: BTreeMap<String, String>,
     notifiers: Vec<Box<dyn crate::notifier::Notifier>>,
     deadman: Option<Deadman>,
+    repairs: Option<assemble::RepairParts>,
+}
+
+/// What an earlier run kept of repairs.
+struct Remembered {
+    repairs: crate::store::Repairs,
+    same_boot: bool,
 }
 
 /// The URL of the dead-man's switch, when one is set.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::core::decide::Action;
+use crate::core::recovery::plan::Plan;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, Now};
@@ -18,6 +19,7 @@ use crate::core::watch::{OWN, Outcome, Watch};
 use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
+use crate::repair::{self, Repairs};
 use crate::source::Ask;
 use crate::store::{Commit, Condition, SignalRow, Store};
 
@@ -36,6 +38,8 @@ pub struct Tick {
     pub store: Store,
     /// The couriers, one per way out.
     pub couriers: Vec<Delivery>,
+    /// What may be repaired, when there is anything.
+    pub repairs: Option<Repairs>,
     /// The dead-man's switch, when one is set.
     pub deadman: Option<Deadman>,
     /// Why the configuration in the files is not the one in force, when it is not.
@@ -63,6 +67,7 @@ impl Tick {
             watch,
             store,
             couriers: Vec::new(),
+            repairs: None,
             deadman: None,
             reload_error: None,
             notes: Vec::new(),
@@ -87,15 +92,26 @@ impl Tick {
         let now = self.clock.now();
         if self.idle {
             self.watch.idle(now);
-            self.commit(now, &Outcome::default());
+            self.commit(now, &Outcome::default(), &Plan::default());
             return began.elapsed();
         }
-        let ask = Ask { now, fresh_since: self.watch.fresh_since(), once: self.once };
+        let hurry = self.repairs.as_ref().map_or(Mono(i64::MIN), Repairs::hurry_since);
+        let ask = Ask { now, fresh_since: self.watch.fresh_since(), hurry_since: hurry, once: self.once };
         let limit = if self.once { self.gather.patience() + WAIT } else { WAIT.min(self.interval / 2) };
         let mut answers = self.gather.gather(whom, ask, limit);
         answers.push(self.own_answer(now));
-        let outcome = self.watch.tick(now, answers);
-        self.commit(now, &outcome);
+        let beats = repair::heartbeats(&answers);
+        let mut outcome = self.watch.tick(now, answers);
+        let condition = self.store.condition();
+        let plan = match &mut self.repairs {
+            Some(repairs) => repairs.tick(now, &self.watch, beats, self.interval, &condition),
+            None => Plan::default(),
+        };
+        outcome.edges.extend_from_slice(&plan.edges);
+        let is_durable = self.commit(now, &outcome, &plan);
+        if let Some(repairs) = &self.repairs {
+            repairs.dispatch(plan, is_durable);
+        }
         let undelivered = self.oldest_undelivered(now.mono);
         if let (Whom::All, Some(deadman)) = (whom, &mut self.deadman) {
             deadman.beat(now.mono, undelivered);
@@ -106,8 +122,9 @@ impl Tick {
         began.elapsed()
     }
 
-    /// Writes what a pass brought, in one transaction, and rings the couriers when there is news.
-    pub fn commit(&mut self, now: Now, outcome: &Outcome) {
+    /// Writes what a pass brought, in one transaction, and rings the couriers when there is news. True when
+    /// it is on the disk.
+    pub fn commit(&mut self, now: Now, outcome: &Outcome, plan: &Plan) -> bool {
         let everything;
         let keys = if self.once {
             everything = self.watch.keys();
@@ -119,14 +136,20 @@ impl Tick {
         let kept = self.store.condition() != Condition::Memory;
         let signals: Vec<SignalRow> = keys.iter().filter(|_| kept).filter_map(|key| self.row(key)).collect();
         let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
+        let targets = self.repairs.as_ref().map(|repairs| repairs.rows(plan)).unwrap_or_default();
+        let budget = self.repairs.as_ref().and_then(|repairs| repairs.budget(plan));
         let commit = Commit {
             signals: &signals,
             removed: &outcome.removed,
             edges: &outcome.edges,
             channels: &channels,
-            ..Commit::default()
+            records: &plan.records,
+            targets: &targets,
+            budget: budget.as_deref(),
+            lines: &repair::lines(plan, now.wall),
         };
-        if let Err(error) = self.store.commit(now, &commit) {
+        let written = self.store.commit(now, &commit);
+        if let Err(error) = &written {
             tracing::error!("state: {error}");
         }
         for edge in &outcome.edges {
@@ -135,6 +158,7 @@ impl Tick {
         if !outcome.edges.is_empty() {
             self.couriers.iter().for_each(Delivery::ring);
         }
+        written.is_ok() && self.store.condition() == Condition::File
     }
 
     /// The names of all ways out, the dead-man's switch among them.
@@ -176,6 +200,10 @@ impl Tick {
             Condition::File | Condition::Memory => Ok(()),
         };
         facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
+        let own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
+        let repairs =
+            own.into_iter().map(|fact| (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), Err))));
+        facts.extend(repairs);
         let reload = self.reload_error.clone().map_or(Ok(()), Err);
         facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, Some(reload)));
         if let Some(deadman) = &self.deadman {

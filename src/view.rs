@@ -8,14 +8,19 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::Root;
 use crate::core::decide::Action;
+use crate::core::recovery::plan::{Mode, Standing};
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
+use crate::executor::oci;
 use crate::past;
+use crate::repair::Repairs;
 use crate::serve::snapshot::{
-    ChannelView, Counters, HistoryView, RECENT, SignalView, SourceView, StateFile, Tick as TickView,
+    ChannelView, Counters, HistoryView, RECENT, Recovery, SignalView, SourceView, StateFile, TargetView,
+    Tick as TickView,
 };
 use crate::serve::strip::Strip;
 use crate::serve::{Published, Snapshot};
+use crate::source::consul;
 use crate::store::{Condition, Filter, HistoryEntry};
 use crate::tick::Tick;
 
@@ -93,7 +98,7 @@ impl View {
             instance: self.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             enabled: self.enabled,
-            mode: "observe".to_string(),
+            mode: tick.repairs.as_ref().map_or(Mode::Observe, Repairs::mode).as_str().to_string(),
             started_at: self.started_at,
             interval_ms: millis(self.interval),
             state_file: state_file(tick.store.condition()),
@@ -105,7 +110,7 @@ impl View {
                 age_ms: 0,
             },
             signals,
-            targets: Vec::new(),
+            targets: targets(tick, now),
             channels: channels(tick, now),
             sources: sources(tick),
             at: now,
@@ -194,7 +199,48 @@ fn counters(tick: &Tick, now: Now) -> Counters {
             counters.notifications.insert((standing.name.clone(), result.to_string()), count);
         }
     }
+    counters.recovery = tick.repairs.as_ref().map(|repairs| recovery(repairs, tick));
     counters
+}
+
+fn targets(tick: &Tick, now: Now) -> Vec<TargetView> {
+    let standings = tick.repairs.as_ref().map(|repairs| repairs.standings(now)).unwrap_or_default();
+    let view = |standing: Standing| TargetView {
+        name: format!("node/{}", standing.name),
+        phase: standing.phase.as_str().to_string(),
+        attempts: standing.attempts,
+        blocked: standing.blocked.iter().map(ToString::to_string).collect(),
+        since: Some(standing.since),
+        reason: standing.reason,
+        unhealthy_s: standing.unhealthy.as_secs(),
+    };
+    standings.into_iter().map(view).collect()
+}
+
+fn recovery(repairs: &Repairs, tick: &Tick) -> Recovery {
+    let counts = repairs.fleet.counts();
+    let node = |name: &str| format!("node/{name}");
+    let actions = counts
+        .actions
+        .iter()
+        .map(|((target, verb, mode), count)| ((node(target), verb.as_str().to_string(), (*mode).to_string()), *count));
+    let failures =
+        counts.failures.iter().map(|((target, verb), count)| ((node(target), verb.as_str().to_string()), *count));
+    let sees = tick.gather.health().any(|health| *health.name == *consul::ENTRY.name && health.error.is_none());
+    let spans = repairs.traces().map(|spans| {
+        [("exported", spans.exported), ("dropped", spans.dropped), ("failed", spans.failed)]
+            .map(|(result, count)| (result.to_string(), count))
+            .to_vec()
+    });
+    Recovery {
+        actions: actions.collect(),
+        failures: failures.collect(),
+        blocked: counts.blocked.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
+        nodes: repairs.fleet.nodes().iter().map(|(state, count)| ((*state).to_string(), *count as u64)).collect(),
+        consul_connected: sees,
+        oci_connected: repairs.reached().get(oci::ENTRY.name).copied(),
+        spans: spans.unwrap_or_default(),
+    }
 }
 
 fn state_file(condition: Condition) -> StateFile {

@@ -45,7 +45,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let root = config.root();
     let policy = Policy { cooldown: root.cooldown.0, tick: root.tick.0, warm_up: false, confirm_at_once: true };
     let mut watch = Watch::new(policy);
-    let ask = Ask { now: clock.now(), fresh_since: Mono(i64::MIN), once: true };
+    let ask = Ask { now: clock.now(), fresh_since: Mono(i64::MIN), hurry_since: Mono(i64::MIN), once: true };
     let answers = gather.gather(&Whom::All, ask, gather.patience() + Duration::from_secs(1));
     let answered: BTreeSet<_> = answers.iter().map(|a| a.source.clone()).collect();
     watch.tick(clock.now(), answers);

@@ -20,7 +20,7 @@ const TEST_PREFIX: &str = "WATCHDOG_TEST_";
 /// systemd sets these for a service that it watches; they only look like ours.
 const SYSTEMD: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 /// How the variables begin that belong to other programs and count for ours.
-const FOREIGN: [&str; 2] = ["CONSUL_", "NOTIFY_SOCKET"];
+const FOREIGN: [&str; 3] = ["CONSUL_", "NOTIFY_SOCKET", "OTEL_"];
 /// The name of the environment layer in figment's metadata.
 pub const ENVIRONMENT: &str = "environment";
 /// The name of the command line layer in figment's metadata.

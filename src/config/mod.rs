@@ -188,6 +188,12 @@ impl Config {
         self.variables.get(name).map(Secret::expose)
     }
 
+    /// All variables whose names begin so, of those that the program knows.
+    pub fn variables(&self, begin: &str) -> Vec<(String, String)> {
+        let known = self.variables.iter().filter(|(name, _)| name.starts_with(begin));
+        known.map(|(name, value)| (name.clone(), value.expose().to_string())).collect()
+    }
+
     /// Where the value of `key` came from, in words; `None` for a default.
     pub fn place(&self, key: &str) -> Option<&str> {
         let table = key.split_inclusive(']').next().filter(|table| table.ends_with(']'));

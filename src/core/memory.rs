@@ -184,6 +184,11 @@ impl Memory {
         self.flapping
     }
 
+    /// When the last look that told something was finished.
+    pub fn seen_at(&self) -> Option<Mono> {
+        self.seen_at
+    }
+
     /// The value a rule on changes compares with.
     pub fn value(&self) -> Option<f64> {
         self.value

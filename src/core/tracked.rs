@@ -179,6 +179,11 @@ impl Tracked {
         self.judgement.condition == Condition::Unknown || self.blind_since.is_some() || self.blind.is_some()
     }
 
+    /// When it was last seen, by a look that told something.
+    pub fn seen_at(&self) -> Option<Mono> {
+        self.memory.seen_at()
+    }
+
     /// The open incident, if any.
     pub fn incident(&self) -> Option<&Incident> {
         self.alert.as_ref().or(self.blind.as_ref()).map(|talk| &talk.incident)

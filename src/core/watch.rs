@@ -199,6 +199,12 @@ impl Watch {
         })
     }
 
+    /// How the signal `key` stands, when it was looked at last, and its open incident.
+    pub fn looked(&self, key: &SignalKey) -> Option<(State, Option<Mono>, Option<&Incident>)> {
+        let tracked = [&self.own].into_iter().chain(self.groups.values()).find_map(|group| group.signals.get(key))?;
+        Some((tracked.state, tracked.seen_at(), tracked.incident()))
+    }
+
     /// What the store should keep of the signal `key`; `None` when there is no such signal.
     pub fn remembered(&self, key: &SignalKey) -> Option<Remembered> {
         [(&self.name, &self.own)]

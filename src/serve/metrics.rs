@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 
 use super::label;
-use super::snapshot::Snapshot;
+use super::snapshot::{Recovery, Snapshot};
+use crate::core::recovery::target::Phase;
 use crate::core::signal::State;
 use crate::core::time::Now;
 
@@ -153,6 +154,68 @@ fn sources(page: &mut Page, snapshot: &Snapshot) {
     page.family("watchdog_source_duration_seconds", Kind::Gauge, "Time of the source's last look.");
     for source in &snapshot.sources {
         page.sample("watchdog_source_duration_seconds", "", &[("source", &source.name)], seconds(source.duration_ms));
+    }
+}
+
+fn targets(page: &mut Page, snapshot: &Snapshot) {
+    page.family("watchdog_target_phase", Kind::Gauge, "1 for the phase that the target is in, 0 for the others.");
+    for target in &snapshot.targets {
+        for phase in Phase::ALL.map(Phase::as_str) {
+            let labels = [("target", target.name.as_str()), ("phase", phase)];
+            page.sample("watchdog_target_phase", "", &labels, f64::from(u8::from(phase == target.phase)));
+        }
+    }
+    page.family(
+        "watchdog_target_unhealthy_seconds",
+        Kind::Gauge,
+        "How long the target has been ill; 0 while it is not.",
+    );
+    for target in &snapshot.targets {
+        page.sample("watchdog_target_unhealthy_seconds", "", &[("target", &target.name)], target.unhealthy_s as f64);
+    }
+}
+
+fn repairs(page: &mut Page, recovery: &Recovery) {
+    page.family(
+        "watchdog_recovery_actions",
+        Kind::Counter,
+        "Requests that switch a machine; in observe they are played through.",
+    );
+    for ((target, action, mode), count) in &recovery.actions {
+        let labels = [("target", target.as_str()), ("action", action), ("mode", mode)];
+        page.sample("watchdog_recovery_actions", "_total", &labels, *count as f64);
+    }
+    page.family(
+        "watchdog_recovery_failures",
+        Kind::Counter,
+        "Requests that were not taken, or whose outcome is not known.",
+    );
+    for ((target, action), count) in &recovery.failures {
+        page.sample("watchdog_recovery_failures", "_total", &[("target", target), ("action", action)], *count as f64);
+    }
+    page.family(
+        "watchdog_recovery_blocked",
+        Kind::Counter,
+        "How often a reason began to keep a due repair from beginning.",
+    );
+    for (reason, count) in &recovery.blocked {
+        page.sample("watchdog_recovery_blocked", "_total", &[("reason", reason)], *count as f64);
+    }
+    page.family("watchdog_nodes", Kind::Gauge, "Configured nodes by state.");
+    for (state, count) in &recovery.nodes {
+        page.sample("watchdog_nodes", "", &[("state", state)], *count as f64);
+    }
+    page.family("watchdog_consul_connected", Kind::Gauge, "1 while the heartbeats can be read.");
+    page.sample("watchdog_consul_connected", "", &[], f64::from(u8::from(recovery.consul_connected)));
+    if let Some(connected) = recovery.oci_connected {
+        page.family("watchdog_oci_connected", Kind::Gauge, "1 when Oracle's API answered the last time it was asked.");
+        page.sample("watchdog_oci_connected", "", &[], f64::from(u8::from(connected)));
+    }
+    if !recovery.spans.is_empty() {
+        page.family("watchdog_spans", Kind::Counter, "Spans of repairs, by what became of them.");
+        for (result, count) in &recovery.spans {
+            page.sample("watchdog_spans", "_total", &[("result", result)], *count as f64);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::snapshot::{
-    ChannelView, Counters, HistoryView, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
+    ChannelView, Counters, HistoryView, Recovery, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
 };
 use super::strip::Strip;
 use crate::core::edge::Incident;
@@ -38,6 +38,8 @@ pub fn sample() -> (Snapshot, Now) {
             attempts: 1,
             blocked: vec!["in-flight".into()],
             since: Some(Wall(MIDNIGHT)),
+            reason: "not touched: in-flight".into(),
+            unhealthy_s: 75,
         }],
         channels: vec![
             ChannelView { name: "console".into(), state: "ok".into(), ..ChannelView::default() },
@@ -80,6 +82,15 @@ pub fn sample() -> (Snapshot, Now) {
                 (("telegram".into(), "failed".into()), 3),
                 (("telegram".into(), "ok".into()), 7),
             ]),
+            recovery: Some(Recovery {
+                actions: BTreeMap::from([(("node/n1".into(), "STOP".into(), "active".into()), 1)]),
+                failures: BTreeMap::from([(("node/n1".into(), "START".into()), 2)]),
+                blocked: BTreeMap::from([("in-flight".into(), 4)]),
+                nodes: vec![("alive".into(), 2), ("ill".into(), 1), ("never-seen".into(), 0)],
+                consul_connected: true,
+                oci_connected: Some(false),
+                spans: vec![("exported".into(), 3)],
+            }),
         },
     };
     (snapshot, now)

@@ -120,6 +120,12 @@ pub struct TargetView {
     /// Since when it is in this phase.
     #[serde(with = "wall::option")]
     pub since: Option<Wall>,
+    /// What is going on, or why nothing is, and what would have to change.
+    #[serde(default)]
+    pub reason: String,
+    /// How long it has been ill, in seconds; 0 while it is not. In `/metrics`.
+    #[serde(skip)]
+    pub unhealthy_s: u64,
 }
 
 /// One way out to a person.
@@ -179,6 +185,27 @@ pub struct Counters {
     pub decisions: BTreeMap<String, u64>,
     /// Notifications by channel and result (`ok`, `failed` …).
     pub notifications: BTreeMap<(String, String), u64>,
+    /// What repairs have counted; `None` without any.
+    pub recovery: Option<Recovery>,
+}
+
+/// What repairs have counted since the process started, and how they stand.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// Requests by target, action and mode.
+    pub actions: BTreeMap<(String, String, String), u64>,
+    /// Requests that were not taken, by target and action.
+    pub failures: BTreeMap<(String, String), u64>,
+    /// How often each reason not to act came up.
+    pub blocked: BTreeMap<String, u64>,
+    /// Nodes by state.
+    pub nodes: Vec<(String, u64)>,
+    /// Consul can be read.
+    pub consul_connected: bool,
+    /// Oracle's API answered the last time it was asked; `None` before the first.
+    pub oci_connected: Option<bool>,
+    /// Spans by what became of them; empty where nobody wants any.
+    pub spans: Vec<(String, u64)>,
 }
 
 /// How durable memory is doing; in JSON `memory`, `ok`, or the trouble in words.

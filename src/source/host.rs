@@ -342,7 +342,8 @@ mod tests {
     }
 
     fn look(host: &mut Host) -> Report {
-        host.observe(&Ask { now: Now::default(), fresh_since: Mono(0), once: false }).unwrap()
+        host.observe(&Ask { now: Now::default(), fresh_since: Mono(0), hurry_since: Mono(i64::MIN), once: false })
+            .unwrap()
     }
 
     fn seen<'a>(report: &'a Report, key: &str) -> &'a Observation {

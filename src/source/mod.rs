@@ -62,6 +62,9 @@ pub struct Ask {
     /// Observations made before this instant belong to the time before a restart, suspend or
     /// clock step; a report is complete only when every observation in it is later.
     pub fresh_since: Mono,
+    /// A repair is being considered: what was looked at before this is looked at again as soon as possible,
+    /// and stands until it was.
+    pub hurry_since: Mono,
     /// True for the one look of `check` and `run --once`: a source that samples by its own
     /// schedule should look at everything now and answer when it has.
     pub once: bool,

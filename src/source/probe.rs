@@ -141,9 +141,10 @@ impl Source for Probes {
 
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
         let since = if ask.once { ask.now.mono } else { ask.fresh_since };
-        if self.fresh_since != Some(since) {
-            self.fresh_since = Some(since);
-            self.pool.hurry(since);
+        let newer = since.max(ask.hurry_since);
+        if self.fresh_since != Some(newer) {
+            self.fresh_since = Some(newer);
+            self.pool.hurry(newer);
         }
         if ask.once {
             self.pool.settle(Instant::now() + self.longest() + STUCK / 2);

@@ -44,6 +44,13 @@ pub struct Repairs {
     pub closed: BTreeSet<String>,
 }
 
+impl Repairs {
+    /// True when some repair is not over.
+    pub fn any_open(&self) -> bool {
+        self.records.iter().any(|record| !self.closed.contains(&record.saga))
+    }
+}
+
 /// Adds `records`; removes a few that are over and beyond the bound.
 pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
     if records.is_empty() {

@@ -69,7 +69,12 @@ impl World {
     }
 
     fn look(&mut self) -> Report {
-        let ask = Ask { now: self.clock.now(), fresh_since: self.watch.fresh_since(), once: false };
+        let ask = Ask {
+            now: self.clock.now(),
+            fresh_since: self.watch.fresh_since(),
+            hurry_since: Mono(i64::MIN),
+            once: false,
+        };
         self.source.observe(&ask).unwrap()
     }
 

@@ -8,6 +8,7 @@ use watchdog::clock::Clock;
 use watchdog::config::value::Secret;
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
 use watchdog::core::message::Message;
+use watchdog::core::recovery::plan::Plan;
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::core::watch::{Outcome, Policy, Watch};
@@ -116,7 +117,7 @@ fn a_pass_does_not_beat_while_the_oldest_alert_waits_for_more_than_ten_minutes()
         incident: Incident("k3f9".to_string()),
         reason: "began".to_string(),
     };
-    loops.commit(start, &Outcome { edges: vec![alert], ..Outcome::default() });
+    loops.commit(start, &Outcome { edges: vec![alert], ..Outcome::default() }, &Plan::default());
     let beats = |n: usize| wait("the beat", || (peer.heard().len() == n).then_some(()));
 
     loops.pass(&Whom::All);

@@ -63,7 +63,12 @@ impl Watch {
     }
 
     fn look(&mut self) {
-        match self.source.observe(&Ask { now: self.clock.now(), fresh_since: Mono(0), once: false }) {
+        match self.source.observe(&Ask {
+            now: self.clock.now(),
+            fresh_since: Mono(0),
+            hurry_since: Mono(i64::MIN),
+            once: false,
+        }) {
             Ok(report) => {
                 for o in report.observations {
                     let key = o.spec.key.to_string();

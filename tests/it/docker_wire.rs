@@ -73,7 +73,7 @@ fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
 }
 
 fn look(source: &mut DockerSource, clock: &Clock) -> Result<Report, String> {
-    source.observe(&Ask { now: clock.now(), fresh_since: Mono(0), once: false })
+    source.observe(&Ask { now: clock.now(), fresh_since: Mono(0), hurry_since: Mono(i64::MIN), once: false })
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn source(proc: &Path, settings: &str, previous_boot: Option<&str>, clock: &Cloc
 }
 
 fn look(source: &mut dyn Source) -> Result<Report, String> {
-    source.observe(&Ask { now: Now::default(), fresh_since: Mono(0), once: false })
+    source.observe(&Ask { now: Now::default(), fresh_since: Mono(0), hurry_since: Mono(i64::MIN), once: false })
 }
 
 fn readings(report: &Report) -> BTreeMap<&str, (Reading, &str)> {
@@ -197,7 +197,8 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
         let mut now = *hand.lock().unwrap();
         now = Now { wall: Wall(now.wall.0 + 15_000), mono: now.mono.plus(TICK), awake: now.awake.plus(TICK) };
         *hand.lock().unwrap() = now;
-        let report = source.observe(&Ask { now, fresh_since: watch.fresh_since(), once: false });
+        let report =
+            source.observe(&Ask { now, fresh_since: watch.fresh_since(), hurry_since: Mono(i64::MIN), once: false });
         let edges = watch.tick(now, vec![Answer { source: Arc::from("host"), at: now.mono, outcome: report }]).edges;
         edges.into_iter().map(|e| (e.kind, e.key.to_string(), e.fact)).collect::<Vec<_>>()
     };

@@ -42,7 +42,7 @@ fn source(text: &str, outfit: &Outfit) -> Box<dyn Source> {
 }
 
 fn once(clock: &Clock) -> Ask {
-    Ask { now: clock.now(), fresh_since: Mono(0), once: true }
+    Ask { now: clock.now(), fresh_since: Mono(0), hurry_since: Mono(i64::MIN), once: true }
 }
 
 fn ask(clock: &Clock) -> Ask {

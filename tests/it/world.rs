@@ -68,9 +68,7 @@ impl Pairing {
                 let known = open.blind.get_or_insert_with(|| edge.incident.clone());
                 assert_eq!(*known, edge.incident, "{edge:?}");
             }
-            EdgeKind::Repair => {}
             EdgeKind::Seen => assert_eq!(open.blind.take().as_ref(), Some(&edge.incident), "{edge:?}"),
-            EdgeKind::Repair => {}
         }
     }
 

@@ -256,6 +256,17 @@ impl Fleet {
         self.members.get(name).map(|member| &member.target.kept)
     }
 
+    /// True while a repair is under way.
+    pub fn is_busy(&self) -> bool {
+        self.members.values().any(|member| member.repair.is_some())
+    }
+
+    /// Where a target stands.
+    pub fn phase(&self, name: &str) -> Option<Phase> {
+        let member = self.members.get(name)?;
+        Some(if member.repair.is_some() { Phase::Recovering } else { member.target.kept.phase })
+    }
+
     /// What the store should keep of the budget.
     pub fn budget(&self) -> &Budget {
         &self.budget

@@ -133,7 +133,7 @@ fn a_change_wakes_the_loop_by_the_sources_name_and_stale_results_are_not_handed_
     // After a suspend: what was seen before it counts no more, and is looked at again at once, not in 15 s.
     let since = clock.now().mono.plus(Duration::from_millis(1));
     wait_for("the clock to go on", || (clock.now().mono >= since).then_some(()));
-    let later = || Ask { now: clock.now(), fresh_since: since, once: false };
+    let later = || Ask { now: clock.now(), fresh_since: since, hurry_since: Mono(i64::MIN), once: false };
     let report = source.observe(&later()).unwrap();
     assert!(!report.complete && report.observations[0].reading == Reading::Unknown, "{report:?}");
     let begun = Instant::now();

@@ -1,0 +1,228 @@
+//! Repairs as they run: hands the fleet what a pass saw, and the operator what the fleet ordered.
+//!
+//! A straight line without decisions, like [`tick`](crate::tick), of which it is a part: what is decided is
+//! decided in `core::recovery`, and no order leaves before the commit that holds its intent is on the
+//! disk. What was done becomes spans of one trace per repair.
+
+mod spans;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::spans::Spans;
+use crate::act::{Operator, Tools};
+use crate::core::recovery::fleet::{Fleet, Restored};
+use crate::core::recovery::heartbeat::Heartbeats;
+use crate::core::recovery::journal::fold;
+use crate::core::recovery::plan::{Input, Looked, Mode, Plan, Standing, Task};
+use crate::core::recovery::story::Fact;
+use crate::core::signal::{Answer, SignalKey};
+use crate::core::time::{Mono, Now, Wall};
+use crate::core::watch::Watch;
+use crate::lease::Lease;
+use crate::nodes::Nodes;
+use crate::source::consul;
+use crate::store::{Condition, HistoryEntry, Repairs as Remembered};
+use crate::trace::Traces;
+
+/// A picture of the heartbeats that is older than this many ticks is none.
+const OLD: u32 = 3;
+
+/// The repairs of one program.
+pub struct Repairs {
+    /// The core.
+    pub fleet: Fleet,
+    operator: Operator,
+    lease: Lease,
+    beats: Option<Arc<Heartbeats>>,
+    hurry_since: Mono,
+    spans: Option<Spans>,
+}
+
+impl Repairs {
+    /// Repairs with their operator and lease started.
+    pub fn new(fleet: Fleet, operator: Operator, lease: Lease, traces: Option<Traces>) -> Repairs {
+        Repairs { fleet, operator, lease, beats: None, hurry_since: Mono(i64::MIN), spans: traces.map(Spans::new) }
+    }
+
+    /// Takes back what an earlier run kept.
+    pub fn restore(&mut self, remembered: &Remembered, now: Now, same_boot: bool) {
+        let targets = remembered.targets.iter().filter_map(|(name, body)| {
+            let kept = serde_json::from_str(body).map_err(|error| {
+                tracing::warn!("what was kept of node {name} cannot be read and begins afresh: {error}");
+            });
+            Some((name.clone(), kept.ok()?))
+        });
+        let restored = Restored {
+            targets: targets.collect(),
+            open: fold(&remembered.records),
+            closed: remembered.closed.clone(),
+            budget: remembered.budget.as_deref().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default(),
+        };
+        if let Some(spans) = &mut self.spans {
+            restored.open.iter().for_each(|told| spans.resume(told));
+        }
+        self.fleet.restore(restored, now, same_boot);
+    }
+
+    /// The configuration was read again.
+    pub fn configure(&mut self, nodes: &Nodes, tools: Tools) {
+        self.lease = tools.lease.clone();
+        self.fleet.configure(nodes.policy.clone(), nodes.nodes.clone());
+        self.operator.equip(tools);
+    }
+
+    /// True while a repair is under way.
+    pub fn is_busy(&self) -> bool {
+        self.fleet.is_busy()
+    }
+
+    /// No node is configured any more: what is under way is finished, and nothing begins.
+    pub fn wind_down(&mut self) {
+        let policy = self.fleet.policy().clone();
+        self.fleet.configure(policy, Vec::new());
+    }
+
+    /// Evidence is to be looked at again later than this.
+    pub fn hurry_since(&self) -> Mono {
+        self.hurry_since
+    }
+
+    /// One pass, after the signals were judged; `beats` is what [`heartbeats`] found in its answers.
+    pub fn tick(&mut self, now: Now, watch: &Watch, beats: Seen, tick: Duration, condition: &Condition) -> Plan {
+        match beats {
+            Seen::Beats(beats) => self.beats = Some(beats),
+            Seen::Blind => self.beats = None,
+            Seen::NotAsked => {
+                let old = tick.saturating_mul(OLD);
+                self.beats = self.beats.take().filter(|beats| now.mono.since(beats.at) < old);
+            }
+        }
+        let notes = self.lease.take_notes();
+        let look = |key: &SignalKey| look(watch, key);
+        let input = Input {
+            beats: self.beats.as_deref(),
+            fresh_since: watch.fresh_since(),
+            look: &look,
+            holds_lease: self.lease.holds(),
+            notes: &notes,
+            is_durable: *condition == Condition::File,
+            answers: self.operator.take_answers(),
+        };
+        let plan = self.fleet.tick(now, input);
+        if plan.hurry {
+            self.hurry_since = now.mono;
+        }
+        let done = self.operator.take_done();
+        if let Some(spans) = &mut self.spans {
+            spans.follow(&plan, &done, &self.fleet, now.wall);
+        }
+        plan
+    }
+
+    /// Hands the orders over; `is_durable`: what was decided with them is on the disk.
+    pub fn dispatch(&self, plan: Plan, is_durable: bool) {
+        for order in plan.orders {
+            let takes_down = matches!(&order.task, Task::Ask { verb, .. } if verb.takes_down());
+            if takes_down && !is_durable {
+                self.operator.refuse(&order, "its intent could not be written to the state file");
+            } else {
+                self.operator.order(order);
+            }
+        }
+    }
+
+    /// What a target is kept as, by name.
+    pub fn rows(&self, plan: &Plan) -> Vec<(Arc<str>, String)> {
+        let row = |name: &Arc<str>| {
+            let kept = self.fleet.kept(name)?;
+            // Plain data always has a JSON form; a row that had none would be left as it was.
+            Some((Arc::clone(name), serde_json::to_string(kept).ok()?))
+        };
+        plan.changed.iter().filter_map(row).collect()
+    }
+
+    /// What was spent, when that changed.
+    pub fn budget(&self, plan: &Plan) -> Option<String> {
+        plan.spent.then(|| serde_json::to_string(self.fleet.budget()).ok()).flatten()
+    }
+
+    /// What a person should know while it lasts.
+    pub fn facts(&self, now: Now) -> Vec<Fact> {
+        self.fleet.own_facts(now)
+    }
+
+    /// Every target as it stands.
+    pub fn standings(&self, now: Now) -> Vec<Standing> {
+        self.fleet.standings(now)
+    }
+
+    /// The lease, for views.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Whether each provider answered the last time it was asked.
+    pub fn reached(&self) -> BTreeMap<&'static str, bool> {
+        self.operator.reached()
+    }
+
+    /// True when machines are really touched.
+    pub fn mode(&self) -> Mode {
+        self.fleet.policy().mode
+    }
+
+    /// What became of spans.
+    pub fn traces(&self) -> Option<crate::trace::Counts> {
+        self.spans.as_ref().map(Spans::counts)
+    }
+
+    /// Ends the operator after what it is doing, within `limit`, and gives the lease back. What is under way
+    /// goes on with the next start: every intent is on the disk.
+    pub fn stop(self, limit: Duration) {
+        self.operator.stop(limit);
+        self.lease.stop();
+        if let Some(spans) = self.spans {
+            spans.stop(limit);
+        }
+    }
+}
+
+/// What a pass learnt of the heartbeats.
+pub enum Seen {
+    /// They were read.
+    Beats(Arc<Heartbeats>),
+    /// They could not be read.
+    Blind,
+    /// Nobody was asked.
+    NotAsked,
+}
+
+/// The heartbeats among the answers of a pass.
+pub fn heartbeats(answers: &[Answer]) -> Seen {
+    let answer = answers.iter().find(|answer| *answer.source == *consul::ENTRY.name);
+    match answer.map(|answer| &answer.outcome) {
+        None => Seen::NotAsked,
+        Some(Ok(report)) => report.beats.as_ref().map_or(Seen::Blind, |beats| Seen::Beats(Arc::clone(beats))),
+        Some(Err(_)) => Seen::Blind,
+    }
+}
+
+/// The lines that a plan adds to the audit log.
+pub fn lines(plan: &Plan, at: Wall) -> Vec<HistoryEntry> {
+    let line = |line: &crate::core::recovery::plan::Line| HistoryEntry {
+        at,
+        kind: line.kind.to_string(),
+        subject: format!("node/{}", line.target),
+        incident: None,
+        severity: None,
+        text: line.text.clone(),
+    };
+    plan.lines.iter().map(line).collect()
+}
+
+fn look(watch: &Watch, key: &SignalKey) -> Option<Looked> {
+    let (state, seen_at, incident) = watch.looked(key)?;
+    Some(Looked { state, seen_at, incident: incident.cloned() })
+}
