@@ -33,8 +33,8 @@ pub struct Repairs {
     /// The lines of the journal that can be believed, in the order in which they were written.
     pub records: Vec<Record>,
     /// Rows, of the journal or of targets, that were there and cannot be believed or understood; a
-    /// table that could not be read to its end counts as one. Above 0 something may be missing
-    /// from any repair.
+    /// table that could not be read to its end counts as one, and so do commits that are missing
+    /// from the file. Above 0 something may be missing from any repair.
     pub unsound: usize,
     /// What was kept of each target, by name, as JSON.
     pub targets: Vec<(String, String)>,

@@ -165,6 +165,33 @@ fn a_damaged_row_is_told_and_takes_no_other_repair_with_it() {
 }
 
 #[test]
+fn no_damaged_byte_of_a_journal_invents_a_record_or_forgets_what_is_owed() {
+    let dir = quick_dir();
+    let path = dir.path().join("state.db");
+    commit_repairs(&open(&path, 0).store, 0..5);
+    let (clean, lock) = (fs::read(&path).unwrap(), fs::read(beside(&path, ".lock")).unwrap());
+    let page = clean.windows(15).position(|text| text == b"saga-4machine-4").unwrap() / 4_096 * 4_096;
+    let mut whole = 0;
+    for place in page..page + 4_096 {
+        for name in names(dir.path()) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        let mut file = clean.clone();
+        file[place] ^= if place % 2 == 0 { 0x01 } else { 0xff };
+        fs::write(&path, file).unwrap();
+        fs::write(beside(&path, ".lock"), &lock).unwrap();
+        let opened = open(&path, 1_000);
+        let what = format!("byte {place}");
+        assert_eq!(opened.store.condition(), Condition::File, "{what}");
+        let told = hold_repairs(&opened.repairs, &what);
+        assert!(told || (opened.repairs.unsound > 0 && opened.notes[0].contains("look at machines")), "{what}");
+        whole += u32::from(told);
+    }
+    println!("{whole} of 4096 were told whole");
+    assert!(whole > 0 && whole < 3_000);
+}
+
+#[test]
 fn of_a_journal_with_a_hole_both_ends_are_saved() {
     let dir = quick_dir();
     let path = dir.path().join("state.db");
