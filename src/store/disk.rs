@@ -192,3 +192,19 @@ fn set_up(db: &mut Connection) -> rusqlite::Result<()> {
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 64;")?;
     schema::migrate(db)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_commit_waits_for_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let db = open(&dir.path().join("state.db")).unwrap();
+            let mode: String = db.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            let level: i32 = db.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+            assert_eq!((mode.as_str(), level), ("wal", 2), "FULL: an fsync per commit");
+        }
+    }
+}

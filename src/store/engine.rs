@@ -50,7 +50,7 @@ pub struct Engine {
     marked: Option<Mono>,
     /// Per channel the highest outbox id handed out: rows up to it may be on their way.
     handed: BTreeMap<String, i64>,
-    /// Rows about repairs that were in a file once and are not here, because they could not be believed.
+    /// Rows about repairs that were in a file once and are not here; 1 where it is not known how many.
     missing: usize,
     notes: Vec<String>,
 }

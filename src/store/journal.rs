@@ -33,8 +33,8 @@ pub struct Repairs {
     /// The lines of the journal that can be believed, in the order in which they were written.
     pub records: Vec<Record>,
     /// Rows, of the journal or of targets, that were there and cannot be believed or understood; a
-    /// table that could not be read to its end counts as one. Above 0 something may be missing
-    /// from any repair.
+    /// table that could not be read to its end counts as one, and so do commits that are missing
+    /// from the file. Above 0 something may be missing from any repair.
     pub unsound: usize,
     /// What was kept of each target, by name, as JSON.
     pub targets: Vec<(String, String)>,
@@ -164,4 +164,138 @@ fn sweep(db: &Connection, added: usize, rows: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::recovery::journal::Event;
+    use crate::core::recovery::power::{Fence, Rung, Verb};
+    use crate::core::recovery::saga::End;
+
+    fn told(saga: &str, events: &[Event]) -> Vec<Record> {
+        let record = |(number, event): (u32, &Event)| Record {
+            saga: saga.to_string(),
+            target: "a".to_string(),
+            number,
+            at: Wall(1),
+            event: event.clone(),
+        };
+        (0..).zip(events).map(record).collect()
+    }
+
+    fn opened() -> Event {
+        Event::Opened { rung: Rung::StopStart, simulated: false }
+    }
+
+    fn over(saga: &str) -> Vec<Record> {
+        told(saga, &[opened(), Event::Closed { end: End::NoEffect }])
+    }
+
+    fn count(db: &Connection) -> i64 {
+        db.query_row("SELECT count(*) FROM journal", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn repairs_that_are_over_go_as_a_whole_and_a_few_at_a_time_and_open_ones_never() {
+        let db = schema::memory().unwrap();
+        let open = told("open", &[opened(), Event::Intent { verb: Verb::Stop, fence: Fence::default() }]);
+        put(&db, &open).unwrap();
+        for n in 0..500 {
+            put(&db, &over(&format!("over-{n}"))).unwrap();
+        }
+        let mut before = count(&db);
+        // The open one, and 51 of which the oldest reaches into the newest 101 rows.
+        while before > 104 {
+            sweep(&db, 0, 101).unwrap();
+            let left = count(&db);
+            assert!(left < before && before - left <= 64 && left % 2 == 0, "{before} {left}");
+            before = left;
+        }
+        for _ in 0..10 {
+            sweep(&db, 0, 101).unwrap();
+        }
+        let repairs = repairs(&db).unwrap();
+        assert_eq!(repairs.records[..2], open);
+        let kept: BTreeSet<String> = (449..500).map(|n| format!("over-{n}")).collect();
+        assert_eq!(repairs.closed, kept);
+    }
+
+    #[test]
+    fn the_journal_keeps_its_bound_at_the_real_limit() {
+        let db = schema::memory().unwrap();
+        for n in 0..120 {
+            let hundred: Vec<Record> = (0..50).flat_map(|m| over(&format!("{n}-{m}"))).collect();
+            put(&db, &hundred).unwrap();
+            assert!(count(&db) <= ROWS);
+        }
+        assert_eq!(count(&db), ROWS);
+    }
+
+    #[test]
+    fn what_a_later_program_wrote_is_counted_and_kept() {
+        let db = schema::memory().unwrap();
+        put(&db, &over("a")).unwrap();
+        let strange = r#"{"event":"teleported"}"#;
+        let sum = sum(&["3", "b", "n", "0", "1", strange]);
+        db.execute("INSERT INTO journal VALUES (3, 'b', 'n', 0, 1, ?1, ?2)", params![strange, sum]).unwrap();
+        db.execute("INSERT INTO journal VALUES (9, 'c', 'n', 0, 1, '{}', 5)", []).unwrap();
+        db.execute("INSERT INTO targets VALUES ('n', '{}', 5)", []).unwrap();
+        let found = repairs(&db).unwrap();
+        assert_eq!((found.records, found.unsound, found.targets.len()), (over("a"), 3, 0));
+        let other = schema::memory().unwrap();
+        let copied = JOURNAL.copy(&db, &other, "").unwrap();
+        assert_eq!((copied.rows, copied.unsound), (3, 1));
+    }
+
+    #[test]
+    fn a_file_of_version_1_comes_up_with_everything_kept() {
+        use crate::core::edge::{EdgeKind, Incident};
+        use crate::core::signal::{Severity, SignalKey};
+        use crate::core::time::{Mono, Now};
+        use crate::store::{Commit, SignalRow, Store, outbox, signals};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let now = Now { wall: Wall(1_767_225_600_000), mono: Mono(1_000), awake: Mono(1_000) };
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(schema::MIGRATIONS[0]).unwrap();
+        old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let state = SignalRow { key: SignalKey::new("probe/a"), body: "{}".to_string() };
+        let edge = crate::core::edge::Edge {
+            kind: EdgeKind::Alert,
+            key: state.key.clone(),
+            title: "t".to_string(),
+            severity: Severity::Critical,
+            fact: "f".to_string(),
+            since: now.wall,
+            at: now.wall,
+            lasted: std::time::Duration::ZERO,
+            incident: Incident("i".to_string()),
+            reason: "r".to_string(),
+        };
+        signals::advance(&old, now, "boot").unwrap();
+        signals::change(&old, std::slice::from_ref(&state), &[]).unwrap();
+        outbox::put(&old, now, 1, std::slice::from_ref(&edge), &["console".to_string()]).unwrap();
+        crate::store::history::append(&old, now.wall, &[crate::store::history::decided(&edge)], 10).unwrap();
+
+        let memory = schema::memory().unwrap();
+        for table in crate::store::tables::ESSENTIAL {
+            assert!(table.copy(&old, &memory, "").unwrap().whole, "{}", table.name);
+        }
+        drop(old);
+        let view = Store::read(&path).unwrap();
+        assert_eq!((view.repairs().unwrap(), view.journal("a").unwrap()), (Repairs::default(), Vec::new()));
+        drop(view);
+
+        let opened = Store::open(Some(&path), now, "boot").unwrap();
+        assert!(opened.notes.is_empty() && opened.repairs == Repairs::default(), "{:?}", opened.notes);
+        assert_eq!(opened.before.unwrap().signals, [state]);
+        assert_eq!(opened.store.pending("console", 9).unwrap()[0].edge, edge);
+        assert_eq!(opened.store.history(&crate::store::Filter { limit: 9, ..Default::default() }).unwrap().len(), 1);
+        opened.store.commit(now, &Commit { records: &over("a"), ..Commit::default() }).unwrap();
+        assert_eq!(opened.store.journal("a").unwrap(), over("a"));
+        let version: i32 = schema::of(&Connection::open(&path).unwrap()).unwrap();
+        assert_eq!(version, 2);
+    }
 }

@@ -75,17 +75,23 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
     };
     fallback::end_swap(path);
     let fresh = match disk::open(path) {
-        Ok(db) => return Ok(with_file(path, db, lock, now, boot_id, notes)),
+        Ok(db) => return Ok(with_file(path, db, lock, now, boot_id, Some(notes))),
         Err(Trouble::Unusable(why)) => return without_file(path, Some(lock), &why, now, boot_id),
-        Err(Trouble::Damaged(why)) => begin_afresh(path, "corrupt", &format!("is damaged ({why})"), now, notes),
-        Err(Trouble::Newer(version)) => {
-            begin_afresh(path, "newer", &format!("was written by a newer watchdog (version {version})"), now, notes)
+        Err(Trouble::Damaged(why)) => {
+            begin_afresh(path, "corrupt", &format!("is damaged ({why})"), lock.tick(), now, notes)
         }
+        Err(Trouble::Newer(version)) => begin_afresh(
+            path,
+            "newer",
+            &format!("was written by a newer watchdog (version {version})"),
+            lock.tick(),
+            now,
+            notes,
+        ),
     };
     match fresh {
         Ok((db, missing)) => {
-            // That commits are missing has just been said.
-            let mut engine = with_file(path, db, lock, now, boot_id, &mut Vec::new());
+            let mut engine = with_file(path, db, lock, now, boot_id, None);
             engine.miss(missing);
             Ok(engine)
         }
@@ -93,33 +99,46 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
     }
 }
 
-fn with_file(path: &Path, db: Connection, lock: Lock, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Engine {
+/// `notes` is `None` where it has been told what is missing.
+fn with_file(
+    path: &Path,
+    db: Connection,
+    lock: Lock,
+    now: Now,
+    boot_id: &str,
+    notes: Option<&mut Vec<String>>,
+) -> Engine {
     let held = signals::mark(&db).ok().flatten().map_or(0, |mark| mark.tick);
-    if held < lock.tick() {
+    let missing = notes.filter(|_| held < lock.tick()).map_or(0, |notes| {
         notes.push(format!(
             "state file {}: {} of {} commits are missing from it; it was removed, damaged or replaced by an older copy, or they were only in memory",
             path.display(),
             lock.tick() - held,
             lock.tick()
         ));
-    }
+        // Any of them may have told of a repair.
+        1
+    });
     let place = Place::File { path: path.to_path_buf(), identity: disk::identity(path) };
     let mut engine = Engine::new(db, place, now, boot_id);
+    engine.miss(missing);
     engine.hold(lock);
     engine.forget_marks();
     engine
 }
 
 /// Puts the file aside and opens a fresh one with what could be saved, or says why not. Gives also how
-/// many rows about repairs are known to have been lost.
+/// many rows about repairs are known to have been lost; `commits` is how many there were.
 fn begin_afresh(
     path: &Path,
     word: &str,
     what: &str,
+    commits: i64,
     now: Now,
     notes: &mut Vec<String>,
 ) -> Result<(Connection, usize), String> {
-    let (saved, missing) = save(path).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
+    let (saved, missing) =
+        save(path, commits).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
     let fill = |db: &mut Connection| {
         let change = db.transaction()?;
         for table in SAVED {
@@ -134,7 +153,7 @@ fn begin_afresh(
     let lost = if missing == 0 {
         ""
     } else {
-        "; not all of what it told of repairs could be read: look at machines that were being repaired"
+        "; some of what it told of repairs may be missing: look at machines that were being repaired"
     };
     notes.push(format!(
         "state file {} {what}; it was put aside as {} and a fresh one begun; {pending} messages still to be sent and {lines} lines of the journal of repairs were saved from it{lost}",
@@ -144,8 +163,8 @@ fn begin_afresh(
     Ok((db, missing))
 }
 
-/// What can be believed in a bad file, in memory, and how many rows about repairs cannot.
-fn save(path: &Path) -> rusqlite::Result<(Connection, usize)> {
+/// What can be believed in a bad file, in memory, and how many rows about repairs cannot or are not there.
+fn save(path: &Path, commits: i64) -> rusqlite::Result<(Connection, usize)> {
     let mut saved = schema::memory()?;
     let change = saved.transaction()?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -158,6 +177,8 @@ fn save(path: &Path) -> rusqlite::Result<(Connection, usize)> {
                     missing += copied.unsound + usize::from(!copied.whole);
                 }
             }
+            let held = signals::mark(&db).ok().flatten().map_or(0, |mark| mark.tick);
+            missing += usize::from(held < commits);
         }
         _ => missing += 1,
     }

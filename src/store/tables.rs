@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Result, Row, params_from_iter};
+use rusqlite::types::{Type, Value};
+use rusqlite::{Connection, Error, Result, Row, params_from_iter};
 
 use crate::core::edge::Edge;
 
@@ -92,9 +92,17 @@ impl Table {
         format!("SELECT {} FROM {} {tail}", self.columns.join(", "), self.name)
     }
 
-    /// The values of one row, in the order of the columns.
+    /// The values of one row, in the order of the columns. Text that is none is an error.
     pub fn values(&self, row: &Row<'_>) -> Result<Vec<Value>> {
-        (0..self.columns.len()).map(|column| row.get(column)).collect()
+        let value = |column| {
+            let value = row.get_ref(column)?;
+            // `Value::from` panics on it.
+            if value.data_type() == Type::Text {
+                value.as_str().map_err(|e| Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))?;
+            }
+            Ok(Value::from(value))
+        };
+        (0..self.columns.len()).map(value).collect()
     }
 
     /// True when the content is what was written, and the outbox's can be said.
@@ -117,7 +125,7 @@ impl Table {
         let mut number = 0;
         while let Some(row) = rows.next()? {
             number += 1;
-            if !self.sound(&self.values(row)?) {
+            if !self.values(row).is_ok_and(|values| self.sound(&values)) {
                 return Ok(Some(number));
             }
         }

@@ -6,6 +6,7 @@
 
 mod damage;
 mod disk;
+mod journal;
 mod kill;
 mod model;
 
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
 use watchdog::core::message::Receipt;
+use watchdog::core::recovery::journal::{Event, Record};
+use watchdog::core::recovery::power::Rung;
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::store::{Commit, Condition, Filter, HistoryEntry, Opened, SignalRow, Store, StoreError};
@@ -53,7 +56,29 @@ fn open(path: &Path, second: i64) -> Opened {
     Store::open(Some(path), at(second), BOOT).unwrap()
 }
 
-/// Alert n: the signal's state and its edge in one commit.
+/// The first line about repair n.
+fn opened_repair(n: i64) -> Record {
+    Record {
+        saga: format!("repair-{n}"),
+        target: format!("node-{n}"),
+        number: 0,
+        at: at(n).wall,
+        event: Event::Opened { rung: Rung::StopStart, simulated: false },
+    }
+}
+
+/// The repairs n in the order in which they are told, and what is remembered as spent.
+fn repairs(store: &Store) -> (Vec<i64>, i64) {
+    let repairs = store.repairs().unwrap();
+    assert_eq!(repairs.unsound, 0);
+    let numbers: Vec<i64> = repairs.records.iter().map(|record| record.saga[7..].parse().unwrap()).collect();
+    assert_eq!(repairs.records, numbers.iter().map(|n| opened_repair(*n)).collect::<Vec<_>>());
+    let targets: BTreeSet<_> = repairs.targets.into_iter().collect();
+    assert_eq!(targets, numbers.iter().map(|n| (format!("node-{n}"), format!("kept {n}"))).collect());
+    (numbers, repairs.budget.unwrap().parse().unwrap())
+}
+
+/// Alert n: the signal's state, its edge and the first line of a repair in one commit.
 fn commit_alert(store: &Store, n: i64) {
     let key = format!("probe/{n}");
     store
@@ -64,6 +89,9 @@ fn commit_alert(store: &Store, n: i64) {
                 removed: &[],
                 edges: &[edge(EdgeKind::Alert, &key, &format!("i{n}"), n)],
                 channels: &channels(),
+                records: &[opened_repair(n)],
+                targets: &[(format!("node-{n}").into(), format!("kept {n}"))],
+                budget: Some(&n.to_string()),
                 ..Commit::default()
             },
         )
@@ -112,6 +140,9 @@ fn what_is_committed_is_there_after_a_restart_and_only_its_owner_can_read_it() {
     assert_eq!(before.signals.len(), 4);
     assert_eq!(before.signals[0], row("count", "3"));
     assert!(second.notes.is_empty(), "{:?}", second.notes);
+    assert_eq!(repairs(&second.store), (vec![1, 2, 3], 3));
+    assert_eq!(second.store.repairs().unwrap(), second.repairs);
+    assert_eq!(second.store.journal("node-2").unwrap(), [opened_repair(2)]);
     assert_eq!(keys(&second.store, "telegram"), ["probe/2", "probe/3"]);
     assert_eq!(keys(&second.store, "console"), ["probe/1", "probe/2", "probe/3"]);
     assert_eq!(second.store.reference("telegram", &Incident("i1".to_string())).unwrap().as_deref(), Some("42:7"));
@@ -155,6 +186,7 @@ fn a_second_daemon_is_refused_with_the_file_named_and_a_reader_is_not() {
     assert_eq!((view.signals().unwrap().len(), view.last()), (2, Some((at(1).wall, at(1).mono))));
     commit_alert(&daemon.store, 2);
     assert_eq!(view.signals().unwrap().len(), 3, "a view sees what the daemon writes");
+    assert_eq!(repairs(&view), (vec![1, 2], 2));
     assert!(matches!(view.commit(at(3), &Commit::default()), Err(StoreError::ReadOnly)));
     assert!(matches!(view.remember("telegram", "a", "b"), Err(StoreError::ReadOnly)));
     drop(daemon);
@@ -194,6 +226,8 @@ fn a_file_of_a_newer_version_is_put_aside_untouched() {
     assert_eq!(fs::read(aside).unwrap(), newer);
     assert_eq!(keys(&opened.store, "telegram"), ["probe/1", "probe/2"], "what was to be said is saved");
     assert!(opened.store.signals().unwrap().is_empty());
+    assert_eq!(repairs(&opened.store), (vec![1, 2], 2), "what is owed to machines is saved");
+    assert!(opened.notes[0].contains("2 lines of the journal of repairs were saved"), "{:?}", opened.notes);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::path::Path;
 use watchdog::core::edge::EdgeKind;
 use watchdog::store::{Condition, Filter, HistoryEntry};
 
-use super::{at, beside, commit_alert, edge, keys, names, open, quick_dir};
+use super::journal::{commit_repairs, hold_repairs};
+use super::{at, beside, commit_alert, edge, keys, names, open, quick_dir, repairs};
 
 /// A file, its log and its lock, as a kill between commits leaves them.
 struct Scene {
@@ -22,7 +23,9 @@ impl Scene {
         let path = dir.path().join("state.db");
         // Some in the file, some only in the log.
         (1..=alerts).for_each(|n| commit_alert(&open(&path, 0).store, n));
+        commit_repairs(&open(&path, 0).store, 0..3);
         let opened = open(&path, 0);
+        commit_repairs(&opened.store, 3..5);
         (alerts + 1..=alerts + 2).for_each(|n| commit_alert(&opened.store, n));
         let read = |suffix| fs::read(beside(&path, suffix)).unwrap();
         Scene { file: read(""), log: read("-wal"), lock: read(".lock") }
@@ -52,6 +55,9 @@ impl Scene {
         let whole = signals.len() == usize::try_from(total + 1).unwrap()
             && pending.len() == usize::try_from(total).unwrap()
             && store.backlog("console").unwrap().pending == total.unsigned_abs();
+        let told = hold_repairs(&opened.repairs, what);
+        assert!(told || (said && opened.repairs.unsound > 0), "{what}: of repairs lost silently");
+        let whole = whole && told;
         assert!(whole || said, "{what}: lost silently: {} signals, {} pending", signals.len(), pending.len());
         if !signals.is_empty() {
             // Served: states and edges agree, and each is what was written.
@@ -149,4 +155,5 @@ fn a_file_that_is_damaged_while_in_use_is_replaced_by_what_is_known() {
     assert!(again.notes.is_empty(), "{:?}", again.notes);
     assert_eq!(keys(&again.store, "telegram"), ["probe/1", "probe/2", "probe/90"]);
     assert_eq!(again.store.signals().unwrap().len(), 4);
+    assert_eq!(repairs(&again.store), (vec![1, 2, 90], 90));
 }

@@ -8,7 +8,7 @@ use watchdog::core::edge::Incident;
 use watchdog::core::message::Receipt;
 use watchdog::store::{Condition, Filter, Store};
 
-use super::{at, beside, commit_alert, keys, names, open};
+use super::{at, beside, commit_alert, keys, names, open, repairs};
 use crate::parts;
 
 const LIMITED: &str = "WATCHDOG_TEST_STORE_LIMITED";
@@ -28,6 +28,7 @@ fn a_state_file_that_vanished_is_told_and_one_that_vanishes_in_use_is_written_ag
     drop(opened);
     let again = open(&path, 10);
     assert_eq!(keys(&again.store, "console"), ["probe/1", "probe/2", "probe/3", "probe/4"]);
+    assert_eq!(repairs(&again.store), (vec![1, 2, 3, 4], 4));
     drop(again);
     fs::remove_file(&path).unwrap();
     let opened = open(&path, 20);
@@ -100,6 +101,7 @@ fn a_full_disk_is_worked_without_and_everything_is_carried_back_when_there_is_sp
     println!("full after {n} commits: {why}");
     assert_eq!(since, at(n).wall);
     assert!(store.take_notes()[0].contains("working in memory"));
+    assert_eq!(repairs(store), ((1..=n).collect(), n), "the journal goes on in memory");
     let first = store.pending("telegram", 1).unwrap()[0].id;
     store.acknowledge(at(n), "telegram", &[first], &[Incident("i1".to_string())], &Receipt::default()).unwrap();
     commit_alert(store, n + 61);
@@ -115,6 +117,7 @@ fn a_full_disk_is_worked_without_and_everything_is_carried_back_when_there_is_sp
     drop(opened);
     let again = open(&path, n + 200);
     assert_eq!(keys(&again.store, "telegram"), expected);
+    assert_eq!(repairs(&again.store), ((1..=n).chain([n + 61, n + 100, n + 122]).collect(), n + 122));
     assert_eq!(again.store.signals().unwrap().len(), expected.len() + 2);
     let lines = again.store.history(&Filter { limit: 10_000, ..Filter::default() }).unwrap();
     assert_eq!(lines.iter().filter(|line| line.kind == "alert").count(), expected.len() + 1);
@@ -132,7 +135,9 @@ fn a_read_only_disk_is_read_and_worked_without() {
     let store = &opened.store;
     assert!(matches!(store.condition(), Condition::Degraded { .. }));
     assert_eq!(opened.before.as_ref().unwrap().signals.len(), 4, "a restart repeats no alert");
+    assert_eq!(opened.repairs.records.len(), 3, "nor forgets a repair");
     assert_eq!(Store::read(&path).unwrap().signals().unwrap().len(), 4);
+    assert_eq!(repairs(&Store::read(&path).unwrap()), (vec![1, 2, 3], 3));
     assert_eq!(keys(store, "telegram"), ["probe/1", "probe/2", "probe/3"]);
     let ids: Vec<_> = store.pending("telegram", 2).unwrap().iter().map(|pending| pending.id).collect();
     store.acknowledge(at(11), "telegram", &ids, &[], &Receipt::default()).unwrap();
@@ -143,7 +148,8 @@ fn a_read_only_disk_is_read_and_worked_without() {
     drop(opened);
     let again = open(&path, 100);
     assert_eq!(keys(&again.store, "telegram"), ["probe/3", "probe/12", "probe/90"]);
-    assert_eq!(again.before.unwrap().last_at, at(90).wall);
+    assert_eq!(again.before.as_ref().unwrap().last_at, at(90).wall);
+    assert_eq!(repairs(&again.store), (vec![1, 2, 3, 12, 90], 90));
 }
 
 /// Not a test of its own: runs with a limit on the size of files, which only a process of its own may set.
@@ -172,7 +178,9 @@ fn child_that_meets_a_write_error() {
     let expected: Vec<String> = (1..=n).chain([n + 61, n + 130]).map(|n| format!("probe/{n}")).collect();
     assert_eq!(keys(store, "telegram"), expected);
     drop(opened);
-    assert_eq!(keys(&open(Path::new(&path), 0).store, "telegram"), expected);
+    let again = open(Path::new(&path), 0);
+    assert_eq!(keys(&again.store, "telegram"), expected);
+    assert_eq!(repairs(&again.store), ((1..=n).chain([n + 61, n + 130]).collect(), n + 130));
 }
 
 #[test]

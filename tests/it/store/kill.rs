@@ -9,7 +9,7 @@ use std::time::Duration;
 use watchdog::core::message::Receipt;
 use watchdog::store::Filter;
 
-use super::{at, commit_alert, open};
+use super::{at, commit_alert, open, repairs};
 
 const CHILD: &str = "WATCHDOG_TEST_STORE";
 
@@ -72,6 +72,7 @@ fn a_kill_in_the_middle_of_commits_loses_nothing_that_was_reported() {
         let count: i64 = signals.first().unwrap().body.parse().unwrap();
         assert!(count == reported || (count == begun && begun == reported + 1), "{count} {reported} {begun}");
         assert_eq!(signals.len(), usize::try_from(count).unwrap() + 1, "states");
+        assert_eq!(repairs(&opened.store), ((1..=count).collect(), count), "journal, targets and states agree");
         assert_eq!(opened.store.backlog("console").unwrap().pending, count.unsigned_abs(), "edges and states agree");
         let left: BTreeSet<i64> =
             opened.store.pending("telegram", 1_000).unwrap().iter().map(|pending| pending.id).collect();
