@@ -68,6 +68,10 @@ pub fn render(snapshot: &Snapshot, now: Now, process: Process, format: Format) -
     signals(&mut page, snapshot);
     deliveries(&mut page, snapshot, now);
     sources(&mut page, snapshot);
+    if let Some(recovery) = &snapshot.counters.recovery {
+        targets(&mut page, snapshot);
+        repairs(&mut page, recovery);
+    }
     page.finish()
 }
 

@@ -152,7 +152,7 @@ impl Source for Heart {
             1 => "1 node and every other".to_string(),
             n => format!("{n} nodes and every other"),
         };
-        format!("{nodes} under {} at {}", self.place.prefix, self.consul.address())
+        format!("{nodes} under {}", self.place.prefix)
     }
 
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {

@@ -30,6 +30,7 @@ mod oci;
 mod parts;
 mod peer;
 mod probe;
+mod repair;
 mod serve;
 mod store;
 mod story;

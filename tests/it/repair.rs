@@ -1,0 +1,173 @@
+//! The whole story with real parts: a node's heartbeat in a real Consul, the real binary as agent, a
+//! scripted Oracle Cloud that verifies signatures and keeps a ledger, a scripted Telegram.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::daemon::{Daemon, SOON, configure, run, wait};
+use crate::parts;
+use crate::peer::consul::{Consul, Dev};
+use crate::peer::oci::{Durations, Kind, Lifecycle, Oci, ocid};
+use crate::peer::telegram::{TOKEN, Telegram};
+
+/// A port on which nobody listens: the evidence that a node is gone.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+pub struct World {
+    pub consul: Consul,
+    pub oci: Oci,
+    pub telegram: Telegram,
+    pub dir: tempfile::TempDir,
+    port: u16,
+}
+
+impl World {
+    pub fn new(mode: &str, more: &str) -> World {
+        let (consul, oci, telegram) = (Consul::dev(Dev::default()), Oci::start(), Telegram::start());
+        let ms = Duration::from_millis;
+        oci.durations(Durations { stopping: ms(300), between: ms(100), starting: ms(300), ..Durations::default() });
+        oci.add_instance(&ocid("n1"), Lifecycle::Running);
+        let dir = tempfile::tempdir().unwrap();
+        let world = World { consul, oci, telegram, dir, port: closed_port() };
+        world.configure(mode, more);
+        world
+    }
+
+    pub fn configure(&self, mode: &str, more: &str) {
+        let config_file = self.oci.config_file(self.dir.path());
+        let toml = format!(
+            r#"
+tick = "200ms"
+timeout = "2s"
+instance = "agent-1"
+state = "state.db"
+deps = ["n1-ssh=tcp://127.0.0.1:{}"]
+{more}
+[telegram]
+bot_token = "{TOKEN}"
+chat_id = "42"
+api_base = "{}"
+[host]
+enabled = false
+[docker]
+enabled = false
+[consul]
+address = "{}"
+[oci]
+config_file = "{}"
+endpoint = "{}"
+[recovery]
+mode = "{mode}"
+after = "1s"
+poll = "100ms"
+boot_grace = "10s"
+lease_ttl = "3s"
+[[node]]
+name = "n1"
+instance_id = "{}"
+evidence = ["probe/n1-ssh"]
+"#,
+            self.port,
+            self.telegram.base_url(),
+            self.consul.url(),
+            config_file.display(),
+            self.oci.url(),
+            ocid("n1"),
+        );
+        configure(self.dir.path(), &toml);
+    }
+
+    /// Everything that was told so far.
+    pub fn story(&self) -> String {
+        self.telegram.delivered().iter().map(|message| format!("{}\n---\n", message.text)).collect()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A node with its beacon, as another boot of the machine each time.
+    pub fn beacon(&self, boot: &str) -> Beat {
+        Beat::start(&self.consul, "n1", boot)
+    }
+}
+
+/// A heartbeat that is kept by a session without an end, as a beacon would write it.
+pub struct Beat {
+    consul: watchdog::client::consul::Consul,
+    session: String,
+}
+
+impl Beat {
+    pub fn start(consul: &Consul, node: &str, boot: &str) -> Beat {
+        use watchdog::client::consul::{Behavior, How};
+        let client = consul.client();
+        let session = client.session_create(node, Duration::from_hours(1), Behavior::Delete, Duration::ZERO).unwrap();
+        let value = format!(r#"{{"node":"{node}","boot_id":"{boot}","ttl_s":3}}"#);
+        let key = format!("watchdog/nodes/{node}");
+        wait("the key", || client.put(&key, value.as_bytes(), How::Acquire(&session)).unwrap().then_some(()));
+        Beat { consul: client, session }
+    }
+
+    /// The node is gone: its session ends.
+    pub fn dies(self) {
+        self.consul.session_destroy(&self.session).unwrap();
+    }
+}
+
+fn phase(daemon: &Daemon) -> String {
+    daemon.status()["targets"][0]["phase"].as_str().unwrap_or_default().to_string()
+}
+
+pub fn wait_phase(daemon: &Daemon, wanted: &str) {
+    wait(&format!("phase {wanted}: {} {}", daemon.status(), daemon.stderr()), || {
+        (phase(daemon) == wanted).then_some(())
+    });
+}
+
+#[test]
+fn a_node_that_fell_silent_is_stopped_and_started_and_the_story_is_told() {
+    if !parts::consul() {
+        return;
+    }
+    let world = World::new("active", "");
+    let beat = world.beacon("boot-1");
+    let daemon = Daemon::start(world.path());
+    daemon.wait_state("node/n1", "ok");
+    wait_phase(&daemon, "healthy");
+    beat.dies();
+    wait_phase(&daemon, "suspect");
+    world.oci.wait("a START", SOON, |ledger| ledger.iter().any(|entry| entry.kind == Kind::Start));
+    wait_phase(&daemon, "waiting");
+    let _beat = world.beacon("boot-2");
+    wait_phase(&daemon, "healthy");
+    wait("the end of the story", || world.story().contains("🟢").then_some(()));
+    let all = world.story();
+    for words in [
+        "🔴",
+        "its heartbeat is gone",
+        "repairing: stop and start it",
+        "attempt 1 of 3",
+        "probe/n1-ssh firing",
+        "repaired: back on a new boot",
+        "🟢",
+    ] {
+        assert!(all.contains(words), "{words} in\n{all}");
+    }
+    assert_eq!((world.oci.effects(Kind::Stop), world.oci.effects(Kind::Start)), (1, 1));
+    let metrics = String::from_utf8(daemon.get("/metrics").body).unwrap();
+    for line in [
+        "watchdog_recovery_actions_total{target=\"node/n1\",action=\"STOP\",mode=\"active\"} 1",
+        "watchdog_target_phase{target=\"node/n1\",phase=\"healthy\"} 1",
+        "watchdog_nodes{state=\"alive\"} 1",
+        "watchdog_consul_connected 1",
+        "watchdog_oci_connected 1",
+    ] {
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
+    }
+    daemon.terminate();
+    let why = run(world.path(), &["why", "node/n1"]);
+    assert!(String::from_utf8_lossy(&why.stdout).contains("healthy"), "{why:?}");
+}
