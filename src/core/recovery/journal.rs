@@ -127,6 +127,8 @@ pub struct Told {
     pub next: u32,
     /// Where it stands.
     pub saga: Saga,
+    /// It was begun by another agent.
+    pub adopted: bool,
     /// Something was missing or could not follow.
     pub damaged: bool,
 }
@@ -158,6 +160,7 @@ fn begin(record: &Record) -> Told {
         opened_at: record.at,
         next: record.number.saturating_add(1),
         saga,
+        adopted: matches!(record.event, Event::Adopted { .. }),
         damaged,
     }
 }
