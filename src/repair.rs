@@ -66,11 +66,28 @@ impl Repairs {
         self.fleet.restore(restored, now, same_boot);
     }
 
+    /// The state file could not be read when we began, and can be now: what it knows to be under way is ours.
+    pub fn catch_up(&mut self, remembered: &Remembered, now: Now) {
+        self.fleet.take_up(fold(&remembered.records), now);
+    }
+
     /// The configuration was read again.
     pub fn configure(&mut self, nodes: &Nodes, tools: Tools) {
         self.lease = tools.lease.clone();
         self.fleet.configure(nodes.policy.clone(), nodes.nodes.clone());
         self.operator.equip(tools);
+    }
+
+    /// What may be repaired and whether it is, in words, for the first screen.
+    pub fn describe(&self, has_file: bool) -> String {
+        let nodes = self.fleet.size();
+        let mode = match self.mode() {
+            Mode::Observe => "observe: told and played through, nothing is touched",
+            Mode::Active if !has_file => "active, but without a state file nothing is touched; set state",
+            Mode::Active => "active: machines are switched",
+        };
+        let paused = if self.fleet.policy().paused { "; paused" } else { "" };
+        format!("{nodes} {}; {mode}{paused}", if nodes == 1 { "node" } else { "nodes" })
     }
 
     /// True while a repair is under way.

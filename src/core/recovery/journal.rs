@@ -142,7 +142,16 @@ pub fn fold(records: &[Record]) -> Vec<Told> {
             }
         }
     }
-    told.into_values().filter(|told| told.saga.is_open()).collect()
+    told.into_values().map(undecided).filter(|told| told.saga.is_open()).collect()
+}
+
+/// A decision and its first intent are written together: one that stands alone has lost the other.
+fn undecided(told: Told) -> Told {
+    if told.saga.stage != Stage::Deciding {
+        return told;
+    }
+    let saga = Saga::adopt(told.saga.rung.first(), Fence::default());
+    Told { saga, damaged: true, ..told }
 }
 
 fn begin(record: &Record) -> Told {
