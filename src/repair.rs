@@ -166,12 +166,12 @@ impl Repairs {
     }
 
     /// What a person should know while it lasts.
-    pub fn facts(&self, now: Now) -> Vec<Fact> {
+    pub fn facts(&mut self, now: Now) -> Vec<Fact> {
         self.fleet.own_facts(now)
     }
 
     /// Every target as it stands.
-    pub fn standings(&self, now: Now) -> Vec<Standing> {
+    pub fn standings(&self, now: Now) -> impl Iterator<Item = Standing> {
         self.fleet.standings(now)
     }
 
