@@ -62,7 +62,7 @@ impl Lines {
     }
 
     /// Every target as it stands; `standings` are sorted by name.
-    pub fn targets(&mut self, standings: impl Iterator<Item = Standing>) -> Vec<Arc<TargetView>> {
+    pub fn targets(&mut self, standings: Vec<Standing>) -> Vec<Arc<TargetView>> {
         let mut before = std::mem::take(&mut self.targets).into_iter().peekable();
         for standing in standings {
             while before.next_if(|view| name(view) < &*standing.name).is_some() {}

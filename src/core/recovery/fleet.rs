@@ -316,8 +316,8 @@ impl Fleet {
     }
 
     /// Every target as it stands, by name.
-    pub fn standings(&self, now: Now) -> impl Iterator<Item = Standing> {
-        self.members.values().map(move |member| story::standing(member, self, now))
+    pub fn standings(&self, now: Now) -> Vec<Standing> {
+        self.members.values().map(|member| story::standing(member, self, now)).collect()
     }
 }
 
