@@ -43,7 +43,7 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
     }
     let Some(asked) = read(&mut stream) else { return };
     let kind = kind(&asked);
-    let (index, fault) = arrive(shared, &asked, kind);
+    let (index, fault, answered) = arrive(shared, &asked, kind);
     if let Fault::Slow(span) = fault {
         thread::sleep(span);
     }
@@ -74,14 +74,15 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
     }
     shared.changed.notify_all();
     depart(shared, kind);
+    answered.into_iter().for_each(|hook| hook());
     if matches!(fault, Fault::Hang | Fault::EffectThenHang) {
         hang(shared, &mut stream, true);
     }
 }
 
 /// Writes the request into the ledger, runs the hooks, and takes its fault.
-fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
-    let (hooks, index, fault) = {
+fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault, Option<super::Hook>) {
+    let (hooks, index, fault, answered) = {
         let mut state = shared.lock();
         let n = state.arrivals.entry(kind).or_default();
         *n += 1;
@@ -109,11 +110,33 @@ fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
             repeated: false,
             headers: asked.headers.clone(),
         });
-        (take(&mut state.on_arrival, kind, n), index, fault)
+        let mut hooks = take(&mut state.on_arrival, kind, n);
+        match struck(&mut state) {
+            Some(strike) => {
+                hooks.extend(strike.arrived);
+                (hooks, index, strike.fault.unwrap_or(fault), strike.answered)
+            }
+            None => (hooks, index, fault, None),
+        }
     };
     shared.changed.notify_all();
     hooks.into_iter().for_each(|hook| hook());
-    (index, fault)
+    (index, fault, answered)
+}
+
+/// The strike that the newest request in the ledger meets.
+fn struck(state: &mut State) -> Option<super::Strike> {
+    let (entry, before) = state.ledger.split_last()?;
+    for index in 0..state.strikes.len() {
+        let strike = &mut state.strikes[index];
+        if (strike.wanted)(entry, before) {
+            if strike.skip == 0 {
+                return Some(state.strikes.remove(index));
+            }
+            strike.skip -= 1;
+        }
+    }
+    None
 }
 
 fn depart(shared: &Shared, kind: Kind) {
