@@ -125,7 +125,9 @@ fn consul() -> Arc<Consul> {
     static ONE: Mutex<Weak<Consul>> = Mutex::new(Weak::new());
     let mut one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     one.upgrade().unwrap_or_else(|| {
-        let consul = Arc::new(Consul::dev(Dev::default()));
+        // Each world has a few connections of its own, all from one address.
+        let hcl = "limits { http_max_conns_per_client = 10000 }".to_string();
+        let consul = Arc::new(Consul::dev(Dev { hcl, ..Dev::default() }));
         *one = Arc::downgrade(&consul);
         consul
     })
@@ -208,8 +210,10 @@ fn come_back(world: &World, daemon: Daemon, tally: &Tally) {
 
 /// Waits until the blow has fallen, and for the end of the agent that it fell on.
 fn fallen(world: &World, mut daemon: Daemon, blow: &Blow, struck: &AtomicUsize) -> Daemon {
-    let context = || format!("{}\n{}", world.asked(), daemon.stderr());
-    wait(|| format!("{blow:?} to fall:\n{}", context()), || (struck.load(Ordering::Acquire) > 0).then_some(()));
+    wait(
+        || format!("{blow:?} to fall:\n{}\n{}\n{}", world.asked(), daemon.status()["targets"], daemon.stderr()),
+        || (struck.load(Ordering::Acquire) > 0).then_some(()),
+    );
     let began = Instant::now();
     let status = wait(|| "the end of the agent".to_string(), || daemon.ended());
     if blow.signal == Signal::TERM {

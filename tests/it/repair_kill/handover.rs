@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::world::{Place, Plan, World, wait};
+use super::world::{LEASE, Place, Plan, World, wait};
 use super::{Blow, Case, Moment, Tally, come_back, consul, each, healthy, live};
 use crate::parts;
 use crate::peer::consul::Consul;
@@ -58,15 +58,15 @@ fn reloaded(consul: &Consul, place: Place, moment: Moment, reload: Reload, tally
     let (daemon, sessions) = healthy(&world);
     // The new configuration lies there, and counts when it is read again.
     match reload {
-        Reload::Other => world.configure(1, "max_attempts = 7\nattempts_reset_after = \"2h\""),
-        Reload::Paused => world.configure(1, "paused = true"),
+        Reload::Other => world.configure(1, &format!("{LEASE}\nmax_attempts = 7\nattempts_reset_after = \"2h\"")),
+        Reload::Paused => world.configure(1, &format!("{LEASE}\npaused = true")),
         Reload::Observe => {
-            world.configure(1, "");
+            world.configure(1, LEASE);
             let file = world.path().join("watchdog.toml");
             let text = std::fs::read_to_string(&file).unwrap().replace("mode = \"active\"", "mode = \"observe\"");
             std::fs::write(file, text).unwrap();
         }
-        Reload::WithoutNode => world.configure(0, ""),
+        Reload::WithoutNode => world.configure(0, LEASE),
     }
     let blow = world.blow(Signal::HUP);
     let strike = world.at(1, place, 0);

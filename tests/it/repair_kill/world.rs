@@ -92,11 +92,14 @@ pub struct Plan<'a> {
     pub starting: Duration,
 }
 
+/// Short: an agent that is killed leaves the lease to the next one when it ends.
+pub const LEASE: &str = "lease_ttl = \"1s\"";
+
 impl Default for Plan<'_> {
     fn default() -> Plan<'static> {
         // Some looks fall into each, also on a machine that is busy.
         let span = Duration::from_millis(800);
-        Plan { tells: false, nodes: 1, recovery: "", stopping: span, starting: span }
+        Plan { tells: false, nodes: 1, recovery: LEASE, stopping: span, starting: span }
     }
 }
 
@@ -165,7 +168,6 @@ max_per_hour = 100
 max_per_day = 100
 references = ["probe/ref"]
 lease = "{base}"
-lease_ttl = "1s"
 {recovery}
 {list}
 "#,
