@@ -22,7 +22,7 @@ use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Fault, Kind, Lifecycle, Strike};
 
 /// Worlds at the same time, of all tests here together. They wait for most of their life.
-const SIDE_BY_SIDE: usize = 24;
+const SIDE_BY_SIDE: usize = 16;
 /// SIGTERM ends the agent within this.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -80,8 +80,43 @@ impl Blow {
 #[derive(Debug, Clone, Default)]
 struct Case {
     blows: Vec<Blow>,
-    /// The state file is lost with the first blow.
-    loses_state: bool,
+    /// What changes between the first blow and the next agent.
+    then: Then,
+}
+
+/// What changes before the next agent starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Then {
+    #[default]
+    Nothing,
+    /// The state file is lost.
+    NoState,
+    /// Another agent takes over, with another name and no state file.
+    OtherAgent,
+    /// Repairs are paused.
+    Paused,
+    /// Repairs are only played through.
+    Observe,
+    /// Consul is out of reach.
+    NoConsul,
+}
+
+impl Then {
+    fn happen(self, world: &World) {
+        let leaves_note = matches!(self, Then::NoState | Then::OtherAgent);
+        if leaves_note {
+            let note = world.note(1).expect("a note for the agent after it");
+            assert!(note.contains("agent-1") && note.contains(&node(1)), "{note}");
+            world.lose_state();
+        }
+        match self {
+            Then::Nothing | Then::NoState => {}
+            Then::OtherAgent => world.edit("agent-1", "agent-2"),
+            Then::Paused => world.edit("[recovery]", "[recovery]\npaused = true"),
+            Then::Observe => world.edit("mode = \"active\"", "mode = \"observe\""),
+            Then::NoConsul => world.edit(&format!("http://{}", world.address), "http://127.0.0.1:1"),
+        }
+    }
 }
 
 /// What all cases together came to.
@@ -199,6 +234,13 @@ fn come_back(world: &World, daemon: Daemon, tally: &Tally) {
     );
     world.beats(1, "boot-2");
     wait(|| format!("the node to be well:\n{}", context()), || (phase(&daemon, 1) == "healthy").then_some(()));
+    end(world, daemon, tally);
+}
+
+/// Waits until the machine is up, ends the agent, and holds the ledger to what must be.
+fn end(world: &World, daemon: Daemon, tally: &Tally) {
+    let context = || format!("{}\n{}\n{}", world.asked(), daemon.status()["targets"], daemon.stderr());
+    wait(|| format!("the machine to be up again:\n{}", context()), || world.is_up_again(1).then_some(()));
     let log = context();
     let (status, took) = daemon.terminate();
     assert!(status.success() && took < FAREWELL, "{status} after {took:?}: {log}");
@@ -239,16 +281,18 @@ fn live(consul: &Consul, case: &Case, tally: &Tally) {
         }
         daemon = fallen(&world, daemon, blow, &struck);
         tally.blows.fetch_add(1, Ordering::Relaxed);
-        if index == 0 && case.loses_state {
-            let note = world.note(1).expect("a note for the agent after it");
-            assert!(note.contains("agent-1") && note.contains(&node(1)), "{note}");
-            world.lose_state();
+        if index == 0 {
+            case.then.happen(&world);
         }
     }
     if !case.blows.is_empty() {
         daemon = world.start();
     } else {
         world.dies(&sessions[0]);
+    }
+    if case.then == Then::NoConsul {
+        // Its heartbeat cannot be seen; the machine is up all the same.
+        return end(&world, daemon, tally);
     }
     come_back(&world, daemon, tally);
 }

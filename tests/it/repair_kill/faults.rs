@@ -70,6 +70,9 @@ fn whatever_the_cloud_answers_every_machine_runs_in_the_end() {
             }
         }
     }
+    // START is asked for without end.
+    let ever = [0, 3, 9, 12].map(|index| faults().swap_remove(index)).to_vec();
+    batches.push(Batch { place: Place::Start, times: 12, faults: ever });
     let (began, consul, tally) = (Instant::now(), consul(), Tally::default());
     each(batches, |batch| answered(&consul, batch, &tally));
     tally.close("faults", began);

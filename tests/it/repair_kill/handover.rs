@@ -59,13 +59,8 @@ fn reloaded(consul: &Consul, place: Place, moment: Moment, reload: Reload, tally
     // The new configuration lies there, and counts when it is read again.
     match reload {
         Reload::Other => world.configure(1, &format!("{LEASE}\nmax_attempts = 7\nattempts_reset_after = \"2h\"")),
-        Reload::Paused => world.configure(1, &format!("{LEASE}\npaused = true")),
-        Reload::Observe => {
-            world.configure(1, LEASE);
-            let file = world.path().join("watchdog.toml");
-            let text = std::fs::read_to_string(&file).unwrap().replace("mode = \"active\"", "mode = \"observe\"");
-            std::fs::write(file, text).unwrap();
-        }
+        Reload::Paused => world.edit("[recovery]", "[recovery]\npaused = true"),
+        Reload::Observe => world.edit("mode = \"active\"", "mode = \"observe\""),
         Reload::WithoutNode => world.configure(0, LEASE),
     }
     let blow = world.blow(Signal::HUP);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::world::Place;
-use super::{Blow, Case, MOMENTS, Moment, Tally, consul, each, live};
+use super::{Blow, Case, MOMENTS, Moment, Tally, Then, consul, each, live};
 use crate::parts;
 
 /// Every request of the story.
@@ -86,6 +86,17 @@ fn killed_with_its_state_file_lost_the_note_in_consul_brings_the_machine_back() 
         (Place::Start, 0, Moment::Unanswered),
         (Place::Starting, 0, Moment::Answered),
     ];
-    let lost = |(place, skip, moment)| Case { blows: vec![Blow::kill(place, skip, moment)], loses_state: true };
-    run("state file lost", places.map(lost).to_vec());
+    let then = |then| {
+        let case = move |(place, skip, moment)| Case { blows: vec![Blow::kill(place, skip, moment)], then };
+        places.into_iter().map(case)
+    };
+    run("state file lost", then(Then::NoState).chain(then(Then::OtherAgent)).collect());
+}
+
+#[test]
+fn killed_in_the_middle_the_next_agent_ends_the_repair_whatever_it_may_begin() {
+    let places = [(Place::Stop, Moment::Unanswered), (Place::Stopped, Moment::Answered), (Place::Start, Moment::Lost)];
+    let thens = [Then::Paused, Then::Observe, Then::NoConsul];
+    let case = |(place, moment), then| Case { blows: vec![Blow::kill(place, 0, moment)], then };
+    run("other rules", places.into_iter().flat_map(|at| thens.map(|then| case(at, then))).collect());
 }

@@ -76,7 +76,8 @@ pub struct World {
     pub dir: tempfile::TempDir,
     pub nodes: usize,
     consul: Client,
-    address: String,
+    /// Of Consul: host and port.
+    pub address: String,
     base: String,
     /// The agent that blows fall on.
     agent: Arc<AtomicI32>,
@@ -177,6 +178,14 @@ lease = "{base}"
             oci = self.oci.url(),
         );
         configure(self.path(), &toml);
+    }
+
+    /// Changes the configuration, which must hold `from`.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.path().join("watchdog.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
     }
 
     pub fn path(&self) -> &Path {
