@@ -27,7 +27,7 @@ use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
 use crate::serve::server::Server;
 use crate::serve::{self, Published};
-use crate::store::{Before, HistoryEntry, Store};
+use crate::store::{Before, Condition, HistoryEntry, Store};
 use crate::tick::Tick;
 use crate::view::View;
 use crate::wake::Waker;
@@ -86,9 +86,16 @@ impl Program {
         }
         let gather = Gather::start(Vec::new(), clock.clone(), waker)?;
         let remembered = Remembered { repairs: opened.repairs, same_boot };
+        let mut notes = opened.notes;
+        if remembered.repairs.unsound > 0 {
+            notes.push(format!(
+                "the journal of repairs: {} lines cannot be believed; what was under way is looked at first, and machines are at most started",
+                remembered.repairs.unsound
+            ));
+        }
         let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
         tick.once = once;
-        tick.notes.clone_from(&opened.notes);
+        tick.notes.clone_from(&notes);
         let view = View::new(Arc::new(Published::default()), clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
@@ -99,7 +106,7 @@ impl Program {
             view,
             server: None,
             described: BTreeMap::new(),
-            notes: opened.notes,
+            notes,
             left_at,
             previous_boot,
         };
@@ -203,6 +210,11 @@ impl Program {
     /// What a source watches, in words; `None` when it is off.
     pub fn describe(&self, source: &str) -> Option<String> {
         self.described.get(source).cloned()
+    }
+
+    /// What may be repaired and whether it is, in words; `None` where nothing is.
+    pub fn describe_repairs(&self) -> Option<String> {
+        self.tick.repairs.as_ref().map(|repairs| repairs.describe(self.tick.store.condition() != Condition::Memory))
     }
 
     /// True when a way out with this name is on.

@@ -56,6 +56,8 @@ pub struct Tick {
     pub interval: Duration,
     specs: BTreeMap<String, Arc<Spec>>,
     noted: Arc<Spec>,
+    /// The state file was not used in the pass before.
+    was_away: bool,
 }
 
 impl Tick {
@@ -76,6 +78,7 @@ impl Tick {
             once: false,
             interval,
             specs: BTreeMap::new(),
+            was_away: false,
             noted: Arc::new(Spec {
                 key: SignalKey::new("state/notice"),
                 title: "state file".to_string(),
@@ -103,6 +106,7 @@ impl Tick {
         let beats = repair::heartbeats(&answers);
         let mut outcome = self.watch.tick(now, answers);
         let condition = self.store.condition();
+        self.catch_up(now, &condition);
         let plan = match &mut self.repairs {
             Some(repairs) => repairs.tick(now, &self.watch, beats, self.interval, &condition),
             None => Plan::default(),
@@ -120,6 +124,21 @@ impl Tick {
             *self.decisions.entry(action).or_default() += count;
         }
         began.elapsed()
+    }
+
+    /// A state file that works again may know of repairs that we do not.
+    fn catch_up(&mut self, now: Now, condition: &Condition) {
+        let away = matches!(condition, Condition::Degraded { .. });
+        let was_away = std::mem::replace(&mut self.was_away, away);
+        if was_away
+            && !away
+            && let Some(repairs) = &mut self.repairs
+        {
+            match self.store.repairs() {
+                Ok(remembered) => repairs.catch_up(&remembered, now),
+                Err(error) => tracing::error!("state: the journal cannot be read: {error}"),
+            }
+        }
     }
 
     /// Writes what a pass brought, in one transaction, and rings the couriers when there is news. True when

@@ -9,10 +9,15 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::core::recovery::journal::fold;
+use crate::core::recovery::plan::Mode;
+use crate::core::recovery::story;
+use crate::core::recovery::target::{Kept, Phase};
 use crate::core::time::{Wall, people};
 use crate::core::tracked::Remembered;
+use crate::nodes::Nodes;
 use crate::serve::Snapshot;
-use crate::serve::snapshot::{SignalView, StateFile, Tick};
+use crate::serve::snapshot::{SignalView, StateFile, TargetView, Tick};
 use crate::serve::strip::Strip;
 use crate::store::{Filter, Store};
 
@@ -116,11 +121,13 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
         });
     }
     signals.sort_by(|a, b| a.key.cmp(&b.key));
+    let mode = Nodes::read(config).map_or(Mode::Observe, |nodes| nodes.policy.mode);
     Ok(Snapshot {
+        targets: targets_in(store)?,
         instance: config.root().instance.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         enabled: config.root().enabled,
-        mode: "observe".to_string(),
+        mode: mode.as_str().to_string(),
         state_file: StateFile::Writable,
         interval_ms: u64::try_from(config.root().tick.0.as_millis()).unwrap_or(u64::MAX),
         started_at: started_at(store),
@@ -129,6 +136,26 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
         signals,
         ..Snapshot::default()
     })
+}
+
+fn targets_in(store: &Store) -> anyhow::Result<Vec<TargetView>> {
+    let left = store.repairs()?;
+    let open = fold(&left.records);
+    let view = |(name, body): &(String, String)| {
+        let kept: Kept = serde_json::from_str(body).ok()?;
+        let stage = open.iter().find(|told| told.target == *name).map(|told| told.saga.stage);
+        let phase = if stage.is_some() { Phase::Recovering } else { kept.phase };
+        Some(TargetView {
+            name: format!("node/{name}"),
+            phase: phase.as_str().to_string(),
+            attempts: kept.attempts,
+            blocked: kept.blocked.iter().map(ToString::to_string).collect(),
+            since: Some(kept.since_wall()),
+            reason: story::left(&kept, stage),
+            unhealthy_s: 0,
+        })
+    };
+    Ok(left.targets.iter().filter_map(view).collect())
 }
 
 /// When the run that left the file began, as its log says; 1970 when the log does not go back so far.

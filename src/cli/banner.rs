@@ -34,6 +34,9 @@ pub fn banner(config: &Config, program: &Program) -> String {
             next.push(entry.advice);
         }
     }
+    if let Some(what) = program.describe_repairs() {
+        line(&mut out, "repairs", &what);
+    }
     if root.state.is_empty() {
         next.push("state = \"/var/lib/watchdog/state.db\" to remember alerts across restarts");
     } else {

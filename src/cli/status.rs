@@ -103,6 +103,10 @@ fn table(snapshot: &Snapshot) {
             paint.faint(&incident),
         );
     }
+    for target in snapshot.targets.iter().filter(|target| target.phase != "healthy") {
+        let attempts = if target.attempts > 0 { format!(", attempt {}", target.attempts) } else { String::new() };
+        say!("repair of {}: {}{attempts}: {}", clean(&target.name), clean(&target.phase), clean(&target.reason));
+    }
     for channel in snapshot.channels.iter().filter(|c| c.state != "ok" || c.pending > 0) {
         let error = channel.error.as_deref().unwrap_or("delivering");
         say!("channel {}: {}, {} undelivered: {}", channel.name, channel.state, channel.pending, clean(error));

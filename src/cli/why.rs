@@ -9,12 +9,12 @@ use super::out::{complain, say};
 use super::paint::clean;
 use crate::config::Config;
 use crate::core::signal::State;
-use crate::serve::snapshot::SignalView;
+use crate::serve::snapshot::{SignalView, TargetView};
 
 /// What to explain.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// A signal's key as messages show it, for example container/web, or an incident such as #k3f9
+    /// A signal's key as messages show it, for example container/web or node/n1, or an incident such as #k3f9
     subject: String,
 }
 
@@ -32,11 +32,19 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let found = snapshot.signals.iter().find(|signal| {
         signal.key.as_str() == wanted || signal.incident.as_ref().is_some_and(|i| i.0 == wanted.trim_start_matches('#'))
     });
+    let name = found.map_or(wanted, |signal| signal.key.as_str());
+    let target = snapshot.targets.iter().find(|target| target.name == name || target.name == format!("node/{name}"));
     if let Some(signal) = found {
         explain(signal);
+    }
+    if let Some(target) = target {
+        repair(target, &snapshot.mode);
+    }
+    if found.is_some() || target.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
-    let known = snapshot.signals.iter().map(|signal| signal.key.as_str());
+    let targets = snapshot.targets.iter().map(|target| target.name.as_str());
+    let known = snapshot.signals.iter().map(|signal| signal.key.as_str()).chain(targets);
     let what = crate::config::nearest(&format!("no signal is called \"{}\"", clean(wanted)), wanted, known);
     complain!("watchdog: {what}");
     Ok(ExitCode::from(1))
@@ -57,6 +65,18 @@ fn explain(signal: &SignalView) {
         None => say!("  last said  never"),
     }
     say!("  to change  {}", to_change(signal));
+}
+
+/// Why it is or is not repaired.
+fn repair(target: &TargetView, mode: &str) {
+    say!("repair of {} is {} ({} attempts, mode {mode})", clean(&target.name), clean(&target.phase), target.attempts);
+    if let Some(since) = target.since {
+        say!("  since      {since}");
+    }
+    if !target.blocked.is_empty() {
+        say!("  blocked    {}", clean(&target.blocked.join(", ")));
+    }
+    say!("  why        {}", clean(&target.reason));
 }
 
 fn to_change(signal: &SignalView) -> &'static str {

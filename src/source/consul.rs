@@ -103,7 +103,7 @@ impl Heart {
 
     /// Reads once, without waiting for news.
     fn look_once(&self) -> Looked {
-        let mut reader = Reader::new(self.consul.clone(), self.place.clone());
+        let mut reader = Reader::for_one_look(self.consul.clone(), self.place.clone());
         let outcome = reader.read(None, &self.outfit.clock);
         Looked { outcome, at: self.outfit.clock.now().mono }
     }

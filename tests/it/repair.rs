@@ -81,7 +81,7 @@ evidence = ["probe/n1-ssh"]
 
     /// Everything that was told so far.
     pub fn story(&self) -> String {
-        self.telegram.delivered().iter().map(|message| format!("{}\n---\n", message.text)).collect()
+        self.telegram.delivered().iter().map(|message| message.text.clone()).collect::<Vec<_>>().join("\n---\n")
     }
 
     pub fn path(&self) -> &Path {
@@ -169,5 +169,9 @@ fn a_node_that_fell_silent_is_stopped_and_started_and_the_story_is_told() {
     }
     daemon.terminate();
     let why = run(world.path(), &["why", "node/n1"]);
-    assert!(String::from_utf8_lossy(&why.stdout).contains("healthy"), "{why:?}");
+    assert!(String::from_utf8_lossy(&why.stdout).contains("repair of node/n1 is healthy (1 attempts"), "{why:?}");
+    let history = String::from_utf8(run(world.path(), &["history", "node/n1"]).stdout).unwrap();
+    for words in ["about to ask for STOP", "STOP accepted", "the machine is STOPPED", "START accepted", "repaired"] {
+        assert!(history.contains(words), "{words} in\n{history}");
+    }
 }

@@ -88,18 +88,7 @@ impl Fleet {
                 member.target = Target::restored(kept.carried(now, same_boot));
             }
         }
-        for told in restored.open {
-            let member = self
-                .members
-                .entry(Arc::from(told.target.as_str()))
-                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
-            // Nobody is repaired who was never seen alive: that it was may have been lost, the repair was not.
-            member.target.kept.was_alive = true;
-            member.target.kept.enter(Phase::Recovering, now);
-            member.target.kept.repair_at.get_or_insert(now);
-            member.repair = Some(Repair::resumed(told, now));
-            member.dirty = true;
-        }
+        self.take_up(restored.open, now);
         // Under repair by no repair: its journal was lost, and nothing would ever end it.
         for member in self.members.values_mut().filter(|member| member.repair.is_none()) {
             if member.target.kept.phase == Phase::Recovering {
@@ -108,6 +97,25 @@ impl Fleet {
             }
         }
         self.forgive_imagined();
+    }
+
+    /// Goes on with repairs that the journal tells of and this fleet does not know.
+    pub fn take_up(&mut self, open: Vec<Told>, now: Now) {
+        for told in open.into_iter().filter(|told| !self.closed.contains(&told.id)) {
+            let member = self
+                .members
+                .entry(Arc::from(told.target.as_str()))
+                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+            if member.repair.is_some() {
+                continue;
+            }
+            // Nobody is repaired who was never seen alive: that it was may have been lost, the repair was not.
+            member.target.kept.was_alive = true;
+            member.target.kept.enter(Phase::Recovering, now);
+            member.target.kept.repair_at.get_or_insert(now);
+            member.repair = Some(Repair::resumed(told, now));
+            member.dirty = true;
+        }
     }
 
     /// The configuration was read again. A node with a repair under way stays until that is over.
@@ -161,9 +169,15 @@ impl Fleet {
             self.go_on(name, now, &input, &mut plan);
             self.consider(name, now, &input, &mut plan);
         }
-        for member in self.members.values_mut().filter(|member| member.dirty) {
-            member.dirty = false;
-            plan.changed.push(member.name());
+        for member in self.members.values_mut() {
+            let kept = &mut member.target.kept;
+            if kept.blocked != member.blocked {
+                kept.blocked.clone_from(&member.blocked);
+                member.dirty = true;
+            }
+            if std::mem::take(&mut member.dirty) {
+                plan.changed.push(member.name());
+            }
         }
         plan
     }
@@ -254,6 +268,11 @@ impl Fleet {
     /// What the store should keep of a target.
     pub fn kept(&self, name: &str) -> Option<&Kept> {
         self.members.get(name).map(|member| &member.target.kept)
+    }
+
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.members.len()
     }
 
     /// True while a repair is under way.

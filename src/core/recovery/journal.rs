@@ -127,6 +127,8 @@ pub struct Told {
     pub next: u32,
     /// Where it stands.
     pub saga: Saga,
+    /// It was begun by another agent.
+    pub adopted: bool,
     /// Something was missing or could not follow.
     pub damaged: bool,
 }
@@ -145,6 +147,17 @@ pub fn fold(records: &[Record]) -> Vec<Told> {
     told.into_values().filter(|told| told.saga.is_open()).collect()
 }
 
+/// A decision and its first intent are written together: where lines are missing, one that stands alone has
+/// lost the other, and the worst is that it was sent.
+#[must_use]
+pub fn suspect(told: Told) -> Told {
+    if told.saga.stage != Stage::Deciding {
+        return told;
+    }
+    let saga = Saga::adopt(told.saga.rung.first(), Fence::default());
+    Told { saga, damaged: true, ..told }
+}
+
 fn begin(record: &Record) -> Told {
     let (saga, simulated, damaged) = match &record.event {
         Event::Opened { rung, simulated } => (Saga::open(*rung), *simulated, false),
@@ -158,6 +171,7 @@ fn begin(record: &Record) -> Told {
         opened_at: record.at,
         next: record.number.saturating_add(1),
         saga,
+        adopted: matches!(record.event, Event::Adopted { .. }),
         damaged,
     }
 }

@@ -13,7 +13,7 @@ use super::member::Member;
 use super::plan::{Input, Line, Mode, Node, Note, Policy, Standing, WhenStopped};
 use super::power::{Reply, Rung, Seen, Verb};
 use super::saga::{End, Stage};
-use super::target::{Change, Phase, Times};
+use super::target::{Change, Kept, Phase, Times};
 use crate::core::edge::{Edge, EdgeKind, Incident};
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Now, people};
@@ -181,6 +181,7 @@ pub fn changed(member: &Member, change: &Change) -> Line {
         Change::Repaired(took) => {
             ("repaired", format!("the heartbeat is back on a new boot, {} after the repair began", people(*took)))
         }
+        Change::Planned => ("planned", "it stops as planned: maintenance until its TTL has passed twice".to_string()),
         Change::NotBack => ("not-back", "no heartbeat within its time to boot".to_string()),
         Change::Forgiven => ("forgiven", "healthy for so long that its attempts begin anew".to_string()),
     };
@@ -194,6 +195,13 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
     let attempt = format!("attempt {} of {}", kept.attempts, policy.max_attempts);
     let (fact, reason) = match change {
         Change::Lost | Change::Forgiven => return None,
+        Change::Planned => {
+            let fact = "stops as planned: maintenance, nothing is repaired until its TTL has passed twice";
+            return Some(Edge {
+                severity: Severity::Info,
+                ..edge(member, simulated, now, fact.to_string(), "its beacon said so".to_string())
+            });
+        }
         Change::BackByItself(_) if kept.attempts == 0 => return None,
         Change::BackByItself(lasted) => {
             (format!("back by itself after {}, without a reboot by the repair", people(*lasted)), attempt)
@@ -217,26 +225,26 @@ fn join(blocked: &[Blocked]) -> String {
     blocked.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join(", ")
 }
 
+/// What a repair is about, in a few words.
+fn going_on(stage: Stage) -> String {
+    match stage {
+        Stage::Deciding => "a repair was decided".to_string(),
+        Stage::Asking(verb) => format!("{verb} is being asked for"),
+        Stage::Doubt(verb) => format!("{verb} was asked for and not confirmed; the machine is looked at"),
+        Stage::Awaiting(Verb::Stop) => "STOP was accepted; waiting for STOPPED".to_string(),
+        Stage::Awaiting(verb) => format!("{verb} was accepted; waiting for RUNNING"),
+        Stage::Owing => "the machine is down by our doing and is being started".to_string(),
+        Stage::Closed(_) => "over".to_string(),
+    }
+}
+
 /// What is going on with a target, in a sentence.
 fn reason(member: &Member, fleet: &Fleet, now: Now) -> String {
     let kept = &member.target.kept;
     if let Some(repair) = &member.repair {
-        let what = match repair.saga.stage {
-            Stage::Deciding => "a repair was decided".to_string(),
-            Stage::Asking(verb) => format!("{verb} is being asked for"),
-            Stage::Doubt(verb) => format!("{verb} was asked for and not confirmed; the machine is looked at"),
-            Stage::Awaiting(Verb::Stop) => "STOP was accepted; waiting for STOPPED".to_string(),
-            Stage::Awaiting(verb) => format!("{verb} was accepted; waiting for RUNNING"),
-            Stage::Owing => "the machine is down by our doing and is being started".to_string(),
-            Stage::Closed(_) => "over".to_string(),
-        };
         let trouble = member.trouble.as_ref().map_or(String::new(), |trouble| format!("; {trouble}"));
-        let begun = people(now.mono.since(repair.began.mono));
-        return format!("{}{what}, {begun} after it began{trouble}", if repair.simulated { "[observe] " } else { "" });
-    }
-    if kept.phase == Phase::Exhausted {
-        let why = kept.given_up.clone().unwrap_or_else(|| format!("{} attempts did not help", kept.attempts));
-        return format!("given up: {why}; repair it by hand");
+        let (lead, what) = (if repair.simulated { "[observe] " } else { "" }, going_on(repair.saga.stage));
+        return format!("{lead}{what}, {} after it began{trouble}", people(now.mono.since(repair.began.mono)));
     }
     if kept.phase == Phase::Waiting {
         return format!("switched; has {} to come back with its heartbeat", people(member.node.times.boot_grace));
@@ -244,15 +252,34 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> String {
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
         return format!("heartbeat gone for {} of {}", people(member.target.gone), people(member.node.times.after));
     }
-    if member.blocked.is_empty() {
-        return if fleet.policy.paused {
-            "repairs are paused".to_string()
-        } else {
-            "its heartbeat is there".to_string()
-        };
+    if fleet.policy.paused && member.blocked.is_empty() {
+        return "repairs are paused".to_string();
     }
-    let changes: Vec<&str> = member.blocked.iter().map(|reason| reason.to_change()).collect();
-    format!("not touched: {}; to change that: {}", join(&member.blocked), changes.join("; "))
+    standing_still(kept)
+}
+
+/// The same for what was kept, when nobody runs who knows more. `stage`: where an open repair stands.
+pub fn left(kept: &Kept, stage: Option<Stage>) -> String {
+    match stage {
+        Some(stage) => format!("{}; it goes on when the watchdog runs", going_on(stage)),
+        None => standing_still(kept),
+    }
+}
+
+fn standing_still(kept: &Kept) -> String {
+    match kept.phase {
+        Phase::Exhausted => {
+            let why = kept.given_up.clone().unwrap_or_else(|| format!("{} attempts did not help", kept.attempts));
+            format!("given up: {why}; repair it by hand")
+        }
+        _ if !kept.blocked.is_empty() => {
+            let changes: Vec<&str> = kept.blocked.iter().map(|reason| reason.to_change()).collect();
+            format!("not touched: {}; to change that: {}", join(&kept.blocked), changes.join("; "))
+        }
+        Phase::Healthy | Phase::Paused => "its heartbeat is there".to_string(),
+        Phase::Suspect | Phase::Recovering => "its heartbeat is gone".to_string(),
+        Phase::Waiting => "switched; it has time to come back with its heartbeat".to_string(),
+    }
 }
 
 /// One target as people and programs see it.

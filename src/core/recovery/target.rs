@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
 use crate::core::edge::Incident;
 use crate::core::time::{Mono, Now, Wall};
@@ -85,6 +86,8 @@ pub struct Kept {
     pub incident: Option<Incident>,
     /// Its attempts were only played through.
     pub imagined: bool,
+    /// Why nothing is done, for commands without a daemon.
+    pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.
     pub given_up: Option<String>,
 }
@@ -98,6 +101,8 @@ pub enum Change {
     BackByItself(Duration),
     /// Its heartbeat is back on a new boot, this long after the repair began.
     Repaired(Duration),
+    /// It said that it stops as planned.
+    Planned,
     /// It did not come back within its time to boot.
     NotBack,
     /// It has been healthy for so long that its attempts are its own again.
@@ -151,8 +156,10 @@ impl Target {
             Some((before, was)) if was == life => at.since(before),
             _ => Duration::ZERO,
         };
+        let was_alive = self.last.is_some_and(|(_, was)| was == Life::Alive);
         self.last = Some((at, life));
         match life {
+            Life::Planned if was_alive => Some(Change::Planned),
             Life::Alive => self.alive(beat, passed, now, times),
             Life::Gone => self.gone(passed, now, times),
             // Neither proof of life nor of death: what it was told before stands, and no time counts.

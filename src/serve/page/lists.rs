@@ -81,8 +81,8 @@ fn targets(out: &mut String, seen: Seen<'_>) {
             plain(out, format_args!(", attempt {}", target.attempts));
         }
         out.push_str("</span>");
-        let blocked = (!target.blocked.is_empty()).then(|| format!("blocked: {}", target.blocked.join(", ")));
-        error(out, blocked.as_deref());
+        let reason = (!well || !target.blocked.is_empty()).then_some(target.reason.as_str());
+        error(out, reason.filter(|reason| !reason.is_empty()));
     }
     out.push_str("</ul></section>");
 }

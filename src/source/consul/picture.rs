@@ -33,6 +33,8 @@ pub struct Where {
 pub struct Reader {
     consul: Consul,
     place: Where,
+    /// May write the sentinel where there is none.
+    keeps: bool,
     index: Option<u64>,
     last: Arc<Heartbeats>,
     /// Names seen in this run, to know when somebody is missing.
@@ -46,11 +48,17 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that has read nothing.
+    /// A reader that has read nothing, and keeps the sentinel.
     pub fn new(consul: Consul, place: Where) -> Reader {
+        Reader { keeps: true, ..Reader::for_one_look(consul, place) }
+    }
+
+    /// A reader that writes nothing.
+    pub fn for_one_look(consul: Consul, place: Where) -> Reader {
         Reader {
             consul,
             place,
+            keeps: false,
             index: None,
             last: Arc::default(),
             known: BTreeSet::new(),
@@ -84,7 +92,7 @@ impl Reader {
 
     /// One consistent read for a decision: nothing is remembered of it, and nothing changed.
     pub fn confirm(consul: &Consul, place: &Where, clock: &Clock) -> Result<Heartbeats, String> {
-        let mut reader = Reader::new(consul.clone(), place.clone());
+        let mut reader = Reader::for_one_look(consul.clone(), place.clone());
         let listing = consul.prefix(&place.prefix, None, None, true).map_err(|error| error.to_string())?;
         reader.trust(&listing)?;
         if consul.get(&place.sentinel).map_err(|error| error.to_string())?.is_none() {
@@ -162,7 +170,8 @@ impl Reader {
                 self.sentinel = Some(pair.value);
                 Ok(())
             }
-            (None, None) => self.set_sentinel(now),
+            (None, None) if self.keeps => self.set_sentinel(now),
+            (None, None) => Ok(()),
             (_, Some(_)) => {
                 Err(self
                     .unsettle(now, &format!("our own key {} is gone: Consul's data was replaced", self.place.sentinel)))
