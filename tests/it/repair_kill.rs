@@ -230,10 +230,13 @@ fn come_back(world: &World, daemon: Daemon, tally: &Tally) {
     wait(|| format!("the machine to be up again:\n{}", context()), || world.is_up_again(1).then_some(()));
     wait(
         || format!("the heartbeat to be waited for:\n{}", context()),
-        || (phase(&daemon, 1) == "waiting").then_some(()),
+        || matches!(phase(&daemon, 1).as_str(), "waiting" | "paused").then_some(()),
     );
     world.beats(1, "boot-2");
-    wait(|| format!("the node to be well:\n{}", context()), || (phase(&daemon, 1) == "healthy").then_some(()));
+    wait(
+        || format!("the node to be well:\n{}", context()),
+        || matches!(phase(&daemon, 1).as_str(), "healthy" | "paused").then_some(()),
+    );
     end(world, daemon, tally);
 }
 
@@ -290,8 +293,14 @@ fn live(consul: &Consul, case: &Case, tally: &Tally) {
     } else {
         world.dies(&sessions[0]);
     }
-    if case.then == Then::NoConsul {
-        // Its heartbeat cannot be seen; the machine is up all the same.
+    // Consul away, its heartbeat cannot be seen. Taken over when the machine was already up, nobody knows
+    // whether the STOP of the note may still come, for as long as it may: the repair stays open.
+    let has_started = case
+        .blows
+        .iter()
+        .any(|blow| blow.place == Place::Starting || blow.place == Place::Start && blow.moment != Moment::Lost);
+    let is_taken_over = matches!(case.then, Then::NoState | Then::OtherAgent);
+    if case.then == Then::NoConsul || is_taken_over && has_started {
         return end(&world, daemon, tally);
     }
     come_back(&world, daemon, tally);

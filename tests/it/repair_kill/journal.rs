@@ -105,7 +105,9 @@ impl Drop for Traced {
         let deadline = Instant::now() + LONG;
         let lives = || {
             let stat = std::fs::read_to_string(format!("/proc/{agent}/stat")).unwrap_or_default();
-            stat.contains("(watchdog)") && !stat.contains(") Z ") && !stat.contains(") X ")
+            let threads = std::fs::read_dir(format!("/proc/{agent}/task")).map_or(0, Iterator::count);
+            // Its first thread counts as dead while others still hold its files.
+            stat.contains("(watchdog)") && (threads > 1 || !stat.contains(") Z "))
         };
         while lives() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(5));
