@@ -152,10 +152,13 @@ pub struct Entry {
 /// Something to do beside a request.
 pub type Hook = Box<dyn FnOnce() + Send>;
 
+/// Is it this request? Told what was asked before it.
+pub type Wanted = Box<dyn Fn(&Entry, &[Entry]) -> bool + Send>;
+
 /// What is done to one request, and beside it, the first time that `wanted` says so.
 pub struct Strike {
     /// The request that is meant, and all of the ledger with it.
-    pub wanted: Box<dyn Fn(&Entry, &[Entry]) -> bool + Send>,
+    pub wanted: Wanted,
     /// Such requests that are let pass before.
     pub skip: usize,
     /// Instead of what is scripted for its kind.

@@ -95,7 +95,8 @@ fn answered(consul: &Consul, batch: &Batch, tally: &Tally) {
         world.dies(session);
     }
     let context = |n: usize| {
-        let asked: String = world.asked().lines().filter(|l| l.contains(&node(n))).map(|l| format!("{l}\n")).collect();
+        let asked = world.asked();
+        let asked = asked.lines().filter(|line| line.contains(&node(n))).collect::<Vec<_>>().join("\n");
         format!("{} {:?}\n{asked}{}\n{}", node(n), batch.faults[n - 1], daemon.status()["targets"], daemon.stderr())
     };
     let is_final =

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::world::{LEASE, Place, Plan, World, wait};
+use super::world::{LEASE, Place, Plan, World, at, wait};
 use super::{Blow, Case, Moment, Tally, come_back, consul, each, healthy, live};
 use crate::parts;
 use crate::peer::consul::Consul;
@@ -15,16 +15,16 @@ fn told_to_end_at_any_request_the_agent_hands_over_within_five_seconds() {
     if !parts::consul() {
         return;
     }
-    let at = |place, moment| Case {
+    let told_at = |place, moment| Case {
         blows: vec![Blow { signal: Signal::TERM, ..Blow::kill(place, 0, moment) }],
         ..Case::default()
     };
     let mut cases = Vec::new();
     for place in [Place::Stop, Place::Start] {
-        cases.extend([Moment::Lost, Moment::Arrived, Moment::Unanswered, Moment::Answered].map(|m| at(place, m)));
+        cases.extend([Moment::Lost, Moment::Arrived, Moment::Unanswered, Moment::Answered].map(|m| told_at(place, m)));
     }
     for place in [Place::Confirm, Place::Stopping, Place::Stopped, Place::Starting] {
-        cases.extend([Moment::Lost, Moment::Arrived, Moment::Answered].map(|m| at(place, m)));
+        cases.extend([Moment::Lost, Moment::Arrived, Moment::Answered].map(|m| told_at(place, m)));
     }
     let (began, consul, tally) = (Instant::now(), consul(), Tally::default());
     each(cases, |case| live(&consul, case, &tally));
@@ -64,7 +64,7 @@ fn reloaded(consul: &Consul, place: Place, moment: Moment, reload: Reload, tally
         Reload::WithoutNode => world.configure(0, LEASE),
     }
     let blow = world.blow(Signal::HUP);
-    let strike = world.at(1, place, 0);
+    let strike = at(1, place, 0);
     world.oci.strike(match moment {
         Moment::Lost | Moment::Arrived => Strike { arrived: Some(blow), ..strike },
         Moment::Unanswered | Moment::Answered => Strike { answered: Some(blow), ..strike },

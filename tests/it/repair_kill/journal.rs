@@ -45,12 +45,15 @@ fn killed_at_any_write_of_the_journal_the_next_agent_ends_the_repair() {
         counted[0], counted[1], counted[2]
     ));
     assert!(counted[0] >= 10, "a repair has at least ten commits: {counted:?}");
-    // One more than were counted: no two repairs take the same number of looks.
-    let mut deaths: Vec<Death> = (1..=counted[0] + 1).map(|n| Death { calls: SYNCS, n }).collect();
+    // One more than were counted: no two repairs take the same number of looks. A slow machine looks more often.
+    let mut deaths: Vec<Death> = (1..=counted[0].min(40) + 1).map(|n| Death { calls: SYNCS, n }).collect();
     deaths.extend((1..=counted[1]).step_by(counted[1] / 12 + 1).map(|n| Death { calls: WRITES, n }));
     deaths.extend((1..=counted[2]).step_by(5).map(|n| Death { calls: CONNECTS, n }));
     each(deaths, |death| die(&consul, *death, &tally));
     tally.close("killed at writes", began);
+    // Late numbers are not always reached; were most not, nothing would have been killed.
+    let died = tally.blows.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(died >= 20, "{died} died");
 }
 
 /// The strace that runs the agent. Both are gone when it is dropped.
@@ -63,7 +66,7 @@ impl Traced {
     fn start(world: &World, death: Option<Death>, calls: &str) -> Traced {
         let agent = watchdog(world.path());
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "--seccomp-bpf", "-o", LOG, "-e", &format!("trace={calls}")]);
+        command.args(["-f", "-qq", "-o", LOG, "-e", &format!("trace={calls}")]);
         if let Some(Death { calls, n }) = death {
             command.args(["-e", &format!("inject={calls}:signal=KILL:when={n}")]);
         }

@@ -15,7 +15,7 @@ use crate::peer::oci::{Durations, Entry, Fault, Hook, Kind, Lifecycle, Oci, Stri
 use crate::peer::telegram::{TOKEN, Telegram};
 
 /// The longest that anything may take here: many worlds share few cores.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_mins(1);
 /// No agent: a blow that falls now has nobody to hit yet.
 const NOBODY: i32 = 0;
 
@@ -132,7 +132,7 @@ impl World {
         let tells = self.telegram.as_ref().map_or(String::new(), |telegram| {
             format!("[telegram]\nbot_token = \"{TOKEN}\"\nchat_id = \"42\"\napi_base = \"{}\"\n", telegram.base_url())
         });
-        let list: String = (1..=nodes)
+        let list: Vec<String> = (1..=nodes)
             .map(|n| {
                 let (name, id) = (node(n), ocid(&node(n)));
                 format!("[[node]]\nname = \"{name}\"\ninstance_id = \"{id}\"\nevidence = [\"probe/ssh\"]\n")
@@ -170,8 +170,9 @@ max_per_day = 100
 references = ["probe/ref"]
 lease = "{base}"
 {recovery}
-{list}
+{}
 "#,
+            list.concat(),
             address = self.address,
             base = self.base,
             config_file = self.oci.config_file(self.dir.path()).display(),
@@ -219,22 +220,10 @@ lease = "{base}"
         })
     }
 
-    /// A strike at the request `place` of node `n`, after `skip` such requests; not yet armed.
-    pub fn at(&self, n: usize, place: Place, skip: usize) -> Strike {
-        let id = ocid(&node(n));
-        Strike {
-            wanted: Box::new(move |entry, ledger| entry.instance == id && place.is(entry, ledger)),
-            skip,
-            fault: None,
-            arrived: None,
-            answered: None,
-        }
-    }
-
     /// The next `times` requests `place` of node `n` meet this fault.
     pub fn faults(&self, n: usize, place: Place, fault: &Fault, times: usize) {
         for _ in 0..times {
-            self.oci.strike(Strike { fault: Some(fault.clone()), ..self.at(n, place, 0) });
+            self.oci.strike(Strike { fault: Some(fault.clone()), ..at(n, place, 0) });
         }
     }
 
@@ -284,13 +273,18 @@ lease = "{base}"
         self.effects(n, Kind::Start) > 0 && self.lifecycle(n) == Lifecycle::Running
     }
 
+    /// Since when it runs again.
+    pub fn up_since(&self, n: usize) -> Option<Instant> {
+        self.oci.running_since(&ocid(&node(n))).filter(|_| self.is_up_again(n))
+    }
+
     /// What was asked, for a person who looks for the reason of a failure.
     pub fn asked(&self) -> String {
         let line = |e: &Entry| {
             let (before, answered) = (e.before.map_or("", Lifecycle::word), e.answered);
             format!("{:?} {} {before} effect {} answered {answered:?}\n", e.kind, e.instance, e.effect)
         };
-        self.oci.ledger().iter().map(line).collect()
+        self.oci.ledger().iter().map(line).collect::<Vec<_>>().concat()
     }
 }
 
@@ -306,4 +300,16 @@ pub fn phase(daemon: &Daemon, n: usize) -> String {
     let name = node(n);
     let own = targets.iter().find(|target| target["name"].as_str().is_some_and(|t| t.ends_with(&name)));
     own.and_then(|target| target["phase"].as_str()).unwrap_or_default().to_string()
+}
+
+/// A strike at the request `place` of node `n`, after `skip` such requests; not yet armed.
+pub fn at(n: usize, place: Place, skip: usize) -> Strike {
+    let id = ocid(&node(n));
+    Strike {
+        wanted: Box::new(move |entry, ledger| entry.instance == id && place.is(entry, ledger)),
+        skip,
+        fault: None,
+        arrived: None,
+        answered: None,
+    }
 }
