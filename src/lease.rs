@@ -133,23 +133,17 @@ impl Lease {
         let Kind::Consul(held) = &self.kind else { return Ok(()) };
         let note = Note { agent: held.agent.clone(), ..note.clone() };
         let body = serde_json::to_vec(&note).map_err(|error| error.to_string())?;
-        match held.consul.put(&held.note_key(&note.target), &body, How::Plain) {
+        match held.consul.put(&held.note_key(&note.target, &note.saga), &body, How::Plain) {
             Ok(true) => Ok(()),
             Ok(false) => Err("Consul did not take the note for other agents".to_string()),
             Err(error) => Err(format!("cannot write the note for other agents: {error}")),
         }
     }
 
-    /// Removes what was written down about a repair that is over; not that of another repair.
+    /// Removes what was written down about a repair that is over.
     pub fn forget(&self, target: &str, saga: &str) {
         let Kind::Consul(held) = &self.kind else { return };
-        let key = held.note_key(target);
-        let outcome = held.consul.get(&key).and_then(|found| match found {
-            Some(pair) if note(&pair.value).is_some_and(|note| note.saga != saga) => Ok(true),
-            Some(pair) => held.consul.delete(&key, Some(pair.modify_index)),
-            None => Ok(true),
-        });
-        if let Err(error) = outcome {
+        if let Err(error) = held.consul.delete(&held.note_key(target, saga), None) {
             warn!("the note about {target} stays in Consul: {error}");
         }
     }
@@ -169,8 +163,9 @@ impl Held {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_key(&self, target: &str) -> String {
-        format!("{}/repairs/{target}", self.base)
+    /// One for each repair: the end of one must not take the note of another along.
+    fn note_key(&self, target: &str, saga: &str) -> String {
+        format!("{}/repairs/{target}/{saga}", self.base)
     }
 
     fn notes(&self) -> Result<Vec<Note>, ConsulError> {

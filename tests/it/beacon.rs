@@ -20,7 +20,8 @@ const KEY: &str = "watchdog/nodes/n1";
 const TTL: Duration = Duration::from_secs(3);
 
 fn command(dir: &Path, url: &str, more: &str) -> Command {
-    let beacon = "[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"n1\"\nttl = \"3s\"\nrenew = \"300ms\"\n";
+    let beacon =
+        "[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"n1\"\nttl = \"3s\"\nrenew = \"300ms\"\nrewrite = \"3s\"\n";
     let log = "log = \"info\"\nlog_format = \"text\"\n";
     configure(dir, &format!("{log}{beacon}[consul]\naddress = \"{url}\"\n{more}"));
     let mut command = watchdog(dir);

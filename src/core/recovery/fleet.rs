@@ -14,7 +14,7 @@ use super::consider::Confirmation;
 use super::heartbeat::{Beat, Life};
 use super::journal::Told;
 use super::member::{Check, Member, Repair};
-use super::plan::{Answer, Counts, Input, Mode, Node, Outcome, Plan, Policy, Standing};
+use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
 use super::story;
 use super::target::{Change, Kept, Phase, Target};
 use crate::core::time::{Mono, Now};
@@ -246,6 +246,10 @@ impl Fleet {
             }
             if let Some(change) = change {
                 follow_change(member, &change, now, &self.policy, plan);
+                if let Some(saga) = member.target.kept.note.take() {
+                    self.orders += 1;
+                    plan.orders.push(Order { id: self.orders, target: member.name(), task: Task::Forget { saga } });
+                }
             }
         }
         self.ill = (ill, nodes);

@@ -54,6 +54,10 @@ impl Fleet {
         }
         for note in input.notes {
             let Some(member) = self.members.get_mut(note.target.as_str()) else { continue };
+            if member.target.kept.note.as_ref() == Some(&note.saga) {
+                // It is still booting.
+                continue;
+            }
             if self.closed.contains(&note.saga) {
                 // The note stays in sight until it is gone: asked for now and then, not with each pass.
                 if now.mono < member.forget_at {
@@ -86,6 +90,8 @@ impl Fleet {
             Move::Look if simulated => {
                 let imagined = repair.imagined();
                 self.saw(name, imagined, now, plan);
+                // No answer will come that could wake the loop: what follows on the look follows now.
+                self.go_on(name, now, input, plan);
             }
             Move::Start => {
                 let etag = repair.saga.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
@@ -182,8 +188,14 @@ impl Fleet {
             }
         }
         plan.edges.extend(story::ended(member, end, trouble.as_deref(), repair.simulated, now, &self.policy));
-        if !repair.simulated {
-            self.closed.insert(repair.id.clone());
+        if repair.simulated {
+            return;
+        }
+        self.closed.insert(repair.id.clone());
+        if end == End::Up {
+            // Whoever holds the lease after us must not stop a machine that is still booting.
+            member.target.kept.note = Some(repair.id);
+        } else {
             self.order(name, Task::Forget { saga: repair.id }, plan);
         }
     }

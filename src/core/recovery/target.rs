@@ -86,6 +86,8 @@ pub struct Kept {
     pub incident: Option<Incident>,
     /// Its attempts were only played through.
     pub imagined: bool,
+    /// The repair whose note other agents still find, until the node is back or no longer waited for.
+    pub note: Option<String>,
     /// Why nothing is done, for commands without a daemon.
     pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.
