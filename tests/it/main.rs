@@ -31,6 +31,7 @@ mod parts;
 mod peer;
 mod probe;
 mod repair;
+mod repair_consul;
 mod serve;
 mod store;
 mod story;

@@ -41,6 +41,11 @@ pub fn namespaces() -> bool {
     have("namespaces", &["unshare", "-rmn", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"])
 }
 
+/// True when network namespaces with links can be made, which takes root.
+pub fn netns() -> bool {
+    have("netns", &["unshare", "-mn", "sh", "-c", "mount -t tmpfs none /run && ip link add wd-test type veth"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])

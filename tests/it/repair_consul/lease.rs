@@ -1,0 +1,164 @@
+//! Several agents at one Consul: one writer, however they die, freeze and come back.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{GONE, Plan, Scene, linger, wait_phase};
+use crate::daemon::{Daemon, wait};
+use crate::parts;
+use crate::peer::consul::{Consul, Dev};
+use crate::peer::oci::{Kind, Lifecycle, ocid};
+use crate::repair::Beat;
+
+const HOLDS: &str = "this agent holds the lease";
+const TTL: Duration = Duration::from_secs(3);
+const TICK: Duration = Duration::from_millis(200);
+
+fn plan(consul: &Consul, name: &str) -> Plan {
+    Plan::new(&consul.url()).named(name).node("n1", GONE)
+}
+
+/// Starts agents one after another; the first leads.
+fn agents(scene: &Scene, consul: &Consul, count: usize) -> Vec<Daemon> {
+    let start = |n: usize| {
+        let agent = scene.start(&plan(consul, &format!("agent-{n}")));
+        wait_phase(&agent, "n1", "healthy");
+        if n == 1 {
+            wait_leads(&agent);
+        }
+        agent
+    };
+    (1..=count).map(start).collect()
+}
+
+fn wait_leads(agent: &Daemon) {
+    wait(&format!("the lease: {}", agent.stderr()), || agent.stderr().contains(HOLDS).then_some(()));
+}
+
+fn leads(agent: &Daemon) -> bool {
+    agent.stderr().contains(HOLDS)
+}
+
+/// A signal for this process when a request arrives, before it has any effect.
+fn at(scene: &Scene, kind: Kind, pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    scene.oci.on_arrival(kind, 1, Box::new(move || kill_process(pid, signal).unwrap()));
+}
+
+#[test]
+fn of_three_agents_one_leads_and_only_that_one_acts() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beat = Beat::start(&consul, "n1", "boot-1");
+    let all = agents(&scene, &consul, 3);
+    beat.dies();
+    scene.wait_started(1);
+    for agent in &all[1..] {
+        wait(&format!("not-leader: {}", agent.status()), || {
+            let page = String::from_utf8(agent.get("/metrics").body).unwrap();
+            page.contains("watchdog_recovery_blocked_total{reason=\"not-leader\"}").then_some(())
+        });
+    }
+    wait_phase(&all[0], "n1", "waiting");
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    all.iter().for_each(|agent| wait_phase(agent, "n1", "healthy"));
+    linger(&all[2], Duration::from_secs(2));
+    scene.assert_repaired_once("n1");
+    assert_eq!(all.iter().map(leads).collect::<Vec<_>>(), [true, false, false]);
+    let notes = || consul.key("watchdog/repairs/n1").is_none().then_some(());
+    wait("the note to be taken away", notes);
+}
+
+#[test]
+fn when_the_leader_is_killed_another_takes_over_within_two_ttls_and_a_tick_and_acts() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beat = Beat::start(&consul, "n1", "boot-1");
+    let mut all = agents(&scene, &consul, 2);
+    linger(&all[1], Duration::from_secs(2));
+    let killed = Instant::now();
+    all.remove(0).kill();
+    // It is due long before the lease is free: the STOP comes as soon as that is.
+    beat.dies();
+    let next = &all[0];
+    wait("the next leader", || leads(next).then_some(()));
+    let took = killed.elapsed();
+    scene.oci.wait("STOP", Duration::from_secs(20), |ledger| ledger.iter().any(|entry| entry.kind == Kind::Stop));
+    let acted = scene.oci.asked(Kind::Stop)[0].at.duration_since(killed);
+    println!("the lease went over {took:?} after SIGKILL, STOP {acted:?} after it (TTL {TTL:?}, tick {TICK:?})");
+    assert!(took <= TTL * 2 + TICK, "{took:?}");
+    scene.wait_started(1);
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(next, "n1", "healthy");
+    scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn a_leader_killed_in_the_middle_of_a_stop_leaves_a_note_and_the_next_one_starts_the_machine() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beat = Beat::start(&consul, "n1", "boot-1");
+    let mut all = agents(&scene, &consul, 2);
+    at(&scene, Kind::Stop, all[0].pid(), Signal::KILL);
+    beat.dies();
+    scene.wait_started(1);
+    wait_phase(&all[1], "n1", "waiting");
+    scene.wait_told("takes over the repair that agent agent-1 began");
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(&all[1], "n1", "healthy");
+    scene.assert_repaired_once("n1");
+    // The first comes back with its journal in which the STOP has no answer: it only looks.
+    drop(all.remove(0));
+    let again = scene.start(&plan(&consul, "agent-1"));
+    linger(&again, Duration::from_secs(3));
+    wait_phase(&again, "n1", "healthy");
+    scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn a_leader_frozen_for_longer_than_its_lease_never_sends_a_second_stop() {
+    if !parts::consul() {
+        return;
+    }
+    // Frozen as its STOP arrives, and frozen as the look before it arrives, which it then is about to send.
+    for kind in [Kind::Stop, Kind::Get] {
+        let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+        let beat = Beat::start(&consul, "n1", "boot-1");
+        let all = agents(&scene, &consul, 2);
+        at(&scene, kind, all[0].pid(), Signal::STOP);
+        beat.dies();
+        scene.wait_started(1);
+        wait_phase(&all[1], "n1", "waiting");
+        all[0].signal(Signal::CONT);
+        linger(&all[0], Duration::from_secs(3));
+        assert_eq!(scene.asked(), (1, 1), "{kind:?} {:#?}\n{}", scene.switched(), all[0].stderr());
+        let _beat = Beat::start(&consul, "n1", "boot-2");
+        all.iter().for_each(|agent| wait_phase(agent, "n1", "healthy"));
+        assert_eq!(scene.oci.lifecycle(&ocid("n1")), Lifecycle::Running);
+        scene.assert_repaired_once("n1");
+    }
+}
+
+#[test]
+fn a_leader_that_is_told_to_stop_gives_the_lease_back_at_once() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let _beat = Beat::start(&consul, "n1", "boot-1");
+    let mut all = agents(&scene, &consul, 2);
+    let told = Instant::now();
+    all.remove(0).terminate();
+    wait("the next leader", || leads(&all[0]).then_some(()));
+    let took = told.elapsed();
+    println!("the lease went over {took:?} after SIGTERM");
+    assert!(took < TTL, "{took:?}");
+    scene.assert_untouched();
+}
