@@ -72,7 +72,12 @@ fn measure(probes: u64, interval: u64, seconds: u64, hanging: u64) {
     let mut source = source(probes, interval, hanging, port, silent);
     let clock = Clock::system();
     let waker = source.1;
-    let ask = |now| Ask { now, fresh_since: watchdog::core::time::Mono(0), once: false };
+    let ask = |now| Ask {
+        now,
+        fresh_since: watchdog::core::time::Mono(0),
+        hurry_since: watchdog::core::time::Mono(i64::MIN),
+        once: false,
+    };
     let built = resident();
     source.0.observe(&ask(clock.now())).unwrap();
     // The first second is the start; the figures are of the life after it.

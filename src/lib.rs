@@ -7,10 +7,10 @@
 //! repair    signals + targets ──▶ core::recovery ──steps──▶ store (journal) ──▶ act ──▶ executors ──results──▶ next tick
 //! ```
 //!
-//! Arrows point down only: `cli → tick → gather, deliver → source, notifier, store, serve → core, client`.
-//! Only `source`, `notifier`, `store`, `serve`, `client`, `trace` and `cli` do I/O; only `clock` reads time.
-//! A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one
-//! line in [`notifier::NOTIFIERS`].
+//! Arrows point down only: `cli → tick → gather, deliver, repair → act → source, notifier, executor, store, serve → core, client`.
+//! Only `source`, `notifier`, `executor`, `lease`, `store`, `serve`, `client`, `trace` and `cli` do I/O; only `clock`
+//! reads time. A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one line in
+//! [`notifier::NOTIFIERS`]; a new executor one file and one line in [`executor::EXECUTORS`].
 
 pub mod act;
 pub mod assemble;

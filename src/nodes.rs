@@ -18,6 +18,8 @@ use crate::core::recovery::power::Rung;
 use crate::core::recovery::target::Times;
 use crate::core::signal::SignalKey;
 
+/// What may stand in `executor`.
+const EXECUTORS: [&str; 2] = ["oci", "none"];
 /// Nodes at most.
 const NODES: usize = 10_000;
 
@@ -70,7 +72,7 @@ crate::settings! {
         instance_id: String = String::new(),
         /// oci: the OCID of its compartment.
         compartment_id: String = String::new(),
-        /// Signals that must be down, too, before it is repaired, such as ["probe/n1-ssh"]; or heartbeat-only.
+        /// Signals that must be down, too, before it is repaired, such as probe/n1-ssh; or heartbeat-only.
         /// With one or two nodes there must be one, or the word.
         evidence: Evidence = Evidence::default(),
         /// When somebody else switched it off: tell, or start it (for instances that the provider takes back).
@@ -252,7 +254,6 @@ fn read_node(
     } else if !names.insert(node.name.clone()) {
         refuse("name", format!("\"{}\" stands twice", node.name));
     }
-    const EXECUTORS: [&str; 2] = ["oci", "none"];
     let repairable = node.executor != "none";
     if !EXECUTORS.contains(&node.executor.as_str()) {
         refuse("executor", one_of(&format!("\"{}\" is not known here", node.executor), &node.executor, &EXECUTORS));

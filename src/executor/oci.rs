@@ -82,8 +82,7 @@ fn reply(error: &OciError) -> Reply {
         // A server error does not say what was done before it.
         Class::Transient | Class::Unknown => Reply::Unknown,
         Class::NotSent => Reply::NotSent,
-        Class::RateLimited(_) => Reply::Busy,
-        Class::Conflict(ConflictKind::IncorrectState | ConflictKind::Locked) => Reply::Busy,
+        Class::RateLimited(_) | Class::Conflict(ConflictKind::IncorrectState | ConflictKind::Locked) => Reply::Busy,
         Class::Conflict(_) => Reply::Conflict,
         Class::Precondition => Reply::Changed,
         Class::NoCapacity => Reply::NoCapacity,

@@ -76,24 +76,28 @@ pub fn sample() -> (Snapshot, Now) {
             text: "exit code 137, out of memory".into(),
         }]
         .into(),
-        counters: Counters {
-            decisions: BTreeMap::from([("alert".into(), 1), ("hold".into(), 30)]),
-            notifications: BTreeMap::from([
-                (("telegram".into(), "failed".into()), 3),
-                (("telegram".into(), "ok".into()), 7),
-            ]),
-            recovery: Some(Recovery {
-                actions: BTreeMap::from([(("node/n1".into(), "STOP".into(), "active".into()), 1)]),
-                failures: BTreeMap::from([(("node/n1".into(), "START".into()), 2)]),
-                blocked: BTreeMap::from([("in-flight".into(), 4)]),
-                nodes: vec![("alive".into(), 2), ("ill".into(), 1), ("never-seen".into(), 0)],
-                consul_connected: true,
-                oci_connected: Some(false),
-                spans: vec![("exported".into(), 3)],
-            }),
-        },
+        counters: counters(),
     };
     (snapshot, now)
+}
+
+fn counters() -> Counters {
+    Counters {
+        decisions: BTreeMap::from([("alert".into(), 1), ("hold".into(), 30)]),
+        notifications: BTreeMap::from([
+            (("telegram".into(), "failed".into()), 3),
+            (("telegram".into(), "ok".into()), 7),
+        ]),
+        recovery: Some(Recovery {
+            actions: BTreeMap::from([(("node/n1".into(), "STOP".into(), "active".into()), 1)]),
+            failures: BTreeMap::from([(("node/n1".into(), "START".into()), 2)]),
+            blocked: BTreeMap::from([("in-flight".into(), 4)]),
+            nodes: vec![("alive".into(), 2), ("ill".into(), 1), ("never-seen".into(), 0)],
+            consul_connected: true,
+            oci_connected: Some(false),
+            spans: vec![("exported".into(), 3)],
+        }),
+    }
 }
 
 /// One signal with a short past.

@@ -90,9 +90,12 @@ fn what_people_read_names_only_keys_that_the_program_knows() {
 
 #[test]
 fn the_example_configuration_is_valid() {
-    let layers = Layers { files: vec![file("deploy/watchdog.toml")], ..Layers::default() };
-    if let Err(error) = Config::load(&layers) {
-        panic!("{error}");
+    for path in ["deploy/watchdog.toml", "deploy/agent.toml"] {
+        let layers = Layers { files: vec![file(path)], ..Layers::default() };
+        let nodes = Config::load(&layers).and_then(|config| watchdog::nodes::Nodes::read(&config));
+        if let Err(error) = nodes {
+            panic!("{path}: {error}");
+        }
     }
 }
 

@@ -81,7 +81,7 @@ evidence = ["probe/n1-ssh"]
 
     /// Everything that was told so far.
     pub fn story(&self) -> String {
-        self.telegram.delivered().iter().map(|message| format!("{}\n---\n", message.text)).collect()
+        self.telegram.delivered().iter().map(|message| message.text.clone()).collect::<Vec<_>>().join("\n---\n")
     }
 
     pub fn path(&self) -> &Path {

@@ -79,13 +79,15 @@ impl Beat {
 mod tests {
     use super::*;
 
+    type Row<'a> = (Option<&'a str>, &'a [u8], Duration, Life, Option<&'a str>);
+
     #[test]
     fn a_node_lives_while_a_session_holds_its_key() {
         let ours = br#"{"node":"n1","boot_id":"b","beat":7,"ttl_s":30}"#;
         let stop = br#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_stop":"2026-01-01T00:00:00Z"}"#;
         let other: &[u8] = b"2026-01-01T00:00:00Z";
         let s = Duration::from_secs;
-        let table: [(Option<&str>, &[u8], Duration, Life, Option<&str>); 8] = [
+        let table: [Row<'_>; 8] = [
             (Some("s"), ours, s(0), Life::Alive, Some("b")),
             (Some("s"), other, s(0), Life::Alive, None),
             (Some("s"), b"\xff\x00{", s(0), Life::Alive, None),
