@@ -111,7 +111,12 @@ impl Scene {
     fn new(nodes: &[&str]) -> Scene {
         let ms = Duration::from_millis;
         let scene = Scene { oci: Oci::start(), telegram: Telegram::start(), home: tempfile::tempdir().unwrap() };
-        scene.oci.durations(Durations { stopping: ms(300), between: ms(100), starting: ms(300), ..Durations::default() });
+        scene.oci.durations(Durations {
+            stopping: ms(300),
+            between: ms(100),
+            starting: ms(300),
+            ..Durations::default()
+        });
         nodes.iter().for_each(|node| scene.oci.add_instance(&ocid(node), Lifecycle::Running));
         scene
     }
@@ -121,7 +126,11 @@ impl Scene {
         let dir = self.home.path().join(&plan.name);
         std::fs::create_dir_all(&dir).unwrap();
         let lines = |pairs: &BTreeMap<&str, String>| -> String {
-            pairs.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key} = {value}\n")).collect()
+            pairs
+                .iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(key, value)| format!("{key} = {value}\n"))
+                .collect()
         };
         let toml = format!(
             r#"{}
@@ -167,7 +176,8 @@ endpoint = "{}"
     fn beacon(&self, node: &str, consul: &str, ttl: &str, renew: &str) -> Daemon {
         let dir = self.home.path().join(format!("beacon-{node}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let beacon = format!("[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"{node}\"\nttl = \"{ttl}\"\nrenew = \"{renew}\"\n");
+        let beacon =
+            format!("[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"{node}\"\nttl = \"{ttl}\"\nrenew = \"{renew}\"\n");
         configure(&dir, &format!("{beacon}[consul]\naddress = \"{consul}\"\n"));
         let daemon = Daemon::start_with(watchdog(&dir).arg("beacon"));
         wait(&format!("the beacon of {node}"), || (daemon.get("/healthz").status == 200).then_some(()));

@@ -95,7 +95,7 @@ fn a_planned_stop_is_maintenance_for_two_ttls_and_then_counts_as_missing() {
     while stopped.elapsed() < Duration::from_millis(5_500) {
         agent.wait_pass();
         scene.assert_untouched();
-        assert!(!scene.story().contains("🔴"), "{}", scene.story());
+        assert!(!scene.story().contains("heartbeat is gone"), "{}", scene.story());
     }
     scene.wait_told("its heartbeat is gone");
     scene.wait_started(1);

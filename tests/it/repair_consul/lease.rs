@@ -8,7 +8,7 @@ use super::{GONE, Plan, Scene, linger, wait_phase};
 use crate::daemon::{Daemon, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
-use crate::peer::oci::{Kind, Lifecycle, ocid};
+use crate::peer::oci::Kind;
 use crate::repair::Beat;
 
 const HOLDS: &str = "this agent holds the lease";
@@ -118,7 +118,7 @@ fn a_leader_killed_in_the_middle_of_a_stop_leaves_a_note_and_the_next_one_starts
     drop(all.remove(0));
     let again = scene.start(&plan(&consul, "agent-1"));
     linger(&again, Duration::from_secs(3));
-    wait_phase(&again, "n1", "healthy");
+    again.wait_state("node/n1", "ok");
     scene.assert_repaired_once("n1");
 }
 
@@ -140,8 +140,9 @@ fn a_leader_frozen_for_longer_than_its_lease_never_sends_a_second_stop() {
         linger(&all[0], Duration::from_secs(3));
         assert_eq!(scene.asked(), (1, 1), "{kind:?} {:#?}\n{}", scene.switched(), all[0].stderr());
         let _beat = Beat::start(&consul, "n1", "boot-2");
-        all.iter().for_each(|agent| wait_phase(agent, "n1", "healthy"));
-        assert_eq!(scene.oci.lifecycle(&ocid("n1")), Lifecycle::Running);
+        wait_phase(&all[1], "n1", "healthy");
+        all.iter().for_each(|agent| agent.wait_state("node/n1", "ok"));
+        linger(&all[0], Duration::from_secs(1));
         scene.assert_repaired_once("n1");
     }
 }

@@ -162,9 +162,7 @@ fn an_agent_that_is_cut_off_while_a_node_comes_back_does_nothing_at_all() {
     thread::sleep(Duration::from_secs(4));
     let _beat = Beat::start(&cut.consul, "n1", "boot-2");
     cut.island.mend();
-    wait("the lease again", || {
-        (cut.agent.stderr().matches("this agent holds the lease").count() >= 2).then_some(())
-    });
+    wait("the lease again", || (cut.agent.stderr().matches("this agent holds the lease").count() >= 2).then_some(()));
     thread::sleep(Duration::from_secs(2));
     cut.scene.assert_untouched();
 }
