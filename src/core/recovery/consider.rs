@@ -183,7 +183,6 @@ impl Fleet {
         input: &Input<'_>,
         plan: &mut Plan,
     ) {
-        let ill = self.ill;
         let Some(member) = self.members.get_mut(name) else { return };
         // Counted as it is told: what was in the way before the node was due is counted once that it is.
         let known = |reason: &Blocked| member.told.as_ref().is_some_and(|(told, _)| told.contains(reason));
@@ -201,7 +200,10 @@ impl Fleet {
             .is_some_and(|(told, at)| *told == member.blocked && (again.is_zero() || now.mono.since(*at) < again));
         if !is_told {
             member.told = Some((member.blocked.clone(), now.mono));
-            plan.edges.push(story::blocked(member, ill, input, now, &self.policy));
+            // A storm is told once, as a fact about all of them, not once for each.
+            if !member.blocked.contains(&Blocked::TooManyMissing) {
+                plan.edges.push(story::blocked(member, input, now, &self.policy));
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::may_be_ill;
 use super::fleet::Fleet;
 use super::gate::Blocked;
 use super::member::Member;
@@ -109,12 +110,9 @@ pub fn acting(member: &Member, rung: Rung, seen: &Seen, input: &Input<'_>, now: 
 }
 
 /// It is due, and nothing is done.
-pub fn blocked(member: &Member, ill: (usize, usize), input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
+pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
     let reasons = join(&member.blocked);
     let mut fact = format!("not touched: {reasons}");
-    if member.blocked.contains(&Blocked::TooManyMissing) {
-        let _ = write!(fact, " ({} of {} nodes are ill)", ill.0, ill.1);
-    }
     if member.blocked.contains(&Blocked::EvidenceDisagrees) {
         for evidence in &member.node.evidence {
             let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
@@ -303,7 +301,7 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
 }
 
 impl Fleet {
-    /// What a person should know while it lasts: paused, given up, not finished, down by our doing.
+    /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing.
     pub fn own_facts(&self, now: Now) -> Vec<Fact> {
         let paused = Fact {
             key: "recovery/paused".to_string(),
@@ -313,7 +311,30 @@ impl Fleet {
                 "paused by configuration: nothing is repaired; set recovery.paused = false to go on".to_string()
             }),
         };
-        std::iter::once(paused).chain(self.members.values().map(|member| self.fact(member, now))).collect()
+        [paused, self.storm()].into_iter().chain(self.members.values().map(|member| self.fact(member, now))).collect()
+    }
+
+    /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
+    fn storm(&self) -> Fact {
+        let waits = |member: &Member| {
+            let told = member.told.as_ref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
+            told && member.blocked.contains(&Blocked::TooManyMissing)
+        };
+        let (ill, nodes) = self.ill;
+        let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
+        let trouble = self.members.values().any(waits).then(|| {
+            format!(
+                "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
+                reason.to_change()
+            )
+        });
+        let observe = self.policy.mode == Mode::Observe;
+        Fact {
+            key: format!("recovery/{reason}"),
+            title: if observe { "[observe] repairs" } else { "repairs" }.to_string(),
+            severity: if observe { Severity::Info } else { Severity::Critical },
+            trouble,
+        }
     }
 
     fn fact(&self, member: &Member, now: Now) -> Fact {
