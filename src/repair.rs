@@ -14,7 +14,7 @@ use self::spans::Spans;
 use crate::act::{Operator, Tools};
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
-use crate::core::recovery::journal::fold;
+use crate::core::recovery::journal::{Told, fold, suspect};
 use crate::core::recovery::plan::{Input, Looked, Mode, Plan, Standing, Task};
 use crate::core::recovery::story::Fact;
 use crate::core::signal::{Answer, SignalKey};
@@ -56,7 +56,7 @@ impl Repairs {
         });
         let restored = Restored {
             targets: targets.collect(),
-            open: fold(&remembered.records),
+            open: open(remembered),
             closed: remembered.closed.clone(),
             budget: remembered.budget.as_deref().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default(),
         };
@@ -68,7 +68,7 @@ impl Repairs {
 
     /// The state file could not be read when we began, and can be now: what it knows to be under way is ours.
     pub fn catch_up(&mut self, remembered: &Remembered, now: Now) {
-        self.fleet.take_up(fold(&remembered.records), now);
+        self.fleet.take_up(open(remembered), now);
     }
 
     /// The configuration was read again.
@@ -204,6 +204,12 @@ impl Repairs {
             spans.stop(limit);
         }
     }
+}
+
+/// The repairs that are not over, as the journal tells them; with something missing, at their worst.
+fn open(remembered: &Remembered) -> Vec<Told> {
+    let told = fold(&remembered.records);
+    if remembered.unsound == 0 { told } else { told.into_iter().map(suspect).collect() }
 }
 
 /// What a pass learnt of the heartbeats.

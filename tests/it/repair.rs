@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::daemon::{Daemon, SOON, configure, run, wait};
+use crate::daemon::{Daemon, SOON, configure, run, wait, watchdog};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Kind, Lifecycle, Oci, ocid};
+use crate::peer::otlp::{Collector, Speech};
 use crate::peer::telegram::{TOKEN, Telegram};
 
 /// A port on which nobody listens: the evidence that a node is gone.
@@ -174,4 +175,61 @@ fn a_node_that_fell_silent_is_stopped_and_started_and_the_story_is_told() {
     for words in ["about to ask for STOP", "STOP accepted", "the machine is STOPPED", "START accepted", "repaired"] {
         assert!(history.contains(words), "{words} in\n{history}");
     }
+}
+
+#[test]
+fn a_repair_is_one_trace_with_a_span_for_each_request_and_each_wait() {
+    if !parts::consul() {
+        return;
+    }
+    let world = World::new("active", "");
+    let collector = Collector::start(Speech::Http, false, []);
+    let beat = world.beacon("boot-1");
+    let mut command = watchdog(world.path());
+    command.args(["--set", "listen=127.0.0.1:0"]).envs(collector.variables()).env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let daemon = Daemon::start_with(&mut command);
+    wait_phase(&daemon, "healthy");
+    beat.dies();
+    wait_phase(&daemon, "waiting");
+    let _beat = world.beacon("boot-2");
+    let spans = wait("the repair's own span", || {
+        let spans: Vec<_> = collector.received().iter().flat_map(|received| received.spans()).collect();
+        spans.iter().any(|span| span.name == "repair").then_some(spans)
+    });
+    let whole = spans.iter().find(|span| span.name == "repair").unwrap();
+    assert!(whole.parent_span_id.is_empty() && spans.iter().all(|span| span.trace_id == whole.trace_id), "{spans:?}");
+    assert!(spans.iter().filter(|span| span.name != "repair").all(|span| span.parent_span_id == whole.span_id));
+    for name in ["confirm", "STOP", "wait for STOPPED", "START", "wait for RUNNING", "look", "wait for the heartbeat"] {
+        assert!(
+            spans.iter().any(|span| span.name == name),
+            "{name} in {:?}",
+            spans.iter().map(|s| &s.name).collect::<Vec<_>>()
+        );
+    }
+    let mut ids: Vec<_> = spans.iter().map(|span| span.span_id.clone()).collect();
+    (ids.sort(), ids.dedup());
+    assert_eq!(ids.len(), spans.len(), "each span has its own id");
+    daemon.terminate();
+}
+
+#[test]
+fn observing_plays_the_same_life_and_asks_the_cloud_for_nothing_but_looks() {
+    if !parts::consul() {
+        return;
+    }
+    let world = World::new("observe", "");
+    let beat = world.beacon("boot-1");
+    let daemon = Daemon::start(world.path());
+    wait_phase(&daemon, "healthy");
+    beat.dies();
+    wait_phase(&daemon, "waiting");
+    let _beat = world.beacon("boot-1");
+    wait_phase(&daemon, "healthy");
+    wait("the end of the story", || world.story().contains("🟢").then_some(()));
+    assert!(world.story().contains("[observe] would stop and start it"), "{}", world.story());
+    let switched = world.oci.ledger().iter().filter(|entry| !matches!(entry.kind, Kind::Get | Kind::List)).count();
+    assert_eq!(switched, 0, "{:?}", world.oci.ledger());
+    assert!(!world.oci.asked(Kind::Get).is_empty(), "it looks all the same");
+    assert_eq!(world.oci.lifecycle(&ocid("n1")), Lifecycle::Running);
+    daemon.terminate();
 }

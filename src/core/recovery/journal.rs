@@ -127,6 +127,8 @@ pub struct Told {
     pub next: u32,
     /// Where it stands.
     pub saga: Saga,
+    /// It was begun by another agent.
+    pub adopted: bool,
     /// Something was missing or could not follow.
     pub damaged: bool,
 }
@@ -142,11 +144,13 @@ pub fn fold(records: &[Record]) -> Vec<Told> {
             }
         }
     }
-    told.into_values().map(undecided).filter(|told| told.saga.is_open()).collect()
+    told.into_values().filter(|told| told.saga.is_open()).collect()
 }
 
-/// A decision and its first intent are written together: one that stands alone has lost the other.
-fn undecided(told: Told) -> Told {
+/// A decision and its first intent are written together: where lines are missing, one that stands alone has
+/// lost the other, and the worst is that it was sent.
+#[must_use]
+pub fn suspect(told: Told) -> Told {
     if told.saga.stage != Stage::Deciding {
         return told;
     }
@@ -167,6 +171,7 @@ fn begin(record: &Record) -> Told {
         opened_at: record.at,
         next: record.number.saturating_add(1),
         saga,
+        adopted: matches!(record.event, Event::Adopted { .. }),
         damaged,
     }
 }

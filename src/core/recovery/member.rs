@@ -70,6 +70,8 @@ pub struct Repair {
     pub began: Now,
     /// It was taken up by this run and that is not written down yet.
     pub resumed: bool,
+    /// Another agent began it.
+    pub adopted: bool,
     /// The journal had a gap.
     pub damaged: bool,
 }
@@ -78,7 +80,7 @@ impl Repair {
     /// A repair that begins now.
     pub fn open(id: String, saga: Saga, simulated: bool, now: Now) -> Repair {
         let pace = Pace::new(now.mono);
-        Repair { id, saga, pace, simulated, next: 0, began: now, resumed: false, damaged: false }
+        Repair { id, saga, pace, simulated, next: 0, began: now, resumed: false, adopted: false, damaged: false }
     }
 
     /// A repair as the journal tells it.
@@ -88,6 +90,7 @@ impl Repair {
             next: told.next,
             began,
             resumed: true,
+            adopted: told.adopted,
             damaged: told.damaged,
             ..Repair::open(told.id, told.saga, told.simulated, now)
         }

@@ -18,6 +18,9 @@ const SENDS: u32 = 3;
 /// A request whose outcome is not known may still count for this long: longer than any request lives
 /// on its way, and than the provider takes to show it.
 const DOUBT: Duration = Duration::from_mins(15);
+/// A request is sent again only this long after its repair began: early enough that nobody else who looks
+/// after it has given it up.
+pub const AGAIN_WITHIN: Duration = Duration::from_mins(7);
 /// A machine that runs for this long after an accepted STOP was started by somebody else.
 const RUNS_ON: Duration = Duration::from_mins(5);
 
@@ -117,25 +120,27 @@ fn follows(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Option<Move> 
     match saga.stage {
         Stage::Deciding => Some(Move::Close(End::NoEffect)),
         Stage::Owing if saw(saga, Lifecycle::Stopped) => Some(Move::Start),
-        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, now, poll),
+        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, (seen_at, now), poll),
         Stage::Awaiting(Verb::Reset | Verb::SoftReset) if runs && lasted >= settle(poll) => Some(Move::Close(End::Up)),
         // In the version that it was asked for it may still be on its way down.
         Stage::Awaiting(verb) if verb.takes_down() && runs => {
-            let ran_on = lasted >= if saga.is_moved_on() { RUNS_ON } else { DOUBT };
+            let ran_on = seen_at.since(pace.since) >= if saga.is_moved_on() { RUNS_ON } else { DOUBT };
             ran_on.then_some(Move::Close(End::Expired))
         }
         _ => None,
     }
 }
 
-fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, now: Mono, poll: Duration) -> Option<Move> {
+fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, at: (Mono, Mono), poll: Duration) -> Option<Move> {
+    let (seen_at, now) = at;
     let lasted = now.since(pace.since);
     let no_use = matches!(pace.reply, Some(Reply::Refused | Reply::Changed | Reply::Conflict | Reply::NoCapacity));
     let spent = no_use || !saga.is_untouched() || saga.sends >= SENDS;
     if saga.may_close(End::NoEffect) && (spent || lasted >= DOUBT) {
         return Some(Move::Close(End::NoEffect));
     }
-    if saga.may_close(End::Expired) && lasted >= DOUBT {
+    // The look was made when nothing could count any more.
+    if saga.may_close(End::Expired) && seen_at.since(pace.since) >= DOUBT {
         return Some(Move::Close(End::Expired));
     }
     (saga.is_untouched() && !spent && lasted >= poll).then_some(Move::Again(verb))

@@ -91,7 +91,7 @@ impl Fleet {
                 let etag = repair.saga.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
                 self.ask(name, Verb::Start, &etag, now, plan);
             }
-            Move::Again(verb) if self.is_still_wanted(name, input) => self.ask_again(name, verb, now, plan),
+            Move::Again(verb) if self.is_still_wanted(name, now, input) => self.ask_again(name, verb, now, plan),
             // It is due with each pass for as long as the look is fresh: one look in its time is enough.
             Move::Again(_) if rests => {}
             Move::Look | Move::Again(_) => self.order(name, Task::Look, plan),
@@ -104,8 +104,13 @@ impl Fleet {
         }
     }
 
-    /// Would the request that may be sent again still be decided?
-    fn is_still_wanted(&self, name: &Arc<str>, input: &Input<'_>) -> bool {
+    /// Would the request that may be sent again still be decided? Only by the agent that decided it, and soon:
+    /// another agent may have taken the repair over and given it up, and would not take it over again.
+    fn is_still_wanted(&self, name: &Arc<str>, now: Now, input: &Input<'_>) -> bool {
+        let ours = |repair: &Repair| !repair.adopted && now.mono.since(repair.began.mono) < pace::AGAIN_WITHIN;
+        if !self.members.get(name).and_then(|member| member.repair.as_ref()).is_some_and(ours) {
+            return false;
+        }
         let gone = input.beats.is_some_and(|beats| beats.life(name) == Life::Gone);
         gone && input.holds_lease
             && input.is_durable
@@ -186,7 +191,7 @@ impl Fleet {
 
 fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     let saga = Saga::adopt(note.verb, note.fence.clone());
-    member.repair = Some(Repair::open(note.saga.clone(), saga, false, now));
+    member.repair = Some(Repair { adopted: true, ..Repair::open(note.saga.clone(), saga, false, now) });
     member.dirty = true;
     member.check = Check::Idle(now.mono);
     member.out = None;

@@ -1,0 +1,376 @@
+//! A small world for the fleet: Consul, a provider, evidence, a disk and an operator, with verbs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchdog::core::recovery::budget::Budget;
+use watchdog::core::recovery::fleet::{Fleet, Restored};
+use watchdog::core::recovery::heartbeat::{Beat, Heartbeats, Life};
+use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::plan::{
+    Answer, Input, Looked, Mode, Node, Note, Order, Outcome, Plan, Policy, Task, WhenStopped,
+};
+use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use watchdog::core::recovery::target::{Kept, Times};
+use watchdog::core::signal::{SignalKey, State};
+use watchdog::core::time::{Mono, Now, Wall};
+
+pub const TICK: Duration = Duration::from_secs(5);
+pub const MINUTE: Duration = Duration::from_mins(1);
+pub const HOUR: Duration = Duration::from_hours(1);
+
+/// One machine at the provider.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub life: Lifecycle,
+    pub version: u32,
+    /// A start helps: its heartbeat comes back on a new boot.
+    pub heals: bool,
+}
+
+impl Machine {
+    pub fn becomes(&mut self, life: Lifecycle) {
+        self.life = life;
+        self.version += 1;
+    }
+}
+
+pub struct World {
+    pub fleet: Fleet,
+    pub policy: Policy,
+    pub nodes: Vec<Node>,
+    pub now: Now,
+    pub fresh_since: Mono,
+    pub beats: BTreeMap<Arc<str>, Beat>,
+    pub sees_consul: bool,
+    pub evidence: BTreeMap<String, State>,
+    /// Evidence is looked at with each pass.
+    pub probes: bool,
+    pub holds_lease: bool,
+    pub is_durable: bool,
+    pub notes: Vec<Note>,
+    pub machines: BTreeMap<Arc<str>, Machine>,
+    pub api_up: bool,
+    /// What comes of the next requests, and whether they count all the same.
+    pub replies: VecDeque<(Reply, bool)>,
+    pub no_capacity: bool,
+    /// On the disk.
+    pub journal: Vec<Record>,
+    pub kept: BTreeMap<String, String>,
+    pub budget: String,
+    /// What the operator has to do, and what it brings back.
+    orders: Vec<Order>,
+    answers: Vec<Answer>,
+    /// What was asked of the provider: node, verb, what carried it, when.
+    pub asked: Vec<(Arc<str>, Verb, Fence, Mono)>,
+    pub looks: usize,
+    pub forgotten: Vec<String>,
+    pub edges: Vec<(Mono, String)>,
+    pub defects: Vec<String>,
+    boots: u32,
+    seen_at: Mono,
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        instance: "a1".into(),
+        mode: Mode::Active,
+        paused: false,
+        max_in_flight: 1,
+        max_per_domain: 1,
+        max_per_hour: 3,
+        max_per_day: 10,
+        min_healthy: 51,
+        max_attempts: 3,
+        poll: Duration::from_secs(10),
+        cooldown: HOUR,
+        references: Vec::new(),
+    }
+}
+
+pub fn node(name: &str) -> Node {
+    Node {
+        name: Arc::from(name),
+        domain: None,
+        evidence: vec![SignalKey::new(&format!("probe/{name}"))],
+        heartbeat_only: false,
+        when_stopped: WhenStopped::Tell,
+        ladder: vec![Rung::StopStart],
+        times: Times { after: MINUTE * 5, boot_grace: MINUTE * 10, attempts_reset_after: HOUR },
+        repairable: true,
+    }
+}
+
+impl World {
+    /// `count` nodes n1, n2 …, all seen alive for long.
+    pub fn of(count: usize) -> World {
+        let nodes = (1..=count).map(|n| node(&format!("n{n}"))).collect();
+        let mut world = World::with(policy(), nodes);
+        for n in 1..=count {
+            world.heartbeat_returns(&format!("n{n}"), "boot-0");
+            world.evidence(&format!("probe/n{n}"), State::Ok);
+        }
+        world.time_passes(MINUTE * 10);
+        world
+    }
+
+    pub fn with(policy: Policy, nodes: Vec<Node>) -> World {
+        let mono = Mono(86_400_000);
+        let machine =
+            |node: &Node| (Arc::clone(&node.name), Machine { life: Lifecycle::Running, version: 1, heals: true });
+        World {
+            fleet: Fleet::new(policy.clone(), nodes.clone()),
+            machines: nodes.iter().map(machine).collect(),
+            policy,
+            nodes,
+            now: Now { wall: Wall(1_767_225_600_000), mono, awake: mono },
+            fresh_since: mono,
+            beats: BTreeMap::new(),
+            sees_consul: true,
+            evidence: BTreeMap::new(),
+            probes: true,
+            holds_lease: true,
+            is_durable: true,
+            notes: Vec::new(),
+            api_up: true,
+            replies: VecDeque::new(),
+            no_capacity: false,
+            journal: Vec::new(),
+            kept: BTreeMap::new(),
+            budget: serde_json::to_string(&Budget::default()).unwrap(),
+            orders: Vec::new(),
+            answers: Vec::new(),
+            asked: Vec::new(),
+            looks: 0,
+            forgotten: Vec::new(),
+            edges: Vec::new(),
+            defects: Vec::new(),
+            boots: 0,
+            seen_at: mono,
+        }
+    }
+
+    pub fn heartbeat_dies(&mut self, name: &str) {
+        self.beats.remove(name);
+        self.evidence(&format!("probe/{name}"), State::Firing);
+    }
+
+    pub fn heartbeat_returns(&mut self, name: &str, boot: &str) {
+        let beat = Beat {
+            life: Life::Alive,
+            session: Some(Arc::from(format!("s-{boot}"))),
+            boot: Some(Arc::from(boot)),
+            says_planned: false,
+        };
+        self.beats.insert(Arc::from(name), beat);
+        self.evidence(&format!("probe/{name}"), State::Ok);
+    }
+
+    pub fn evidence(&mut self, key: &str, state: State) {
+        self.evidence.insert(key.to_string(), state);
+    }
+
+    pub fn machine(&mut self, name: &str) -> &mut Machine {
+        self.machines.get_mut(name).unwrap()
+    }
+
+    pub fn life(&self, name: &str) -> Lifecycle {
+        self.machines[name].life
+    }
+
+    pub fn reload(&mut self) {
+        self.fleet.configure(self.policy.clone(), self.nodes.clone());
+    }
+
+    /// The watchdog dies and comes back; on another boot of its own machine when `reboot`. Only what is on the disk
+    /// is left.
+    pub fn restart(&mut self, reboot: bool) {
+        if reboot {
+            self.now.mono = Mono(60_000);
+            self.seen_at = self.now.mono;
+        }
+        (self.orders, self.answers) = (Vec::new(), Vec::new());
+        self.fresh_since = self.now.mono;
+        let open = fold(&self.journal);
+        let mut closed: BTreeSet<String> = self.journal.iter().map(|record| record.saga.clone()).collect();
+        closed.retain(|id| open.iter().all(|told| told.id != *id));
+        let targets = self.kept.iter().map(|(name, text)| (name.clone(), serde_json::from_str::<Kept>(text).unwrap()));
+        let budget = serde_json::from_str(&self.budget).unwrap();
+        let restored = Restored { targets: targets.collect(), open, closed, budget };
+        self.fleet = Fleet::new(self.policy.clone(), self.nodes.clone());
+        self.fleet.restore(restored, self.now, !reboot);
+    }
+
+    /// The state file is lost and there is none any more.
+    pub fn state_file_lost(&mut self) {
+        self.is_durable = false;
+        self.journal.clear();
+        self.kept.clear();
+    }
+
+    pub fn time_passes(&mut self, span: Duration) {
+        let end = self.now.mono.plus(span);
+        while self.now.mono < end {
+            self.clock_goes_on(TICK);
+            self.pass();
+        }
+    }
+
+    pub fn clock_goes_on(&mut self, span: Duration) {
+        self.now.wall = self.now.wall.plus(span);
+        self.now.mono = self.now.mono.plus(span);
+    }
+
+    /// Passes until `done`, at most for `limit`.
+    pub fn until(&mut self, limit: Duration, done: impl Fn(&World) -> bool) -> Duration {
+        let began = self.now.mono;
+        while !done(self) {
+            assert!(self.now.mono.since(began) < limit, "not within {limit:?}\n{}", self.story());
+            self.time_passes(TICK);
+        }
+        self.now.mono.since(began)
+    }
+
+    /// The provider's side of one pass, the core's, the disk's, and the operator's.
+    pub fn pass(&mut self) -> Plan {
+        self.machines_go_on();
+        if self.probes {
+            self.seen_at = self.now.mono;
+        }
+        let beats = Heartbeats { at: self.now.mono, nodes: Arc::new(self.beats.clone()) };
+        let (evidence, seen_at) = (&self.evidence, self.seen_at);
+        let look = |key: &SignalKey| {
+            let state = *evidence.get(key.as_str())?;
+            Some(Looked { state, seen_at: Some(seen_at), incident: None })
+        };
+        let input = Input {
+            beats: self.sees_consul.then_some(&beats),
+            fresh_since: self.fresh_since,
+            look: &look,
+            holds_lease: self.holds_lease,
+            notes: &self.notes,
+            is_durable: self.is_durable,
+            answers: std::mem::take(&mut self.answers),
+        };
+        let plan = self.fleet.tick(self.now, input);
+        self.keep(&plan);
+        self.orders.extend(plan.orders.iter().cloned());
+        self.operate();
+        plan
+    }
+
+    fn keep(&mut self, plan: &Plan) {
+        self.journal.extend(plan.records.iter().cloned());
+        for name in &plan.changed {
+            if let Some(kept) = self.fleet.kept(name) {
+                self.kept.insert(name.to_string(), serde_json::to_string(kept).unwrap());
+            }
+        }
+        if plan.spent {
+            self.budget = serde_json::to_string(self.fleet.budget()).unwrap();
+        }
+        let said = |edge: &watchdog::core::edge::Edge| {
+            (self.now.mono, format!("{}: {} [{}]", edge.key, edge.fact, edge.reason))
+        };
+        self.edges.extend(plan.edges.iter().map(said));
+        let defects = plan.lines.iter().filter(|line| line.kind == "defect").map(|line| line.text.clone());
+        self.defects.extend(defects);
+        assert!(self.defects.is_empty(), "{:?}", self.defects);
+    }
+
+    fn machines_go_on(&mut self) {
+        let mut booted = Vec::new();
+        for (name, machine) in &mut self.machines {
+            match machine.life {
+                Lifecycle::Stopping => machine.becomes(Lifecycle::Stopped),
+                Lifecycle::Starting => {
+                    machine.becomes(Lifecycle::Running);
+                    if machine.heals {
+                        booted.push(name.to_string());
+                    }
+                }
+                _ => {}
+            }
+        }
+        for name in booted {
+            self.boots += 1;
+            let boot = format!("boot-{}", self.boots);
+            self.heartbeat_returns(&name, &boot);
+        }
+    }
+
+    fn operate(&mut self) {
+        for order in std::mem::take(&mut self.orders) {
+            let seen = match self.machines.get(&order.target).filter(|_| self.api_up) {
+                Some(machine) => Ok(Seen { lifecycle: machine.life, etag: format!("v{}", machine.version) }),
+                None => Err("the API does not answer".to_string()),
+            };
+            let result = match order.task {
+                Task::Confirm => Outcome::Confirmed {
+                    beats: if self.sees_consul {
+                        Ok(Heartbeats { at: self.now.mono, nodes: Arc::new(self.beats.clone()) })
+                    } else {
+                        Err("no leader".into())
+                    },
+                    seen,
+                },
+                Task::Look => {
+                    self.looks += 1;
+                    Outcome::Seen(seen)
+                }
+                Task::Ask { verb, fence, saga } => self.request(&order.target, verb, fence, &saga),
+                Task::Forget { saga } => {
+                    self.forgotten.push(saga);
+                    continue;
+                }
+            };
+            self.answers.push(Answer { id: order.id, target: order.target, result });
+        }
+    }
+
+    fn request(&mut self, name: &Arc<str>, verb: Verb, fence: Fence, saga: &str) -> Outcome {
+        // B5: what leaves was written down before.
+        let last = self.journal.iter().rfind(|record| record.saga == saga).map(|record| record.event.clone());
+        assert_eq!(last, Some(Event::Intent { verb, fence: fence.clone() }), "intent before request");
+        self.asked.push((Arc::clone(name), verb, fence.clone(), self.now.mono));
+        let (reply, counts) = match self.replies.pop_front() {
+            _ if !self.api_up => (Reply::NotSent, false),
+            Some(scripted) => scripted,
+            None if verb == Verb::Start && self.no_capacity => (Reply::NoCapacity, false),
+            None => (Reply::Accepted, true),
+        };
+        let machine = self.machines.get_mut(name).unwrap();
+        let on = if verb == Verb::Start { Lifecycle::Stopped } else { Lifecycle::Running };
+        if counts && (fence.etag != format!("v{}", machine.version) || machine.life != on) {
+            return Outcome::Replied(Reply::Changed, "412".into());
+        }
+        if counts {
+            machine.becomes(if verb == Verb::Start { Lifecycle::Starting } else { Lifecycle::Stopping });
+            if verb.takes_down() {
+                self.beats.remove(name);
+            }
+        }
+        Outcome::Replied(reply, format!("{reply:?}"))
+    }
+
+    pub fn verbs(&self) -> Vec<Verb> {
+        self.asked.iter().map(|(_, verb, _, _)| *verb).collect()
+    }
+
+    pub fn said(&self, words: &str) -> usize {
+        self.edges.iter().filter(|(_, said)| said.contains(words)).count()
+    }
+
+    pub fn kept_of(&self, name: &str) -> Kept {
+        self.fleet.kept(name).unwrap().clone()
+    }
+
+    /// Everything that was said, and then the journal.
+    pub fn story(&self) -> String {
+        let edges = self.edges.iter().map(|(_, said)| format!("  {said}\n"));
+        edges
+            .chain(self.journal.iter().map(|record| format!("  {} {}\n", record.number, record.event.told())))
+            .collect()
+    }
+}
