@@ -125,12 +125,9 @@ impl Scene {
     fn configure(&self, plan: &Plan) -> PathBuf {
         let dir = self.home.path().join(&plan.name);
         std::fs::create_dir_all(&dir).unwrap();
-        let lines = |pairs: &BTreeMap<&str, String>| -> String {
-            pairs
-                .iter()
-                .filter(|(_, value)| !value.is_empty())
-                .map(|(key, value)| format!("{key} = {value}\n"))
-                .collect()
+        let lines = |pairs: &BTreeMap<&str, String>| {
+            let set = pairs.iter().filter(|(_, value)| !value.is_empty());
+            set.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
         };
         let toml = format!(
             r#"{}
@@ -186,7 +183,7 @@ endpoint = "{}"
 
     /// Everything that was told so far.
     fn story(&self) -> String {
-        self.telegram.delivered().iter().map(|message| format!("{}\n---\n", message.text)).collect()
+        self.telegram.delivered().iter().map(|message| message.text.clone()).collect::<Vec<_>>().join("\n---\n")
     }
 
     fn wait_told(&self, words: &str) {
@@ -248,6 +245,16 @@ fn wait_blocked(daemon: &Daemon, node: &str, reason: &str) {
 fn metric(daemon: &Daemon, name: &str) -> Option<f64> {
     let page = String::from_utf8(daemon.get("/metrics").body).unwrap();
     page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Runs each case in a thread of its own: they mostly wait.
+fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, run: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            let run = &run;
+            scope.spawn(move || run(case));
+        }
+    });
 }
 
 /// Lets passes go by for this long: time in which what must not happen could.

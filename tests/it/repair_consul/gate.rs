@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::{ALONE, GONE, Plan, Scene, linger, metric, target, wait_blocked, wait_phase};
+use super::{ALONE, GONE, Plan, Scene, linger, metric, side_by_side, target, wait_blocked, wait_phase};
 use crate::daemon::Daemon;
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
@@ -86,12 +86,13 @@ fn evidence_that_disagrees_or_cannot_tell_or_does_not_exist_keeps_the_hands_off(
     std::thread::spawn(move || open.incoming().for_each(drop));
     let deps = format!("[\"gone=tcp://127.0.0.1:1\", \"open=tcp://127.0.0.1:{port}\"]");
     let cannot_tell = "[[probe]]\nname = \"dark\"\ntype = \"exec\"\ncommand = [\"/nonexistent/program\"]\n";
-    for (evidence, told) in [
+    let table = [
         ("evidence = [\"probe/gone\", \"probe/open\"]", "probe/open ok"),
         ("evidence = [\"probe/gone\", \"probe/dark\"]", "probe/dark unknown"),
         ("evidence = [\"docker/nobody\"]", "docker/nobody unknown"),
         ("", "evidence-disagrees"),
-    ] {
+    ];
+    side_by_side(table, |(evidence, told)| {
         let (scene, consul) = scene();
         let mut plan = Plan::new(&consul.url()).root("deps", &deps).node("n1", evidence);
         plan.nodes.push_str(cannot_tell);
@@ -102,7 +103,7 @@ fn evidence_that_disagrees_or_cannot_tell_or_does_not_exist_keeps_the_hands_off(
         scene.wait_told(told);
         linger(&agent, Duration::from_secs(1));
         scene.assert_untouched();
-    }
+    });
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn a_machine_that_somebody_stopped_is_told_or_started_as_configured() {
     if !parts::consul() {
         return;
     }
-    for (when, starts) in [("tell", 0), ("start", 1)] {
+    side_by_side([("tell", 0), ("start", 1)], |(when, starts)| {
         let (scene, consul) = scene();
         scene.oci.set(&ocid("n1"), Lifecycle::Stopped);
         let plan = Plan::new(&consul.url()).node("n1", &format!("{GONE}\nwhen_stopped = \"{when}\""));
@@ -172,7 +173,7 @@ fn a_machine_that_somebody_stopped_is_told_or_started_as_configured() {
         }
         linger(&agent, Duration::from_secs(2));
         assert_eq!(scene.asked(), (0, starts), "{when}: {:#?}", scene.switched());
-    }
+    });
 }
 
 #[test]

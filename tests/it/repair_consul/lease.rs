@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{GONE, Plan, Scene, linger, wait_phase};
+use super::{GONE, Plan, Scene, linger, side_by_side, wait_phase};
 use crate::daemon::{Daemon, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
@@ -128,7 +128,7 @@ fn a_leader_frozen_for_longer_than_its_lease_never_sends_a_second_stop() {
         return;
     }
     // Frozen as its STOP arrives, and frozen as the look before it arrives, which it then is about to send.
-    for kind in [Kind::Stop, Kind::Get] {
+    side_by_side([Kind::Stop, Kind::Get], |kind| {
         let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
         let beat = Beat::start(&consul, "n1", "boot-1");
         let all = agents(&scene, &consul, 2);
@@ -144,7 +144,7 @@ fn a_leader_frozen_for_longer_than_its_lease_never_sends_a_second_stop() {
         all.iter().for_each(|agent| agent.wait_state("node/n1", "ok"));
         linger(&all[0], Duration::from_secs(1));
         scene.assert_repaired_once("n1");
-    }
+    });
 }
 
 #[test]

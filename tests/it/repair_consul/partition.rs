@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,12 +14,12 @@ use std::time::Duration;
 use rustix::fd::AsFd as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::{GONE, Plan, Scene, linger, wait_phase};
+use super::{GONE, Plan, Scene, linger, side_by_side, wait_phase};
 use crate::daemon::{Daemon, wait, watchdog};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Kind};
-use crate::peer::proxy::Proxy;
+use crate::peer::proxy::{Fault, Proxy};
 use crate::repair::Beat;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -172,9 +173,7 @@ fn cut_from_consul_after_the_stop_it_starts_the_machine_all_the_same() {
     if !parts::consul() {
         return;
     }
-    use crate::peer::proxy::Fault;
-    use std::sync::Arc;
-    for fault in [Fault::Hang, Fault::Reset] {
+    side_by_side([Fault::Hang, Fault::Reset], |fault| {
         let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
         scene.oci.durations(Durations { stopping: Duration::from_secs(5), ..Durations::default() });
         let proxy = Arc::new(Proxy::to(&consul.address()));
@@ -193,5 +192,5 @@ fn cut_from_consul_after_the_stop_it_starts_the_machine_all_the_same() {
         let _beat = Beat::start(&consul, "n1", "boot-2");
         wait_phase(&agent, "n1", "healthy");
         scene.assert_repaired_once("n1");
-    }
+    });
 }
