@@ -3,11 +3,13 @@
 //! number of agents and beacons, all of them the real binary.
 
 mod acl;
+mod amnesia;
 mod beacons;
+mod cluster;
 mod gate;
 mod lease;
 mod many;
-mod outage;
+
 mod partition;
 
 use std::collections::BTreeMap;

@@ -86,8 +86,13 @@ impl Reader {
             return Err(self.unsettle(now, "Consul's index went back: its data was replaced"));
         }
         let beats = self.beats(&listing, now)?;
+        // What did not change since it was found to be whole is whole: a node that stays away costs nothing.
+        let is_checked = listing.is_unchanged() && self.sentinel.is_some() && self.settled_at.is_none();
+        self.index = None;
+        if !is_checked {
+            self.check_sentinel(&beats, now)?;
+        }
         self.index = Some(listing.index);
-        self.check_sentinel(&beats, now)?;
         self.known.extend(beats.nodes.keys().take(NODES).cloned());
         self.last = Arc::clone(&beats);
         Ok(beats)

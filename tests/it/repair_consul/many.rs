@@ -109,6 +109,14 @@ fn a_quiet_fleet_costs_one_request_per_tick_and_a_loss_is_seen_within_a_second()
     let took = gone.elapsed();
     println!("suspect {took:?} after the key disappeared (tick 3 s)");
     assert!(took < Duration::from_secs(2), "{took:?}");
+    // A node that stays away costs nothing more.
+    linger(&agent, Duration::from_secs(3));
+    let all = || proxy.count("GET /v1/kv/watchdog/nodes") + proxy.count("GET /v1/kv/watchdog/sentinel");
+    let (ticks_before, before) = (ticks(), all());
+    linger(&agent, Duration::from_secs(9));
+    let (ticked, read) = (ticks() - ticks_before, all() - before);
+    println!("{read} requests in {ticked} ticks while a node is missing");
+    assert!(read as u64 <= ticked + 1, "{read} {ticked}: {:#?}", proxy.requests());
 }
 
 /// Real beacons write their keys now and then, and each write ends the blocking read.
