@@ -136,7 +136,8 @@ impl View {
                     severity: standing.severity,
                     title: standing.title,
                     detail: standing.detail,
-                    since: Some(standing.since),
+                    // Never looked at: nobody knows.
+                    since: (standing.since != Wall::default()).then_some(standing.since),
                     incident: standing.incident,
                     reason: standing.reason,
                     last_alert_at: standing.last_alert_at,
@@ -210,7 +211,8 @@ fn targets(tick: &Tick, now: Now) -> Vec<TargetView> {
         phase: standing.phase.as_str().to_string(),
         attempts: standing.attempts,
         blocked: standing.blocked.iter().map(ToString::to_string).collect(),
-        since: Some(standing.since),
+        // Never looked at: nobody knows.
+        since: (standing.since != Wall::default()).then_some(standing.since),
         reason: standing.reason,
         unhealthy_s: standing.unhealthy.as_secs(),
     };

@@ -150,7 +150,7 @@ fn targets_in(store: &Store) -> anyhow::Result<Vec<TargetView>> {
             phase: phase.as_str().to_string(),
             attempts: kept.attempts,
             blocked: kept.blocked.iter().map(ToString::to_string).collect(),
-            since: Some(kept.since_wall()),
+            since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
             reason: story::left(&kept, stage),
             unhealthy_s: 0,
         })

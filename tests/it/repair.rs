@@ -8,7 +8,7 @@ use crate::daemon::{Daemon, SOON, configure, run, wait, watchdog};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Kind, Lifecycle, Oci, ocid};
-use crate::peer::otlp::{Collector, Speech};
+use crate::peer::otlp::{Collector, Received, Speech};
 use crate::peer::telegram::{TOKEN, Telegram};
 
 /// A port on which nobody listens: the evidence that a node is gone.
@@ -193,7 +193,7 @@ fn a_repair_is_one_trace_with_a_span_for_each_request_and_each_wait() {
     wait_phase(&daemon, "waiting");
     let _beat = world.beacon("boot-2");
     let spans = wait("the repair's own span", || {
-        let spans: Vec<_> = collector.received().iter().flat_map(|received| received.spans()).collect();
+        let spans: Vec<_> = collector.received().iter().flat_map(Received::spans).collect();
         spans.iter().any(|span| span.name == "repair").then_some(spans)
     });
     let whole = spans.iter().find(|span| span.name == "repair").unwrap();

@@ -45,11 +45,11 @@ impl Fleet {
     pub(super) fn consider(&mut self, name: &Arc<str>, now: Now, input: &Input<'_>, plan: &mut Plan) {
         let Some(member) = self.members.get(name) else { return };
         let is_well = member.target.kept.was_alive && !member.target.is_ill();
-        if member.repair.is_some() || is_well {
+        if member.repair.is_some() || is_well || !member.node.repairable {
             return self.unblock(name);
         }
         let blocked = gate(self.facts(member, None, now, input));
-        let due = member.target.is_due(now.mono, member.node.times) && member.node.repairable && !member.leaving;
+        let due = member.target.is_due(now.mono, member.node.times) && !member.leaving;
         if !blocked.is_empty() || !due {
             // Evidence that was asked for is used at once or not at all: it grows old while something blocks.
             if matches!(member.check, Check::Evidence(_)) {
@@ -118,7 +118,7 @@ impl Fleet {
         if !due {
             return self.hold(name, blocked, false, now, input, plan);
         }
-        self.explain(name, &blocked, fresh);
+        self.explain(name, fresh, &blocked);
         let Ok(seen) = fresh.seen else { return self.hold(name, blocked, true, now, input, plan) };
         let ours = unsure_at.is_some_and(|at| now.mono.since(at.mono) < OURS) || when_stopped == WhenStopped::Start;
         if blocked.is_empty() && gone {
@@ -130,15 +130,18 @@ impl Fleet {
         }
     }
 
-    /// What a look says beyond the name of a reason.
-    fn explain(&mut self, name: &Arc<str>, blocked: &[Blocked], fresh: &Confirmation<'_>) {
-        let Some(member) = self.members.get_mut(name) else { return };
-        member.trouble = match (fresh.seen, fresh.beats) {
-            (Err(why), _) | (_, Err(why)) => Some(why.clone()),
-            (Ok(seen), Ok(_)) => {
-                blocked.contains(&Blocked::NotRunning).then(|| format!("the provider says {}", seen.lifecycle))
+    /// What the look before a repair met with, in words.
+    fn explain(&mut self, name: &Arc<str>, fresh: &Confirmation<'_>, blocked: &[Blocked]) {
+        let trouble = match (fresh.beats, fresh.seen) {
+            (Err(why), _) | (Ok(_), Err(why)) => Some(why.clone()),
+            (Ok(_), Ok(seen)) if blocked.contains(&Blocked::NotRunning) => {
+                Some(format!("the provider says {}", seen.lifecycle))
             }
+            _ => None,
         };
+        if let Some(member) = self.members.get_mut(name) {
+            member.trouble = trouble;
+        }
     }
 
     /// Begins a repair.
@@ -224,8 +227,9 @@ impl Fleet {
             has_budget: budget.has_room(now.mono, self.policy.max_per_hour, self.policy.max_per_day),
             evidence_agrees: self.evidence(member, input, fresh.map(|fresh| fresh.since))
                 && fresh.is_none_or(|fresh| fresh.is_gone(&member.node.name)),
+            // Where it cannot be looked at, that is the observer's trouble and named so.
             is_running: fresh
-                .is_none_or(|fresh| fresh.seen.as_ref().is_ok_and(|seen| seen.lifecycle == Lifecycle::Running)),
+                .is_none_or(|fresh| fresh.seen.as_ref().map_or(true, |seen| seen.lifecycle == Lifecycle::Running)),
             holds_lease: observe || input.holds_lease,
             is_unpaused: !self.policy.paused,
             is_warm: now.mono.since(self.fresh_since) >= member.node.times.after,

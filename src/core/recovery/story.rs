@@ -250,6 +250,9 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> String {
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
         return format!("heartbeat gone for {} of {}", people(member.target.gone), people(member.node.times.after));
     }
+    if !member.node.repairable {
+        return "it is watched only: nothing is configured that could repair it".to_string();
+    }
     if fleet.policy.paused && member.blocked.is_empty() {
         return "repairs are paused".to_string();
     }
