@@ -166,7 +166,7 @@ impl Desk {
             Task::Forget { saga } => return self.tools.lease.forget(&order.target, &saga),
             Task::Confirm => {
                 let beats = match &self.tools.heartbeats {
-                    Some((consul, place)) => consul::confirm(consul, place, &self.clock),
+                    Some((consul, place)) => consul::confirm(consul, place, &self.clock, &order.target),
                     None => Err("heartbeats are not read".to_string()),
                 };
                 Outcome::Confirmed { beats, seen: self.look(&order.target) }

@@ -99,15 +99,19 @@ fn next(due: Instant, interval: Duration, now: Instant) -> Instant {
 }
 
 /// Turns SIGTERM and SIGINT into [`Wake::Shutdown`], SIGHUP into [`Wake::Reload`]. The second SIGTERM ends
-/// the process where it stands.
+/// the process where it stands. A file that may not grow any more (SIGXFSZ) is a write that failed, like one
+/// on a full disk, and no reason to end.
 pub(super) fn listen_to_signals(waker: &Waker) -> anyhow::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot listen to signals")?;
+    let too_large = rustix::process::Signal::XFSZ.as_raw();
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, too_large]).context("cannot listen to signals")?;
     let waker = waker.clone();
     let listen = move || {
         let mut ending = false;
         for signal in signals.forever() {
             if signal == SIGHUP {
                 waker.wake(Wake::Reload);
+            } else if signal == too_large {
+                tracing::warn!("a file may not grow any more (a limit on the size of files): the write failed");
             } else if ending {
                 // Asked twice: whoever asks again does not want to wait.
                 std::process::exit(130);

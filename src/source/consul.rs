@@ -80,12 +80,12 @@ pub struct Heart {
     last: Heartbeats,
 }
 
-/// One consistent read of all heartbeats, with the sentinel, for a decision.
+/// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
 ///
 /// # Errors
 /// Why they cannot be believed, in words.
-pub fn confirm(consul: &Consul, place: &Where, clock: &Clock) -> Result<Heartbeats, String> {
-    Reader::confirm(consul, place, clock)
+pub fn confirm(consul: &Consul, place: &Where, clock: &Clock, node: &str) -> Result<Heartbeats, String> {
+    Reader::confirm(consul, place, clock, node)
 }
 
 /// A node that has been spoken of.

@@ -34,6 +34,7 @@ mod probe;
 mod recovery;
 mod recovery_table;
 mod repair;
+mod repair_consul;
 mod repair_kill;
 mod serve;
 mod store;

@@ -46,6 +46,11 @@ pub fn strace() -> bool {
     have("strace", &["strace", "-f", "-qq", "-e", "trace=fsync", "true"])
 }
 
+/// True when network namespaces with links can be made, which takes root.
+pub fn netns() -> bool {
+    have("netns", &["unshare", "-mn", "sh", "-c", "mount -t tmpfs none /run && ip link add wd-test type veth"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])

@@ -85,8 +85,9 @@ impl Listing {
         let millis = header("x-consul-lastcontact").and_then(|text| text.parse().ok()).unwrap_or(0);
         let filtered = header("x-consul-results-filtered-by-acls") == Some("true");
         let body = match answer.status {
-            _ if asked == Some(index) => None,
+            // Also with an index that did not move: keys that were taken from our sight move none.
             404 => Some(b"[]".to_vec()),
+            _ if asked == Some(index) => None,
             _ => Some(answer.body),
         };
         let last_contact = Duration::from_millis(millis);

@@ -33,6 +33,8 @@ const CHECK_AGAIN: u32 = 6;
 /// What was looked at just before a decision.
 pub(super) struct Confirmation<'a> {
     pub(super) beats: &'a Result<Heartbeats, String>,
+    /// The heartbeats of the pass, which know for how long a stop has been said to be planned.
+    pub(super) before: Option<&'a Heartbeats>,
     pub(super) seen: &'a Result<Seen, String>,
     /// The evidence is newer than this.
     pub(super) since: Mono,
@@ -107,7 +109,7 @@ impl Fleet {
     ) {
         let Some(member) = self.members.get(name) else { return };
         let blocked = gate(self.facts(member, Some(fresh), now, input));
-        let gone = fresh.beats.as_ref().is_ok_and(|beats| beats.life(name) == Life::Gone);
+        let gone = fresh.is_gone(name);
         let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at);
         let rung = member.node.ladder.get(member.target.kept.attempts as usize).or(member.node.ladder.last()).copied();
         let due = member.target.is_due(now.mono, member.node.times);
@@ -184,9 +186,10 @@ impl Fleet {
         input: &Input<'_>,
         plan: &mut Plan,
     ) {
-        let ill = self.ill;
         let Some(member) = self.members.get_mut(name) else { return };
-        for reason in blocked.iter().filter(|reason| due && !member.blocked.contains(reason)) {
+        // Counted as it is told: what was in the way before the node was due is counted once that it is.
+        let known = |reason: &Blocked| member.told.as_ref().is_some_and(|(told, _)| told.contains(reason));
+        for reason in blocked.iter().filter(|reason| due && !known(reason)) {
             *self.counts.blocked.entry(*reason).or_default() += 1;
         }
         member.blocked = blocked;
@@ -200,7 +203,10 @@ impl Fleet {
             .is_some_and(|(told, at)| *told == member.blocked && (again.is_zero() || now.mono.since(*at) < again));
         if !is_told {
             member.told = Some((member.blocked.clone(), now.mono));
-            plan.edges.push(story::blocked(member, ill, input, now, &self.policy));
+            // A storm is told once, as a fact about all of them, not once for each.
+            if !member.blocked.contains(&Blocked::TooManyMissing) {
+                plan.edges.push(story::blocked(member, input, now, &self.policy));
+            }
         }
     }
 
@@ -220,7 +226,7 @@ impl Fleet {
             has_room: self.has_room(member.node.domain.as_deref()),
             has_budget: budget.has_room(now.mono, self.policy.max_per_hour, self.policy.max_per_day),
             evidence_agrees: self.evidence(member, input, fresh.map(|fresh| fresh.since))
-                && fresh.is_none_or(|fresh| is_gone(fresh, &member.node.name)),
+                && fresh.is_none_or(|fresh| fresh.is_gone(&member.node.name)),
             // Where it cannot be looked at, that is the observer's trouble and named so.
             is_running: fresh
                 .is_none_or(|fresh| fresh.seen.as_ref().map_or(true, |seen| seen.lifecycle == Lifecycle::Running)),
@@ -270,15 +276,25 @@ impl Fleet {
 
     /// The look just made must not show more ill than there may be, either.
     fn few_are_gone(&self, fresh: &Confirmation<'_>) -> bool {
-        let Ok(beats) = fresh.beats else { return true };
+        if fresh.beats.is_err() {
+            return true;
+        }
         let ill = self.members.values().filter(|member| {
-            let gone = beats.life(&member.node.name) == Life::Gone;
+            let gone = fresh.is_gone(&member.node.name);
             member.target.kept.was_alive && (gone || member.target.is_ill())
         });
         ill.count() <= may_be_ill(self.ill.1, self.policy.min_healthy)
     }
 }
 
-fn is_gone(fresh: &Confirmation<'_>, name: &str) -> bool {
-    fresh.beats.as_ref().is_ok_and(|beats| beats.life(name) == Life::Gone)
+impl Confirmation<'_> {
+    /// True when the node is not there. A single look cannot tell for how long a stop has been planned:
+    /// that it has lasted for too long is what the pass saw.
+    fn is_gone(&self, name: &str) -> bool {
+        match self.beats.as_ref().map(|beats| beats.life(name)) {
+            Ok(Life::Gone) => true,
+            Ok(Life::Planned) => self.before.is_some_and(|beats| beats.life(name) == Life::Gone),
+            _ => false,
+        }
+    }
 }

@@ -268,7 +268,7 @@ impl Fleet {
         match answer.result {
             Outcome::Confirmed { beats, seen } => {
                 if let Check::Confirming(since) = member.check {
-                    let confirmation = Confirmation { beats: &beats, seen: &seen, since };
+                    let confirmation = Confirmation { beats: &beats, before: input.beats, seen: &seen, since };
                     self.decide(&answer.target, &confirmation, now, input, plan);
                 }
             }

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::may_be_ill;
 use super::fleet::Fleet;
 use super::gate::Blocked;
 use super::member::Member;
@@ -110,12 +111,9 @@ pub fn acting(member: &Member, rung: Rung, seen: &Seen, input: &Input<'_>, now: 
 }
 
 /// It is due, and nothing is done.
-pub fn blocked(member: &Member, ill: (usize, usize), input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
+pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
     let reasons = join(&member.blocked);
     let mut fact = format!("not touched: {reasons}");
-    if member.blocked.contains(&Blocked::TooManyMissing) {
-        let _ = write!(fact, " ({} of {} nodes are ill)", ill.0, ill.1);
-    }
     if member.blocked.contains(&Blocked::EvidenceDisagrees) {
         for evidence in &member.node.evidence {
             let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
@@ -335,7 +333,7 @@ fn fact(member: &Member, trouble: Option<String>) -> Fact {
 }
 
 impl Fleet {
-    /// What a person should know while it lasts: paused, given up, not finished, down by our doing. Of nodes only
+    /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing. Of nodes only
     /// those about which there was ever anything to know.
     pub fn own_facts(&mut self, now: Now) -> Vec<Fact> {
         let paused = Fact {
@@ -347,10 +345,33 @@ impl Fleet {
             }),
         };
         self.note_stories();
-        let mut facts = vec![paused];
+        let mut facts = vec![paused, self.storm()];
         let members = self.spoken.iter().filter_map(|name| self.members.get(name));
         facts.extend(members.map(|member| fact(member, self.trouble(member, now))));
         facts
+    }
+
+    /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
+    fn storm(&self) -> Fact {
+        let waits = |member: &Member| {
+            let told = member.told.as_ref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
+            told && member.blocked.contains(&Blocked::TooManyMissing)
+        };
+        let (ill, nodes) = self.ill;
+        let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
+        let trouble = self.members.values().any(waits).then(|| {
+            format!(
+                "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
+                reason.to_change()
+            )
+        });
+        let observe = self.policy.mode == Mode::Observe;
+        Fact {
+            key: format!("recovery/{reason}"),
+            title: if observe { "[observe] repairs" } else { "repairs" }.to_string(),
+            severity: if observe { Severity::Info } else { Severity::Critical },
+            trouble,
+        }
     }
 
     /// Notes whose stories began, so that their ends are told, too.

@@ -36,6 +36,8 @@ pub struct Reader {
     /// May write the sentinel where there is none.
     keeps: bool,
     index: Option<u64>,
+    /// The highest index that was seen: data older than this was put in the place of what we knew.
+    newest: u64,
     last: Arc<Heartbeats>,
     /// Names seen in this run, to know when somebody is missing.
     known: BTreeSet<Arc<str>>,
@@ -60,6 +62,7 @@ impl Reader {
             place,
             keeps: false,
             index: None,
+            newest: 0,
             last: Arc::default(),
             known: BTreeSet::new(),
             sentinel: None,
@@ -78,27 +81,43 @@ impl Reader {
         })?;
         let now = clock.now().mono;
         self.trust(&listing)?;
-        if self.index.is_some_and(|before| listing.index < before) {
+        if listing.index < std::mem::replace(&mut self.newest, listing.index) {
             self.index = None;
             return Err(self.unsettle(now, "Consul's index went back: its data was replaced"));
         }
         let beats = self.beats(&listing, now)?;
+        // What did not change since it was found to be whole is whole: a node that stays away costs nothing.
+        let is_checked = listing.is_unchanged() && self.sentinel.is_some() && self.settled_at.is_none();
+        self.index = None;
+        if !is_checked {
+            self.check_sentinel(&beats, now)?;
+        }
         self.index = Some(listing.index);
-        self.check_sentinel(&beats, now)?;
         self.known.extend(beats.nodes.keys().take(NODES).cloned());
         self.last = Arc::clone(&beats);
         Ok(beats)
     }
 
-    /// One consistent read for a decision: nothing is remembered of it, and nothing changed.
-    pub fn confirm(consul: &Consul, place: &Where, clock: &Clock) -> Result<Heartbeats, String> {
+    /// One consistent read for a decision about `node`: nothing is remembered of it, and nothing changed.
+    pub fn confirm(consul: &Consul, place: &Where, clock: &Clock, node: &str) -> Result<Heartbeats, String> {
         let mut reader = Reader::for_one_look(consul.clone(), place.clone());
         let listing = consul.prefix(&place.prefix, None, None, true).map_err(|error| error.to_string())?;
         reader.trust(&listing)?;
         if consul.get(&place.sentinel).map_err(|error| error.to_string())?.is_none() {
             return Err(format!("our own key {} is gone", place.sentinel));
         }
-        reader.beats(&listing, clock.now().mono).map(|beats| Heartbeats::clone(&beats))
+        let beats = reader.beats(&listing, clock.now().mono)?;
+        if !beats.nodes.contains_key(node) {
+            reader.check_sight(node)?;
+        }
+        Ok(Heartbeats::clone(&beats))
+    }
+
+    /// Is this key really not there? A list leaves out what we may not read and, before Consul 1.11, says
+    /// nothing about it; the key itself is then denied (F13).
+    fn check_sight(&self, node: &str) -> Result<(), String> {
+        let key = format!("{}/{node}", self.place.prefix);
+        self.consul.get(&key).map(drop).map_err(|error| error.to_string())
     }
 
     fn trust(&self, listing: &Listing) -> Result<(), String> {
@@ -159,9 +178,12 @@ impl Reader {
             self.settled_at = None;
             self.sentinel = None;
         }
-        let missing = self.known.iter().any(|name| !beats.nodes.contains_key(name));
-        if self.sentinel.is_some() && !missing {
+        let missing = self.known.iter().find(|name| !beats.nodes.contains_key(*name));
+        if self.sentinel.is_some() && missing.is_none() {
             return Ok(());
+        }
+        if let Some(name) = missing {
+            self.check_sight(name)?;
         }
         let found = self.consul.get(&self.place.sentinel).map_err(|error| error.to_string())?;
         match (found, &self.sentinel) {

@@ -55,10 +55,34 @@ impl Consul {
             let tokens = format!("tokens {{ master = \"{MANAGEMENT}\" agent = \"{MANAGEMENT}\" }}");
             let _ = write!(hcl, "\nacl {{ enabled = true default_policy = \"deny\" {tokens} }}");
         }
-        let http = if options.http == 0 { free_port("127.0.0.1") } else { options.http };
-        let ports = Ports { http, server: free_port("127.0.0.1"), serf: free_port("127.0.0.1") };
-        let consul = Consul::prepare("127.0.0.1", ports, &["-bootstrap-expect=1"], &hcl, options.acl);
-        consul.started()
+        // Between our look for a free port and Consul's taking it, it may become somebody else's.
+        for _ in 0..3 {
+            let http = if options.http == 0 { free_port("127.0.0.1") } else { options.http };
+            let ports = Ports { http, server: free_port("127.0.0.1"), serf: free_port("127.0.0.1") };
+            let mut consul = Consul::prepare("127.0.0.1", ports, &["-bootstrap-expect=1"], &hcl, options.acl);
+            consul.start();
+            if consul.leads_or_ends() {
+                return consul;
+            }
+        }
+        panic!("Consul ended three times at its start");
+    }
+
+    /// Waits until it leads; false when it has ended instead.
+    fn leads_or_ends(&mut self) -> bool {
+        wait(&format!("consul to lead or end: {}", self.log_tail()), || {
+            if self.child.as_mut()?.try_wait().unwrap().is_some() {
+                println!("Consul ended: {}", self.log_tail());
+                return Some(false);
+            }
+            self.is_ready().map(|()| true)
+        })
+    }
+
+    fn is_ready(&self) -> Option<()> {
+        self.client().leader().ok().flatten()?;
+        let (status, nodes) = self.api("GET", "/v1/catalog/nodes", "")?;
+        (status == 200 && nodes.contains("server-")).then_some(())
     }
 
     fn prepare(address: &str, ports: Ports, more: &[&str], hcl: &str, acl: bool) -> Consul {
@@ -81,12 +105,6 @@ impl Consul {
         let dir = tempfile::tempdir().unwrap();
         let token = acl.then_some(MANAGEMENT);
         Consul { child: None, address: address.to_string(), http: ports.http, arguments, dir, token }
-    }
-
-    fn started(mut self) -> Consul {
-        self.start();
-        self.wait_leader();
-        self
     }
 
     /// Starts the stopped server again, with what data it has. Does not wait.
@@ -129,11 +147,7 @@ impl Consul {
 
     /// Waits until the server leads, itself is registered (sessions need that), and ACLs work.
     pub fn wait_leader(&self) {
-        wait(&format!("consul to lead: {}", self.log_tail()), || {
-            self.client().leader().ok().flatten()?;
-            let (status, nodes) = self.api("GET", "/v1/catalog/nodes", "")?;
-            (status == 200 && nodes.contains("server-")).then_some(())
-        });
+        wait(&format!("consul to lead: {}", self.log_tail()), || self.is_ready());
     }
 
     /// The last lines of its log.

@@ -41,7 +41,12 @@ struct Shared {
 impl Proxy {
     /// A proxy in front of `to` (`127.0.0.1:8500`).
     pub fn to(to: &str) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Proxy::at("127.0.0.1", to)
+    }
+
+    /// The same at another address of this machine.
+    pub fn at(address: &str, to: &str) -> Proxy {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             to: to.to_string(),

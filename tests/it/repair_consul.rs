@@ -1,0 +1,289 @@
+//! The agent against a real Consul that dies, elects, forgets, refuses and is cut off: the right actions
+//! in exact counts, and none where none is due. One scripted Oracle Cloud, one scripted Telegram, any
+//! number of agents and beacons, all of them the real binary.
+
+mod acl;
+mod amnesia;
+mod beacons;
+mod cluster;
+mod gate;
+mod lease;
+mod many;
+
+mod partition;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, configure, wait, watchdog};
+use crate::peer::consul::Consul;
+use crate::peer::oci::{Durations, Entry, Kind, Lifecycle, Oci, ocid};
+use crate::peer::telegram::{TOKEN, Telegram};
+
+/// Says that the node is gone: nobody listens there, and nobody else can take the port meanwhile.
+const GONE: &str = "evidence = [\"probe/gone\"]";
+/// The heartbeat alone decides, so that nothing but what a test is about stands in the way.
+const ALONE: &str = "evidence = \"heartbeat-only\"";
+
+/// A cloud, a chat, and a place for agents and beacons.
+struct Scene {
+    oci: Oci,
+    telegram: Telegram,
+    home: tempfile::TempDir,
+}
+
+/// How one agent is configured; values as TOML writes them.
+#[derive(Clone)]
+struct Plan {
+    name: String,
+    consul: String,
+    oci: Option<String>,
+    telegram: Option<String>,
+    root: BTreeMap<&'static str, String>,
+    recovery: BTreeMap<&'static str, String>,
+    more_consul: String,
+    more: String,
+    nodes: String,
+}
+
+impl Plan {
+    fn new(consul: &str) -> Plan {
+        let text = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(k, v)| (*k, (*v).to_string())).collect();
+        Plan {
+            name: "agent-1".to_string(),
+            consul: consul.to_string(),
+            oci: None,
+            telegram: None,
+            root: text(&[
+                ("tick", "\"200ms\""),
+                ("timeout", "\"2s\""),
+                ("state", "\"state.db\""),
+                ("deps", "[\"gone=tcp://127.0.0.1:1\"]"),
+                ("log", "\"info\""),
+            ]),
+            recovery: text(&[
+                ("mode", "\"active\""),
+                ("after", "\"1s\""),
+                ("poll", "\"100ms\""),
+                ("boot_grace", "\"20s\""),
+                ("lease_ttl", "\"3s\""),
+            ]),
+            more_consul: String::new(),
+            more: String::new(),
+            nodes: String::new(),
+        }
+    }
+
+    fn named(mut self, name: &str) -> Plan {
+        self.name = name.to_string();
+        self
+    }
+
+    /// One more node with its instance.
+    fn node(mut self, name: &str, more: &str) -> Plan {
+        let _ = write!(self.nodes, "[[node]]\nname = \"{name}\"\ninstance_id = \"{}\"\n{more}\n", ocid(name));
+        self
+    }
+
+    fn root(mut self, key: &'static str, value: &str) -> Plan {
+        self.root.insert(key, value.to_string());
+        self
+    }
+
+    fn recovery(mut self, key: &'static str, value: &str) -> Plan {
+        self.recovery.insert(key, value.to_string());
+        self
+    }
+
+    fn consul(mut self, line: &str) -> Plan {
+        let _ = writeln!(self.more_consul, "{line}");
+        self
+    }
+
+    fn observe(self) -> Plan {
+        self.recovery("mode", "\"observe\"")
+    }
+}
+
+impl Scene {
+    fn new(nodes: &[&str]) -> Scene {
+        let ms = Duration::from_millis;
+        let scene = Scene { oci: Oci::start(), telegram: Telegram::start(), home: tempfile::tempdir().unwrap() };
+        scene.oci.durations(Durations {
+            stopping: ms(300),
+            between: ms(100),
+            starting: ms(300),
+            ..Durations::default()
+        });
+        nodes.iter().for_each(|node| scene.oci.add_instance(&ocid(node), Lifecycle::Running));
+        scene
+    }
+
+    /// Writes an agent's configuration into a directory of its own.
+    fn configure(&self, plan: &Plan) -> PathBuf {
+        let dir = self.home.path().join(&plan.name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let lines = |pairs: &BTreeMap<&str, String>| {
+            let set = pairs.iter().filter(|(_, value)| !value.is_empty());
+            set.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
+        };
+        let toml = format!(
+            r#"{}
+instance = "{}"
+{}
+[telegram]
+bot_token = "{TOKEN}"
+chat_id = "42"
+api_base = "{}"
+[host]
+enabled = false
+[docker]
+enabled = false
+[consul]
+address = "{}"
+{}
+[oci]
+config_file = "{}"
+endpoint = "{}"
+[recovery]
+{}
+{}"#,
+            lines(&plan.root),
+            plan.name,
+            plan.more,
+            plan.telegram.clone().unwrap_or_else(|| self.telegram.base_url()),
+            plan.consul,
+            plan.more_consul,
+            self.oci.config_file(&dir).display(),
+            plan.oci.clone().unwrap_or_else(|| self.oci.url()),
+            lines(&plan.recovery),
+            plan.nodes,
+        );
+        configure(&dir, &toml);
+        dir
+    }
+
+    fn start(&self, plan: &Plan) -> Daemon {
+        Daemon::start(&self.configure(plan))
+    }
+
+    /// A real beacon for this node, renewed ten times in its TTL.
+    fn beacon(&self, node: &str, consul: &str, ttl: &str, renew: &str) -> Daemon {
+        let dir = self.home.path().join(format!("beacon-{node}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let beacon =
+            format!("[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"{node}\"\nttl = \"{ttl}\"\nrenew = \"{renew}\"\n");
+        configure(&dir, &format!("{beacon}[consul]\naddress = \"{consul}\"\n"));
+        let daemon = Daemon::start_with(watchdog(&dir).arg("beacon"));
+        wait(&format!("the beacon of {node}"), || (daemon.get("/healthz").status == 200).then_some(()));
+        daemon
+    }
+
+    /// Everything that was told so far.
+    fn story(&self) -> String {
+        self.telegram.delivered().iter().map(|message| message.text.clone()).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    fn wait_told(&self, words: &str) {
+        wait(&format!("\"{words}\" to be told; told was:\n{}", self.story()), || {
+            self.story().contains(words).then_some(())
+        });
+    }
+
+    /// Requests that switch anything, whatever came of them.
+    fn switched(&self) -> Vec<Entry> {
+        let looks = |entry: &Entry| matches!(entry.kind, Kind::Get | Kind::List);
+        self.oci.ledger().into_iter().filter(|entry| !looks(entry)).collect()
+    }
+
+    /// STOP and START requests, whatever came of them.
+    fn asked(&self) -> (usize, usize) {
+        (self.oci.asked(Kind::Stop).len(), self.oci.asked(Kind::Start).len())
+    }
+
+    fn assert_untouched(&self) {
+        let switched = self.switched();
+        assert!(switched.is_empty(), "{switched:#?}\n{}", self.story());
+    }
+
+    /// One STOP and one START, both with effect, and the machine runs.
+    fn assert_repaired_once(&self, node: &str) {
+        assert_eq!(self.asked(), (1, 1), "{:#?}\n{}", self.switched(), self.story());
+        assert_eq!((self.oci.effects(Kind::Stop), self.oci.effects(Kind::Start)), (1, 1));
+        assert_eq!(self.oci.lifecycle(&ocid(node)), Lifecycle::Running);
+    }
+
+    fn wait_started(&self, times: usize) {
+        self.oci.wait("START", Duration::from_secs(30), |ledger| {
+            ledger.iter().filter(|entry| entry.kind == Kind::Start).count() >= times
+        });
+    }
+}
+
+/// One node as the agent's page shows it.
+fn target(daemon: &Daemon, node: &str) -> Value {
+    let status = daemon.status();
+    let name = format!("node/{node}");
+    status["targets"].as_array().unwrap().iter().find(|target| target["name"] == name).cloned().unwrap_or_default()
+}
+
+fn wait_phase(daemon: &Daemon, node: &str, wanted: &str) {
+    wait(&format!("{node} to be {wanted}: {} {}", daemon.status(), daemon.stderr()), || {
+        (target(daemon, node)["phase"] == wanted).then_some(())
+    });
+}
+
+fn wait_blocked(daemon: &Daemon, node: &str, reason: &str) {
+    wait(&format!("{node} to be blocked by {reason}: {} {}", daemon.status(), daemon.stderr()), || {
+        target(daemon, node)["blocked"].as_array()?.iter().any(|word| word == reason).then_some(())
+    });
+}
+
+/// The value of a line on the agent's metrics; `None` where there is no such line.
+fn metric(daemon: &Daemon, name: &str) -> Option<f64> {
+    let page = String::from_utf8(daemon.get("/metrics").body).unwrap();
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+/// Runs each case in a thread of its own: they mostly wait.
+fn side_by_side<T: Send>(cases: impl IntoIterator<Item = T>, run: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            let run = &run;
+            scope.spawn(move || run(case));
+        }
+    });
+}
+
+/// Lets passes go by for this long: time in which what must not happen could.
+fn linger(daemon: &Daemon, span: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < span {
+        daemon.wait_pass();
+    }
+}
+
+/// Heartbeats for many nodes, held by one session without an end.
+fn hold(consul: &Consul, names: &[String], boot: &str) -> String {
+    use base64::Engine as _;
+    use watchdog::client::consul::Behavior;
+    let session =
+        consul.client().session_create("many", Duration::from_hours(1), Behavior::Delete, Duration::ZERO).unwrap();
+    for chunk in names.chunks(60) {
+        let lock = |name: &String| {
+            let value = format!(r#"{{"node":"{name}","boot_id":"{boot}","ttl_s":3}}"#);
+            let value = base64::engine::general_purpose::STANDARD.encode(value);
+            serde_json::json!({"KV": {
+                "Verb": "lock", "Key": format!("watchdog/nodes/{name}"), "Value": value, "Session": session,
+            }})
+        };
+        let body = serde_json::to_string(&chunk.iter().map(lock).collect::<Vec<Value>>()).unwrap();
+        let (status, said) = consul.api("PUT", "/v1/txn", &body).unwrap();
+        assert_eq!(status, 200, "{said}");
+    }
+    session
+}

@@ -1,0 +1,109 @@
+//! A real beacon that is killed, frozen, or stopped as planned.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{ALONE, GONE, Plan, Scene, linger, metric, target, wait_phase};
+use crate::daemon::wait;
+use crate::parts;
+use crate::peer::consul::{Consul, Dev};
+use crate::peer::oci::Kind;
+use crate::repair::Beat;
+
+#[test]
+fn the_node_of_a_killed_beacon_is_repaired_exactly_once() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    wait_phase(&agent, "n1", "healthy");
+    beacon.kill();
+    scene.wait_started(1);
+    wait_phase(&agent, "n1", "waiting");
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(&agent, "n1", "healthy");
+    scene.wait_told("repaired: back on a new boot");
+    linger(&agent, Duration::from_secs(2));
+    scene.assert_repaired_once("n1");
+    let actions = |action: &str| {
+        let name = "watchdog_recovery_actions_total";
+        metric(&agent, &format!("{name}{{target=\"node/n1\",action=\"{action}\",mode=\"active\"}}"))
+    };
+    assert_eq!((actions("STOP"), actions("START")), (Some(1.0), Some(1.0)));
+}
+
+#[test]
+fn a_frozen_beacon_that_goes_on_after_the_repair_is_told_as_what_it_is_and_nothing_more_is_done() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    wait_phase(&agent, "n1", "healthy");
+    beacon.signal(Signal::STOP);
+    wait_phase(&agent, "n1", "waiting");
+    beacon.signal(Signal::CONT);
+    wait_phase(&agent, "n1", "healthy");
+    scene.wait_told("back by itself");
+    scene.wait_told("without a reboot by the repair");
+    linger(&agent, Duration::from_secs(3));
+    scene.assert_repaired_once("n1");
+    assert_eq!(target(&agent, "n1")["attempts"], 1, "the attempt is not forgiven at once");
+}
+
+#[test]
+fn a_frozen_beacon_that_goes_on_before_it_is_due_is_left_alone() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let agent = scene.start(&Plan::new(&consul.url()).node("n1", ALONE).recovery("after", "\"4s\""));
+    wait_phase(&agent, "n1", "healthy");
+    beacon.signal(Signal::STOP);
+    wait_phase(&agent, "n1", "suspect");
+    scene.wait_told("its heartbeat is gone");
+    beacon.signal(Signal::CONT);
+    wait_phase(&agent, "n1", "healthy");
+    linger(&agent, Duration::from_secs(5));
+    scene.assert_untouched();
+    assert_eq!(target(&agent, "n1")["attempts"], 0);
+}
+
+#[test]
+fn a_planned_stop_is_maintenance_for_two_ttls_and_then_counts_as_missing() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "3s", "300ms");
+    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    wait_phase(&agent, "n1", "healthy");
+    let stopped = Instant::now();
+    beacon.terminate();
+    wait("the word maintenance", || {
+        let status = agent.status();
+        let node = status["signals"].as_array()?.iter().find(|signal| signal["key"] == "node/n1")?.clone();
+        let told = node["detail"].as_str()?.contains("maintenance");
+        (node["state"] == "unknown" && told).then_some(())
+    });
+    assert_eq!(target(&agent, "n1")["phase"], "healthy");
+    while stopped.elapsed() < Duration::from_millis(5_500) {
+        agent.wait_pass();
+        scene.assert_untouched();
+        assert!(!scene.story().contains("heartbeat is gone"), "{}", scene.story());
+    }
+    scene.wait_told("its heartbeat is gone");
+    scene.wait_started(1);
+    let after = scene.oci.asked(Kind::Stop)[0].at.duration_since(stopped);
+    println!("STOP {after:?} after a planned stop with a TTL of 3 s and after = 1 s");
+    assert!(after >= Duration::from_secs(7), "{after:?}");
+    wait_phase(&agent, "n1", "waiting");
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(&agent, "n1", "healthy");
+    scene.assert_repaired_once("n1");
+}
