@@ -45,7 +45,7 @@ fn picture(scene: &str, now: Now) -> Snapshot {
         interval_ms,
         state_file: if bad { StateFile::Failing("no space left on device".into()) } else { StateFile::Writable },
         tick: Tick { count: 7_440, last_at: Some(now.wall), duration_ms: 3.1, lateness_ms: 0.4, age_ms: 0 },
-        signals: signals(scene, now),
+        signals: signals(scene, now).into_iter().map(std::sync::Arc::new).collect(),
         channels: vec![
             ChannelView { name: "console".into(), state: "ok".into(), ..ChannelView::default() },
             ChannelView {

@@ -43,8 +43,11 @@ crate::settings! {
         /// session_ttl_min says so, and ends a session between one and two TTLs after its last renewal.
         ttl: Span = Span::seconds(30),
         /// Time between renewals, at least 100ms and less than ttl; a third of it is good. The key itself is
-        /// written once per ttl.
+        /// written much more seldom (rewrite).
         renew: Span = Span::seconds(10),
+        /// Time between two writings of the key's value, at least ttl: its beat then shows progress. Each one is work for
+        /// Consul and wakes every agent.
+        rewrite: Span = Span::seconds(600),
         /// Address of the beacon's own /metrics and /healthz; empty = off. Who may ask is in [serve].
         listen: String = String::new(),
     }
@@ -110,7 +113,13 @@ impl Plan {
         let key = format!("{}/{node}", consul::prefix(config)?);
         let version = env!("CARGO_PKG_VERSION").to_string();
         let own = Heartbeat { node, version, ttl_s: ttl.as_secs(), ..Heartbeat::default() };
-        Ok(Plan { consul, key, policy: Policy { ttl, renew, seed: 0 }, own, listen })
+        Ok(Plan {
+            consul,
+            key,
+            policy: Policy { ttl, renew, rewrite: settings.rewrite.0.max(ttl), seed: 0 },
+            own,
+            listen,
+        })
     }
 
     fn work(&self, consul: &Consul, clock: &Clock) -> Work {

@@ -44,6 +44,8 @@ struct Arrival {
 struct Worker {
     questions: SyncSender<Ask>,
     asked_at: Option<Instant>,
+    /// An answer was sent and nobody has taken it.
+    untaken: Arc<AtomicBool>,
     patience: Duration,
     health: Health,
 }
@@ -74,8 +76,10 @@ impl Gather {
             let name: Arc<str> = Arc::from(source.name());
             let patience = source.patience();
             let (questions, asked) = mpsc::sync_channel(1);
+            let untaken = Arc::new(AtomicBool::new(false));
             let desk = Desk {
                 index,
+                untaken: Arc::clone(&untaken),
                 name: Arc::clone(&name),
                 asked,
                 arrived: arrived.clone(),
@@ -85,7 +89,7 @@ impl Gather {
             };
             thread::Builder::new().name(format!("source {name}")).spawn(move || desk.answer_with(source))?;
             let health = Health { name, last_ok_at: None, took: Duration::ZERO, error: None };
-            workers.push(Worker { questions, asked_at: None, patience, health });
+            workers.push(Worker { questions, asked_at: None, untaken, patience, health });
         }
         Ok(Gather { clock, workers, arrivals, collecting })
     }
@@ -163,6 +167,7 @@ impl Gather {
     fn take(&mut self, arrival: Arrival, answers: &mut Vec<Answer>) {
         let Some(worker) = self.workers.get_mut(arrival.worker) else { return };
         worker.asked_at = None;
+        worker.untaken.store(false, Ordering::SeqCst);
         worker.health.took = arrival.took;
         worker.health.error = match &arrival.answer.outcome {
             Ok(Report { blind, .. }) => blind.clone(),
@@ -184,6 +189,7 @@ struct Desk {
     arrived: SyncSender<Arrival>,
     clock: Clock,
     collecting: Arc<AtomicBool>,
+    untaken: Arc<AtomicBool>,
     waker: Waker,
 }
 
@@ -194,11 +200,12 @@ impl Desk {
             let outcome = source.observe(&ask);
             let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome };
             let arrival = Arrival { worker: self.index, answer, took: began.elapsed() };
+            self.untaken.store(true, Ordering::SeqCst);
             if self.arrived.send(arrival).is_err() {
                 return;
             }
-            // Whoever collects will see it; otherwise it is late and the loop must be told.
-            if !self.collecting.load(Ordering::SeqCst) {
+            // Whoever collects will see it, or has taken it already; otherwise it is late and the loop must be told.
+            if !self.collecting.load(Ordering::SeqCst) && self.untaken.load(Ordering::SeqCst) {
                 self.waker.wake(Wake::Answered);
             }
         }

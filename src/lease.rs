@@ -210,7 +210,9 @@ impl Keeper {
             ..Heartbeat::default()
         };
         // Renewed four times in its life: who waits for it asks as often, and takes over that much sooner.
-        let policy = Policy { ttl, renew: ttl / 4, seed: now.wall.0.unsigned_abs() ^ u64::from(std::process::id()) };
+        let rewrite = Duration::from_hours(1);
+        let policy =
+            Policy { ttl, renew: ttl / 4, rewrite, seed: now.wall.0.unsigned_abs() ^ u64::from(std::process::id()) };
         let machine = Beacon::new(policy, own.clone(), now.mono);
         let caller = Caller::start(work(&held, &own, ttl), &held.waker)?;
         Ok(Keeper { held, machine, caller, news, ttl, has_notes: false, said: None })

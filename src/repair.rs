@@ -166,7 +166,7 @@ impl Repairs {
     }
 
     /// What a person should know while it lasts.
-    pub fn facts(&self, now: Now) -> Vec<Fact> {
+    pub fn facts(&mut self, now: Now) -> Vec<Fact> {
         self.fleet.own_facts(now)
     }
 

@@ -219,7 +219,7 @@ impl Tick {
             Condition::File | Condition::Memory => Ok(()),
         };
         facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
-        let own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
+        let own = self.repairs.as_mut().map(|repairs| repairs.facts(now)).unwrap_or_default();
         let repairs =
             own.into_iter().map(|fact| (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), Err))));
         facts.extend(repairs);

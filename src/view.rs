@@ -1,22 +1,24 @@
 //! Builds the picture that the status server shows, from the parts of a pass. Only copies; decides
 //! nothing.
 
+mod lines;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::lines::Lines;
 use crate::clock::Clock;
 use crate::config::Root;
 use crate::core::decide::Action;
-use crate::core::recovery::plan::{Mode, Standing};
+use crate::core::recovery::plan::Mode;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
 use crate::executor::oci;
 use crate::past;
 use crate::repair::Repairs;
 use crate::serve::snapshot::{
-    ChannelView, Counters, HistoryView, RECENT, Recovery, SignalView, SourceView, StateFile, TargetView,
-    Tick as TickView,
+    ChannelView, Counters, HistoryView, RECENT, Recovery, SourceView, StateFile, Tick as TickView,
 };
 use crate::serve::strip::Strip;
 use crate::serve::{Published, Snapshot};
@@ -37,7 +39,9 @@ pub struct View {
     started_at: Wall,
     count: u64,
     lateness: Duration,
+    /// The past of signals that were not shown yet.
     strips: BTreeMap<SignalKey, Strip>,
+    lines: Lines,
 }
 
 impl View {
@@ -54,6 +58,7 @@ impl View {
             count: 0,
             lateness: Duration::ZERO,
             strips: BTreeMap::new(),
+            lines: Lines::default(),
         };
         view.configure(root);
         view
@@ -90,7 +95,9 @@ impl View {
         let now = self.clock.now();
         self.count += 1;
         self.lateness = lateness.unwrap_or(self.lateness);
-        let signals = if self.enabled { self.signals(tick, now) } else { Vec::new() };
+        let signals =
+            if self.enabled { self.lines.signals(&tick.watch, &mut self.strips, now.wall) } else { Vec::new() };
+        let targets = tick.repairs.as_ref().map(|repairs| self.lines.targets(repairs.standings(now)));
         let filter = Filter { subject: None, since: None, limit: RECENT };
         let recent: Vec<HistoryView> =
             tick.store.history(&filter).unwrap_or_default().into_iter().map(history_view).collect();
@@ -110,7 +117,7 @@ impl View {
                 age_ms: 0,
             },
             signals,
-            targets: targets(tick, now),
+            targets: targets.unwrap_or_default(),
             channels: channels(tick, now),
             sources: sources(tick),
             at: now,
@@ -118,36 +125,6 @@ impl View {
             counters: counters(tick, now),
         };
         self.published.publish(snapshot);
-    }
-
-    fn signals(&mut self, tick: &Tick, now: Now) -> Vec<SignalView> {
-        let mut strips = BTreeMap::new();
-        let mut signals: Vec<SignalView> = tick
-            .watch
-            .standings()
-            .map(|standing| {
-                let mut strip = self.strips.remove(&standing.key).unwrap_or_default();
-                strip.advance(now.wall);
-                strip.record(standing.state);
-                strips.insert(standing.key.clone(), strip);
-                SignalView {
-                    key: standing.key,
-                    state: standing.state,
-                    severity: standing.severity,
-                    title: standing.title,
-                    detail: standing.detail,
-                    // Never looked at: nobody knows.
-                    since: (standing.since != Wall::default()).then_some(standing.since),
-                    incident: standing.incident,
-                    reason: standing.reason,
-                    last_alert_at: standing.last_alert_at,
-                    strip,
-                }
-            })
-            .collect();
-        self.strips = strips;
-        signals.sort_by(|a, b| a.key.cmp(&b.key));
-        signals
     }
 }
 
@@ -202,21 +179,6 @@ fn counters(tick: &Tick, now: Now) -> Counters {
     }
     counters.recovery = tick.repairs.as_ref().map(|repairs| recovery(repairs, tick));
     counters
-}
-
-fn targets(tick: &Tick, now: Now) -> Vec<TargetView> {
-    let standings = tick.repairs.as_ref().map(|repairs| repairs.standings(now)).unwrap_or_default();
-    let view = |standing: Standing| TargetView {
-        name: format!("node/{}", standing.name),
-        phase: standing.phase.as_str().to_string(),
-        attempts: standing.attempts,
-        blocked: standing.blocked.iter().map(ToString::to_string).collect(),
-        // Never looked at: nobody knows.
-        since: (standing.since != Wall::default()).then_some(standing.since),
-        reason: standing.reason,
-        unhealthy_s: standing.unhealthy.as_secs(),
-    };
-    standings.into_iter().map(view).collect()
 }
 
 fn recovery(repairs: &Repairs, tick: &Tick) -> Recovery {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -107,7 +108,7 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
     for row in store.signals()? {
         // A row of another version is skipped rather than hiding all the others.
         let Ok(left) = serde_json::from_str::<Remembered>(&row.body) else { continue };
-        signals.push(SignalView {
+        signals.push(Arc::new(SignalView {
             key: row.key,
             state: left.state,
             severity: left.severity,
@@ -118,7 +119,7 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
             reason: left.reason,
             last_alert_at: left.last_alert_at,
             strip: Strip::default(),
-        });
+        }));
     }
     signals.sort_by(|a, b| a.key.cmp(&b.key));
     let mode = Nodes::read(config).map_or(Mode::Observe, |nodes| nodes.policy.mode);
@@ -138,14 +139,14 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
     })
 }
 
-fn targets_in(store: &Store) -> anyhow::Result<Vec<TargetView>> {
+fn targets_in(store: &Store) -> anyhow::Result<Vec<Arc<TargetView>>> {
     let left = store.repairs()?;
     let open = fold(&left.records);
     let view = |(name, body): &(String, String)| {
         let kept: Kept = serde_json::from_str(body).ok()?;
         let stage = open.iter().find(|told| told.target == *name).map(|told| told.saga.stage);
         let phase = if stage.is_some() { Phase::Recovering } else { kept.phase };
-        Some(TargetView {
+        Some(Arc::new(TargetView {
             name: format!("node/{name}"),
             phase: phase.as_str().to_string(),
             attempts: kept.attempts,
@@ -153,7 +154,7 @@ fn targets_in(store: &Store) -> anyhow::Result<Vec<TargetView>> {
             since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
             reason: story::left(&kept, stage),
             unhealthy_s: 0,
-        })
+        }))
     };
     Ok(left.targets.iter().filter_map(view).collect())
 }

@@ -68,6 +68,9 @@ pub struct Policy {
     pub ttl: Duration,
     /// Time between renewals, below the TTL.
     pub renew: Duration,
+    /// Time between two writings of an unchanged value, so that its beat shows progress. The first comes after one
+    /// TTL already.
+    pub rewrite: Duration,
     /// Spreads the retries of a fleet.
     pub seed: u64,
 }
@@ -194,6 +197,8 @@ pub struct Beacon {
     /// The foreign session that was ended last: none is ended twice.
     ended: Option<String>,
     was_active: bool,
+    /// The value was written again since the key was taken first.
+    wrote_a_beat: bool,
     stop_retried: bool,
     counts: Counts,
     dice: u64,
@@ -215,6 +220,7 @@ impl Beacon {
             attempts: 0,
             ended: None,
             was_active: false,
+            wrote_a_beat: false,
             stop_retried: false,
             counts: Counts::default(),
             dice: policy.seed,
@@ -311,7 +317,7 @@ impl Beacon {
             self.state = State::Connecting;
             return self.write(now);
         }
-        if now.since(self.written_at) >= self.policy.ttl {
+        if now.since(self.written_at) >= self.rewrite_after() {
             // Well only when that has worked, too: a token may let us renew and not write.
             return self.write(now);
         }
@@ -320,7 +326,13 @@ impl Beacon {
         self.renew_at(sent.plus(self.policy.renew));
     }
 
+    /// Each writing is work for every server of Consul and wakes every agent that reads the prefix.
+    fn rewrite_after(&self) -> Duration {
+        if self.wrote_a_beat { self.policy.rewrite } else { self.policy.ttl }
+    }
+
     fn on_written(&mut self, now: Mono) {
+        self.wrote_a_beat |= self.state == State::Active;
         if self.state != State::Active {
             self.counts.reconnects += u64::from(self.was_active);
         }
@@ -458,7 +470,12 @@ mod tests {
 
     impl Sim {
         fn new() -> Sim {
-            let policy = Policy { ttl: Duration::from_secs(30), renew: Duration::from_secs(10), seed: 7 };
+            let policy = Policy {
+                ttl: Duration::from_secs(30),
+                renew: Duration::from_secs(10),
+                rewrite: Duration::from_secs(30),
+                seed: 7,
+            };
             Sim { beacon: Beacon::new(policy, own(), Mono(0)), now: Mono(0) }
         }
 
@@ -620,7 +637,12 @@ mod tests {
     fn two_runs_on_one_boot_never_take_the_key_from_each_other() {
         let elder = Holder { session: "elder".into(), heartbeat: Some(Heartbeat { started_ms: 1, ..own() }) };
         let later = Holder { session: "later".into(), heartbeat: Some(Heartbeat { started_ms: 2, ..own() }) };
-        let policy = Policy { ttl: Duration::from_secs(30), renew: Duration::from_secs(10), seed: 7 };
+        let policy = Policy {
+            ttl: Duration::from_secs(30),
+            renew: Duration::from_secs(10),
+            rewrite: Duration::from_secs(30),
+            seed: 7,
+        };
         let run = |started_ms| Beacon::new(policy, Heartbeat { started_ms, ..own() }, Mono(0));
         assert!(run(2).is_earlier(&elder) && !run(1).is_earlier(&later));
         assert!(!run(1).is_earlier(&elder) && !run(2).is_earlier(&later));

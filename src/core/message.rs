@@ -210,6 +210,12 @@ fn tell(story: &Story, before: Vec<Piece>, now: Wall, lines: &mut Vec<Line>) {
 
     let closed_at_once = last.kind.closes() && !first.kind.closes();
     let worst = if closed_at_once { edges.iter().rfind(|e| !e.kind.closes()).unwrap_or(first) } else { last };
+    if alone {
+        let steps = repairs.clone().flat_map(|repair| repair.fact.lines());
+        lines.extend(steps.map(|step| vec![Piece::plain(format!("{FACT_MARK}{}", clean(step, FACT_LIMIT)))]));
+        lines.push(vec![Piece::plain(times(last, now))]);
+        return;
+    }
     let fact = clean(&worst.fact, FACT_LIMIT);
     let now_fact = clean(&last.fact, FACT_LIMIT);
     if !fact.is_empty() {
@@ -218,8 +224,8 @@ fn tell(story: &Story, before: Vec<Piece>, now: Wall, lines: &mut Vec<Line>) {
     if closed_at_once && !now_fact.is_empty() && now_fact != fact {
         lines.push(vec![Piece::plain(format!("{FACT_MARK}now: {now_fact}"))]);
     }
-    for repair in repairs.filter(|_| !alone) {
-        lines.push(vec![Piece::plain(format!("{FACT_MARK}{REPAIR_MARK} {}", clean(&repair.fact, FACT_LIMIT)))]);
+    for step in repairs.flat_map(|repair| repair.fact.lines()) {
+        lines.push(vec![Piece::plain(format!("{FACT_MARK}{REPAIR_MARK} {}", clean(step, FACT_LIMIT)))]);
     }
     lines.push(vec![Piece::plain(times(last, now))]);
 }
@@ -627,5 +633,16 @@ mod tests {
         );
         assert!(parts.iter().all(|part| utf16(part) <= 64));
         assert!(split(&Message { lines: vec![Vec::new()], ..message }, &Bare, 64).is_empty());
+    }
+
+    #[test]
+    fn the_steps_of_a_repair_are_lines_of_their_own_and_never_hide_the_news() {
+        let repair = |fact: &str, at| Edge { fact: fact.to_string(), ..edge(EdgeKind::Repair, "k3f9", at) };
+        let text = told(vec![repair("repairing: stop and start it\nrepaired", 10)], 10);
+        assert!(text.starts_with("🔧") && text.contains("› repairing: stop and start it\n› repaired\n"), "{text}");
+        let text = told(vec![edge(EdgeKind::Alert, "k3f9", 10), repair("not touched: paused", 11)], 11);
+        assert!(text.starts_with("🔴") && text.contains("› 🔧 not touched: paused"), "{text}");
+        let text = told(vec![repair("repaired", 11), edge(EdgeKind::Recovery, "k3f9", 12)], 12);
+        assert!(text.starts_with("🟢") && text.contains("› 🔧 repaired"), "{text}");
     }
 }

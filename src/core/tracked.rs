@@ -38,6 +38,15 @@ pub struct Scene<'a> {
     pub edges: &'a mut Vec<Edge>,
 }
 
+/// What the reason of a signal's standing follows from, together with its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grounds {
+    judgement: Judgement,
+    decision: Decision,
+    is_told: bool,
+    explained: bool,
+}
+
 /// One signal over time.
 #[derive(Debug, Clone)]
 pub struct Tracked {
@@ -255,6 +264,16 @@ impl Tracked {
         self.fact = Cow::Borrowed(why);
         for (topic, talk) in [(Topic::Bad, self.alert.take()), (Topic::Blind, self.blind.take())] {
             edges.extend(talk.map(|talk| self.edge(topic.closes(), &talk, now, why.to_string())));
+        }
+    }
+
+    /// What [`reason`](Self::reason) follows from, to know without words whether it is another.
+    pub fn grounds(&self) -> Grounds {
+        Grounds {
+            judgement: self.judgement,
+            decision: self.decision,
+            is_told: self.alert.is_some(),
+            explained: self.explained,
         }
     }
 

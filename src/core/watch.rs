@@ -186,7 +186,7 @@ impl Watch {
 
     /// Every signal as it stands: the program's own, then by source, then by key.
     pub fn standings(&self) -> impl Iterator<Item = Standing> + '_ {
-        self.signals().map(|tracked| Standing {
+        self.tracked().map(|tracked| Standing {
             key: tracked.spec.key.clone(),
             state: tracked.state,
             severity: tracked.spec.severity,
@@ -215,15 +215,16 @@ impl Watch {
 
     /// Every key, for keeping everything.
     pub fn keys(&self) -> Vec<SignalKey> {
-        self.signals().map(|tracked| tracked.spec.key.clone()).collect()
+        self.tracked().map(|tracked| tracked.spec.key.clone()).collect()
     }
 
     /// How many signals are firing now.
     pub fn firing(&self) -> usize {
-        self.signals().filter(|tracked| tracked.is_alerted()).count()
+        self.tracked().filter(|tracked| tracked.is_alerted()).count()
     }
 
-    fn signals(&self) -> impl Iterator<Item = &Tracked> {
+    /// Every signal: the program's own, then by source, then by key.
+    pub fn tracked(&self) -> impl Iterator<Item = &Tracked> {
         [&self.own].into_iter().chain(self.groups.values()).flat_map(|group| group.signals.values())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Writes what the snapshot says and works out only ages. Field names are fixed: other programs read them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -58,8 +59,8 @@ struct Status<'a> {
     interval_ms: u64,
     state_file: &'a StateFile,
     tick: Tick,
-    signals: &'a [SignalView],
-    targets: &'a [TargetView],
+    signals: &'a [Arc<SignalView>],
+    targets: &'a [Arc<TargetView>],
     channels: &'a [ChannelView],
     sources: &'a [SourceView],
 }

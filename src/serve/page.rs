@@ -158,6 +158,8 @@ fn ago(out: &mut String, span: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::core::edge::Incident;
     use crate::core::signal::{Severity, SignalKey, State};
@@ -195,8 +197,9 @@ mod tests {
 
     #[test]
     fn the_headline_says_the_worst_and_never_all_well_without_looking() {
-        let all_ok = |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| v.state = State::Ok);
-        let only = |state: State| move |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| v.state = state);
+        let all_ok = |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| Arc::make_mut(v).state = State::Ok);
+        let only =
+            |state: State| move |s: &mut Snapshot| s.signals.iter_mut().for_each(|v| Arc::make_mut(v).state = state);
         assert_eq!(title(&page(|_| {})), "✕ 1 firing – web-1");
         assert_eq!(title(&page(all_ok)), "✓ All well – web-1");
         assert_eq!(title(&page(only(State::Unknown))), "? Blind – web-1");
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(title(&blind), "? Blind – web-1");
         let one_unknown = page(|s| {
             all_ok(s);
-            s.signals[0].state = State::Unknown;
+            Arc::make_mut(&mut s.signals[0]).state = State::Unknown;
         });
         assert_eq!(title(&one_unknown), "? 1 unknown – web-1");
     }
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn a_loop_that_hangs_is_louder_than_anything_it_once_saw() {
         let (mut snapshot, now) = sample();
-        snapshot.signals.iter_mut().for_each(|v| v.state = State::Ok);
+        snapshot.signals.iter_mut().for_each(|v| Arc::make_mut(v).state = State::Ok);
         let later = Now { mono: Mono(now.mono.0 + 240_000), ..now };
         let page = render(&snapshot, later, View::default());
         assert_eq!(title(&page), "✕ Not looking – web-1");
@@ -263,6 +266,7 @@ mod tests {
             s.mode = EVIL.into();
             s.state_file = StateFile::Failing(EVIL.into());
             for (view, state) in s.signals.iter_mut().zip([State::Ok, State::Pending, State::Firing, State::Unknown]) {
+                let view = Arc::make_mut(view);
                 view.key = SignalKey::new(EVIL);
                 view.title = EVIL.into();
                 view.detail = EVIL.into();
@@ -270,7 +274,7 @@ mod tests {
                 view.incident = Some(Incident(EVIL.into()));
                 view.state = state;
             }
-            for target in &mut s.targets {
+            for target in s.targets.iter_mut().map(Arc::make_mut) {
                 (target.name, target.phase, target.blocked) = (EVIL.into(), EVIL.into(), vec![EVIL.into()]);
             }
             for channel in &mut s.channels {

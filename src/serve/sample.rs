@@ -1,6 +1,7 @@
 //! A made-up picture for the tests of this folder: one signal in each state, a channel in trouble.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::snapshot::{
     ChannelView, Counters, HistoryView, Recovery, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
@@ -32,7 +33,7 @@ pub fn sample() -> (Snapshot, Now) {
             signal("probe/db", State::Pending, Severity::Critical, "connection refused"),
             signal("source/docker", State::Unknown, Severity::Info, "no answer yet"),
         ],
-        targets: vec![TargetView {
+        targets: vec![Arc::new(TargetView {
             name: "node/n1".into(),
             phase: "suspect".into(),
             attempts: 1,
@@ -40,7 +41,7 @@ pub fn sample() -> (Snapshot, Now) {
             since: Some(Wall(MIDNIGHT)),
             reason: "not touched: in-flight".into(),
             unhealthy_s: 75,
-        }],
+        })],
         channels: vec![
             ChannelView { name: "console".into(), state: "ok".into(), ..ChannelView::default() },
             ChannelView {
@@ -101,14 +102,14 @@ fn counters() -> Counters {
 }
 
 /// One signal with a short past.
-pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> SignalView {
+pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> Arc<SignalView> {
     let mut strip = Strip::default();
     strip.advance(Wall(MIDNIGHT));
     strip.record(State::Ok);
     strip.advance(Wall(MIDNIGHT + 8_045_000));
     strip.record(state);
     let firing = state == State::Firing;
-    SignalView {
+    Arc::new(SignalView {
         key: SignalKey::new(key),
         state,
         severity,
@@ -119,5 +120,5 @@ pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> Sign
         reason: "it was said, and the cooldown is not over".into(),
         last_alert_at: firing.then_some(Wall(MIDNIGHT + 7_320_000)),
         strip,
-    }
+    })
 }

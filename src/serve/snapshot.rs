@@ -41,10 +41,10 @@ pub struct Snapshot {
     pub state_file: StateFile,
     /// The last pass.
     pub tick: Tick,
-    /// Every signal, sorted by key, keys unique.
-    pub signals: Vec<SignalView>,
+    /// Every signal, sorted by key, keys unique. Those that did not change are shared with the picture before.
+    pub signals: Vec<Arc<SignalView>>,
     /// Everything that can be repaired, sorted by name; empty without recovery.
-    pub targets: Vec<TargetView>,
+    pub targets: Vec<Arc<TargetView>>,
     /// Every way out, in the order of configuration, names unique.
     pub channels: Vec<ChannelView>,
     /// Everything that looks at the world, in the order of configuration, names unique.

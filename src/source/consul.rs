@@ -76,6 +76,8 @@ pub struct Heart {
     wait: Duration,
     follower: Option<Follower>,
     specs: BTreeMap<Arc<str>, Tracked>,
+    /// The picture that was reported last.
+    last: Heartbeats,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -89,7 +91,10 @@ pub fn confirm(consul: &Consul, place: &Where, clock: &Clock, node: &str) -> Res
 /// A node that has been spoken of.
 struct Tracked {
     spec: Arc<Spec>,
-    /// When it was last seen to have a key.
+    /// In the picture reported last.
+    life: Life,
+    has_key: bool,
+    /// When it was last seen to have a key; moves on when it has none any more.
     there_at: Mono,
     was_there: bool,
 }
@@ -98,7 +103,16 @@ impl Heart {
     /// A source that reads nothing before it is asked for the first time.
     pub fn new(consul: Consul, place: Where, configured: BTreeSet<Arc<str>>, outfit: Outfit) -> Heart {
         let wait = outfit.tick.clamp(WAIT.0, WAIT.1);
-        Heart { consul, place, configured, outfit, wait, follower: None, specs: BTreeMap::new() }
+        Heart {
+            consul,
+            place,
+            configured,
+            outfit,
+            wait,
+            follower: None,
+            specs: BTreeMap::new(),
+            last: Heartbeats::default(),
+        }
     }
 
     /// Reads once, without waiting for news.
@@ -122,22 +136,43 @@ impl Heart {
     }
 
     fn report(&mut self, beats: &Arc<Heartbeats>) -> Report {
-        let at = beats.at;
-        for name in beats.nodes.keys().chain(&self.configured) {
-            if !self.specs.contains_key(name) && (self.specs.len() < REMEMBERED || self.configured.contains(name)) {
-                self.specs.insert(Arc::clone(name), Tracked { spec: spec(name), there_at: at, was_there: false });
-            }
+        // Pictures between which nothing changed share their nodes, and then nobody needs to be looked up.
+        if !Arc::ptr_eq(&beats.nodes, &self.last.nodes) {
+            self.compare(beats);
         }
+        self.last = Heartbeats::clone(beats);
         let configured = &self.configured;
         self.specs.retain(|name, known| {
-            if beats.nodes.contains_key(name) {
-                known.there_at = at;
-                known.was_there = true;
-            }
-            configured.contains(name) || at.since(known.there_at) < FORGOTTEN
+            known.has_key || configured.contains(name) || beats.at.since(known.there_at) < FORGOTTEN
         });
-        let observations = self.specs.iter().map(|(name, known)| observe(name, known, beats)).collect();
+        let observations = self.specs.values().map(|known| observe(known, beats.at)).collect();
         Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
+    }
+
+    /// Takes over who is there, and who is not any more.
+    fn compare(&mut self, beats: &Heartbeats) {
+        for name in beats.nodes.keys().chain(&self.configured) {
+            if !self.specs.contains_key(name) && (self.specs.len() < REMEMBERED || self.configured.contains(name)) {
+                let known = Tracked {
+                    spec: spec(name),
+                    life: Life::Gone,
+                    has_key: false,
+                    there_at: beats.at,
+                    was_there: false,
+                };
+                self.specs.insert(Arc::clone(name), known);
+            }
+        }
+        for (name, known) in &mut self.specs {
+            let beat = beats.nodes.get(name);
+            if known.has_key {
+                // Until the look before this one.
+                known.there_at = self.last.at;
+            }
+            known.has_key = beat.is_some();
+            known.was_there |= known.has_key;
+            known.life = beat.map_or(Life::Gone, |beat| beat.life);
+        }
     }
 }
 
@@ -179,13 +214,13 @@ fn spec(name: &str) -> Arc<Spec> {
     Arc::new(Spec { key, title: format!("node {name}"), severity: Severity::Critical, rule, parent: None })
 }
 
-fn observe(name: &Arc<str>, known: &Tracked, beats: &Heartbeats) -> Observation {
-    let (reading, fact) = match beats.life(name) {
+fn observe(known: &Tracked, at: Mono) -> Observation {
+    let (reading, fact) = match known.life {
         Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
         Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
         Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
         Life::Gone if !known.was_there => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
         Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
     };
-    Observation { spec: Arc::clone(&known.spec), seen_at: beats.at, reading, fact }
+    Observation { spec: Arc::clone(&known.spec), seen_at: at, reading, fact }
 }

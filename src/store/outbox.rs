@@ -4,6 +4,8 @@
 //! pending older one under a new id, so that an acknowledgement of the older one, already on its
 //! way, cannot remove the newer. Never drops a row by itself; `merge` folds what is over.
 
+use std::borrow::Cow;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
@@ -14,29 +16,38 @@ use super::merge::NAMES;
 use super::schema::sum;
 use super::{Backlog, Pending};
 
+/// Steps of one repair told at once.
+const STEPS: usize = 8;
 /// The most rows handed out at once.
 const HANDED_ROWS: usize = 1_000;
 
 /// Puts one row per edge and channel into the outbox.
 pub fn put(db: &Connection, now: Now, tick: i64, edges: &[Edge], channels: &[String]) -> Result<()> {
     let mut older = db.prepare_cached(
-        "DELETE FROM outbox WHERE channel = ?1 AND key = ?2 AND incident = ?3 AND kind = ?4 RETURNING times, first",
+        "DELETE FROM outbox WHERE channel = ?1 AND key = ?2 AND incident = ?3 AND kind = ?4 RETURNING times, first, body",
     )?;
     let mut add = db.prepare_cached(
         "INSERT INTO outbox (tick, channel, key, incident, kind, wall, mono, times, first, also, body, sum)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, '', ?10, ?11)",
     )?;
     for edge in edges {
-        let body = serde_json::to_string(edge).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         for channel in channels {
             let place = params![channel, edge.key.as_str(), edge.incident.0, edge.kind.as_str()];
-            let replaced: Option<(i64, i64)> =
-                older.query_row(place, |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-            // A reminder replaces a reminder; anything else that happened twice says so.
-            let (times, first) = match replaced {
-                Some((times, first)) if edge.kind != EdgeKind::Realert => (times.saturating_add(1), first),
+            let replaced: Option<(i64, i64, String)> =
+                older.query_row(place, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+            let mut told = Cow::Borrowed(edge);
+            // A reminder replaces a reminder, a step of a repair follows on the one before; anything else that
+            // happened twice says so.
+            let (times, first) = match (replaced, edge.kind) {
+                (Some((_, _, before)), EdgeKind::Repair) => {
+                    told = Cow::Owned(continued(&before, edge));
+                    (1, edge.since.0)
+                }
+                (Some((times, first, _)), kind) if kind != EdgeKind::Realert => (times.saturating_add(1), first),
                 _ => (1, edge.since.0),
             };
+            let body =
+                serde_json::to_string(&*told).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
             add.execute(params![
                 tick,
                 channel,
@@ -53,6 +64,14 @@ pub fn put(db: &Connection, now: Now, tick: i64, edges: &[Edge], channels: &[Str
         }
     }
     Ok(())
+}
+
+/// The steps of one repair that are still to be told, a line for each; of very many the last.
+fn continued(before: &str, edge: &Edge) -> Edge {
+    let earlier = serde_json::from_str::<Edge>(before).map(|edge| edge.fact).unwrap_or_default();
+    let lines: Vec<&str> = earlier.lines().chain(edge.fact.lines()).collect();
+    let kept = lines.get(lines.len().saturating_sub(STEPS)..).unwrap_or_default();
+    Edge { fact: kept.join("\n"), ..edge.clone() }
 }
 
 /// What `channel` has not acknowledged, oldest first.

@@ -145,6 +145,11 @@ impl Daemon {
         (status, began.elapsed())
     }
 
+    /// How it ended, once somebody else has told it to; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -35,6 +35,7 @@ mod recovery;
 mod recovery_table;
 mod repair;
 mod repair_consul;
+mod repair_kill;
 mod serve;
 mod store;
 mod story;

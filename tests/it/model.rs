@@ -13,6 +13,7 @@
 //!
 //! `MODEL_TRACES=1 cargo test --test it model -- --nocapture` prints the way to each counterexample.
 
+mod moves;
 mod real;
 mod search;
 mod state;

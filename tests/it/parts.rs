@@ -46,6 +46,11 @@ pub fn netns() -> bool {
     have("netns", &["unshare", "-mn", "sh", "-c", "mount -t tmpfs none /run && ip link add wd-test type veth"])
 }
 
+/// True when a program can be traced from outside: strace, and a kernel that lets it.
+pub fn strace() -> bool {
+    have("strace", &["strace", "-f", "-qq", "-e", "trace=fsync", "true"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])

@@ -43,7 +43,7 @@ fn picture(signals: Vec<SignalView>, at: Now) -> Snapshot {
         mode: "observe".into(),
         interval_ms: 60_000,
         tick: Tick { count: 1, last_at: Some(at.wall), ..Tick::default() },
-        signals,
+        signals: signals.into_iter().map(Arc::new).collect(),
         channels: vec![ChannelView { name: EVIL.into(), state: "ok".into(), ..ChannelView::default() }],
         sources: vec![SourceView { name: "host".into(), state: "ok".into(), ..SourceView::default() }],
         at,

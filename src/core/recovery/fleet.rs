@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::budget::{Breaker, Budget, may_be_ill};
 use super::consider::Confirmation;
-use super::heartbeat::Life;
+use super::heartbeat::{Beat, Life};
 use super::journal::Told;
 use super::member::{Check, Member, Repair};
 use super::plan::{Answer, Counts, Input, Mode, Node, Outcome, Plan, Policy, Standing};
@@ -55,6 +55,10 @@ pub struct Fleet {
     pub(super) orders: u64,
     pub(super) counts: Counts,
     pub(super) fresh_since: Mono,
+    /// Nodes about which something may have been told.
+    pub(super) spoken: BTreeSet<Arc<str>>,
+    /// The heartbeats of the pass before, where they could be seen.
+    seen: Option<Arc<BTreeMap<Arc<str>, Beat>>>,
 }
 
 impl Fleet {
@@ -75,6 +79,8 @@ impl Fleet {
             orders: 0,
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
+            spoken: BTreeSet::new(),
+            seen: None,
         }
     }
 
@@ -96,6 +102,7 @@ impl Fleet {
                 member.dirty = true;
             }
         }
+        self.note_stories();
         self.forgive_imagined();
     }
 
@@ -132,6 +139,7 @@ impl Fleet {
         }
         let under_way = old.into_iter().filter(|(_, member)| member.repair.is_some());
         self.members.extend(under_way.map(|(name, member)| (name, Member { leaving: true, ..member })));
+        self.note_stories();
         self.forgive_imagined();
     }
 
@@ -205,7 +213,13 @@ impl Fleet {
     /// Takes one look at every heartbeat.
     fn look(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
         let (mut ill, mut nodes) = (0, 0);
+        let before = std::mem::replace(&mut self.seen, input.beats.map(|beats| Arc::clone(&beats.nodes)));
+        let unchanged = before.zip(self.seen.as_ref()).is_some_and(|(before, now)| Arc::ptr_eq(&before, now));
         for member in self.members.values_mut() {
+            if unchanged && member.target.is_steady() {
+                nodes += 1;
+                continue;
+            }
             let glance = input.beats.map(|beats| {
                 let beat = beats.nodes.get(&member.node.name);
                 (beat.map_or(Life::Gone, |beat| beat.life), beat)

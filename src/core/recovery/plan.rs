@@ -3,6 +3,7 @@
 //! The core decides; the operator does one thing at a time as it is told and answers. Every order is
 //! answered once. See `adr/0022-a-repair-is-a-saga.md`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,14 +237,14 @@ pub struct Standing {
     pub name: Arc<str>,
     /// Where it stands.
     pub phase: Phase,
-    /// Since when.
-    pub since: Wall,
+    /// Since when; `None` when nobody has looked yet.
+    pub since: Option<Wall>,
     /// Repairs begun.
     pub attempts: u32,
     /// Why nothing is done.
     pub blocked: Vec<super::gate::Blocked>,
     /// In words: what is going on and what would have to change.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// How long it has been ill.
     pub unhealthy: Duration,
 }

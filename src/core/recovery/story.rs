@@ -3,6 +3,7 @@
 //! Everything about one trouble is told under the incident of its signal `node/<name>`, as edges of
 //! the kind `repair`; what was only played through says so in each sentence that claims a deed.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::saga::{End, Stage};
 use super::target::{Change, Kept, Phase, Times};
 use crate::core::edge::{Edge, EdgeKind, Incident};
 use crate::core::signal::{Severity, SignalKey};
-use crate::core::time::{Now, people};
+use crate::core::time::{Now, Wall, people};
 
 /// A repair that is not over after this long is told, and each cooldown again.
 const UNFINISHED: Duration = Duration::from_mins(30);
@@ -237,24 +238,34 @@ fn going_on(stage: Stage) -> String {
 }
 
 /// What is going on with a target, in a sentence.
-fn reason(member: &Member, fleet: &Fleet, now: Now) -> String {
+fn reason(member: &Member, fleet: &Fleet, now: Now) -> Cow<'static, str> {
     let kept = &member.target.kept;
     if let Some(repair) = &member.repair {
         let trouble = member.trouble.as_ref().map_or(String::new(), |trouble| format!("; {trouble}"));
         let (lead, what) = (if repair.simulated { "[observe] " } else { "" }, going_on(repair.saga.stage));
-        return format!("{lead}{what}, {} after it began{trouble}", people(now.mono.since(repair.began.mono)));
+        return Cow::Owned(format!(
+            "{lead}{what}, {} after it began{trouble}",
+            people(now.mono.since(repair.began.mono))
+        ));
     }
     if kept.phase == Phase::Waiting {
-        return format!("switched; has {} to come back with its heartbeat", people(member.node.times.boot_grace));
+        return Cow::Owned(format!(
+            "switched; has {} to come back with its heartbeat",
+            people(member.node.times.boot_grace)
+        ));
     }
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
-        return format!("heartbeat gone for {} of {}", people(member.target.gone), people(member.node.times.after));
+        return Cow::Owned(format!(
+            "heartbeat gone for {} of {}",
+            people(member.target.gone),
+            people(member.node.times.after)
+        ));
     }
     if !member.node.repairable {
-        return "it is watched only: nothing is configured that could repair it".to_string();
+        return Cow::Borrowed("it is watched only: nothing is configured that could repair it");
     }
     if fleet.policy.paused && member.blocked.is_empty() {
-        return "repairs are paused".to_string();
+        return Cow::Borrowed("repairs are paused");
     }
     standing_still(kept)
 }
@@ -263,23 +274,23 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> String {
 pub fn left(kept: &Kept, stage: Option<Stage>) -> String {
     match stage {
         Some(stage) => format!("{}; it goes on when the watchdog runs", going_on(stage)),
-        None => standing_still(kept),
+        None => standing_still(kept).into_owned(),
     }
 }
 
-fn standing_still(kept: &Kept) -> String {
+fn standing_still(kept: &Kept) -> Cow<'static, str> {
     match kept.phase {
         Phase::Exhausted => {
             let why = kept.given_up.clone().unwrap_or_else(|| format!("{} attempts did not help", kept.attempts));
-            format!("given up: {why}; repair it by hand")
+            Cow::Owned(format!("given up: {why}; repair it by hand"))
         }
         _ if !kept.blocked.is_empty() => {
             let changes: Vec<&str> = kept.blocked.iter().map(|reason| reason.to_change()).collect();
-            format!("not touched: {}; to change that: {}", join(&kept.blocked), changes.join("; "))
+            Cow::Owned(format!("not touched: {}; to change that: {}", join(&kept.blocked), changes.join("; ")))
         }
-        Phase::Healthy | Phase::Paused => "its heartbeat is there".to_string(),
-        Phase::Suspect | Phase::Recovering => "its heartbeat is gone".to_string(),
-        Phase::Waiting => "switched; it has time to come back with its heartbeat".to_string(),
+        Phase::Healthy | Phase::Paused => Cow::Borrowed("its heartbeat is there"),
+        Phase::Suspect | Phase::Recovering => Cow::Borrowed("its heartbeat is gone"),
+        Phase::Waiting => Cow::Borrowed("switched; it has time to come back with its heartbeat"),
     }
 }
 
@@ -295,7 +306,7 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
     Standing {
         name: member.name(),
         phase,
-        since: kept.since_wall(),
+        since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
         attempts: kept.attempts,
         blocked: member.blocked.clone(),
         reason: reason(member, fleet, now),
@@ -303,9 +314,28 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
     }
 }
 
+/// True for a node about which something may be told.
+fn is_story(member: &Member) -> bool {
+    let kept = &member.target.kept;
+    member.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.imagined
+}
+
+fn fact(member: &Member, trouble: Option<String>) -> Fact {
+    let name = &member.node.name;
+    let imagined = member.target.kept.imagined;
+    let said = if imagined { "[observe] " } else { "" };
+    Fact {
+        key: format!("recovery/{name}"),
+        title: format!("{said}repair of node {name}"),
+        severity: if imagined { Severity::Info } else { Severity::Critical },
+        trouble,
+    }
+}
+
 impl Fleet {
-    /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing.
-    pub fn own_facts(&self, now: Now) -> Vec<Fact> {
+    /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing. Of nodes only
+    /// those about which there was ever anything to know.
+    pub fn own_facts(&mut self, now: Now) -> Vec<Fact> {
         let paused = Fact {
             key: "recovery/paused".to_string(),
             title: "repairs".to_string(),
@@ -314,7 +344,11 @@ impl Fleet {
                 "paused by configuration: nothing is repaired; set recovery.paused = false to go on".to_string()
             }),
         };
-        [paused, self.storm()].into_iter().chain(self.members.values().map(|member| self.fact(member, now))).collect()
+        self.note_stories();
+        let mut facts = vec![paused, self.storm()];
+        let members = self.spoken.iter().filter_map(|name| self.members.get(name));
+        facts.extend(members.map(|member| fact(member, self.trouble(member, now))));
+        facts
     }
 
     /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
@@ -325,7 +359,7 @@ impl Fleet {
         };
         let (ill, nodes) = self.ill;
         let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
-        let trouble = self.members.values().any(waits).then(|| {
+        let trouble = (!self.few_are_ill && self.members.values().any(waits)).then(|| {
             format!(
                 "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
                 reason.to_change()
@@ -340,11 +374,15 @@ impl Fleet {
         }
     }
 
-    fn fact(&self, member: &Member, now: Now) -> Fact {
-        let name = &member.node.name;
+    /// Notes whose stories began, so that their ends are told, too.
+    pub(super) fn note_stories(&mut self) {
+        self.spoken.extend(self.members.values().filter(|member| is_story(member)).map(Member::name));
+    }
+
+    fn trouble(&self, member: &Member, now: Now) -> Option<String> {
         let kept = &member.target.kept;
-        let trouble = match &member.repair {
-            None if kept.phase == Phase::Exhausted => Some(reason(member, self, now)),
+        match &member.repair {
+            None if kept.phase == Phase::Exhausted => Some(reason(member, self, now).into_owned()),
             None => None,
             Some(repair) => {
                 let lasted = now.mono.since(repair.began.mono);
@@ -356,13 +394,6 @@ impl Fleet {
                     format!("{lead}{}", reason(member, self, now))
                 })
             }
-        };
-        let said = if kept.imagined { "[observe] " } else { "" };
-        Fact {
-            key: format!("recovery/{name}"),
-            title: format!("{said}repair of node {name}"),
-            severity: if kept.imagined { Severity::Info } else { Severity::Critical },
-            trouble,
         }
     }
 

@@ -238,6 +238,14 @@ impl Target {
         self.kept.phase == Phase::Suspect && self.gone >= times.after && waited
     }
 
+    /// True when one more look that shows what the last one showed would change nothing: alive, and no attempts
+    /// that time would forgive.
+    pub fn is_steady(&self) -> bool {
+        let kept = &self.kept;
+        let is_alive = matches!(self.last, Some((_, Life::Alive)));
+        is_alive && kept.was_alive && kept.phase == Phase::Healthy && kept.attempts == 0
+    }
+
     /// True while it counts as ill: gone, under repair, or given up.
     pub fn is_ill(&self) -> bool {
         self.kept.phase != Phase::Healthy

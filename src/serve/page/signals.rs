@@ -9,6 +9,7 @@ use crate::core::time::people;
 use crate::serve::escape::{html, plain};
 use crate::serve::snapshot::SignalView;
 use crate::serve::strip::{QUARTERS, Strip};
+use std::sync::Arc;
 
 /// Signals shown in one state at most.
 const SHOWN: usize = 2_000;
@@ -18,7 +19,8 @@ const UNFOLDED: usize = 24;
 /// Every group of signals that is not empty.
 pub fn write(out: &mut String, seen: Seen<'_>, view: View) {
     for state in [State::Firing, State::Unknown, State::Pending] {
-        let mut group: Vec<&SignalView> = seen.snapshot.signals.iter().filter(|s| s.state == state).collect();
+        let mut group: Vec<&SignalView> =
+            seen.snapshot.signals.iter().map(Arc::as_ref).filter(|s| s.state == state).collect();
         // By severity, the newest first within one; the order of keys breaks ties.
         group.sort_by_key(|s| (s.severity, std::cmp::Reverse(s.since)));
         if group.is_empty() {
@@ -78,7 +80,8 @@ fn times(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
 }
 
 fn well(out: &mut String, seen: Seen<'_>, view: View) {
-    let group: Vec<&SignalView> = seen.snapshot.signals.iter().filter(|s| s.state == State::Ok).collect();
+    let group: Vec<&SignalView> =
+        seen.snapshot.signals.iter().map(Arc::as_ref).filter(|s| s.state == State::Ok).collect();
     if group.is_empty() {
         return;
     }

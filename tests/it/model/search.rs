@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use watchdog::core::recovery::power::Lifecycle;
 
+use super::moves::moves;
 use super::real::Core;
-use super::state::{Broken, Move, Rules, State, moves};
+use super::state::{Broken, Move, Rules, State};
 
 /// FxHash: states are hashed a million times, and nobody chooses them to collide.
 #[derive(Default, Clone, Copy)]

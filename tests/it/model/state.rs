@@ -1,9 +1,9 @@
-//! The modelled world: one machine, three agents, the note in Consul, late requests, and every move.
+//! The modelled world: one machine, three agents, the note in Consul, late requests.
 
 use watchdog::core::recovery::power::{Lifecycle, Verb};
-use watchdog::core::recovery::saga::{End, Stage};
+use watchdog::core::recovery::saga::End;
 
-use super::real::{Core, Id, Step, version};
+use super::real::{Core, Id, version};
 
 /// Which safeguards are there, and how much may go wrong.
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +220,7 @@ impl State {
         self
     }
 
-    fn becomes(&mut self, life: Lifecycle) {
+    pub fn becomes(&mut self, life: Lifecycle) {
         self.life = life;
         self.version += 1;
         if life == Lifecycle::Running {
@@ -230,7 +230,7 @@ impl State {
     }
 
     /// The provider gets a request. True when it counts.
-    fn arrives(&mut self, request: Late, rules: Rules, broken: &mut Vec<Broken>) -> bool {
+    pub fn arrives(&mut self, request: Late, rules: Rules, broken: &mut Vec<Broken>) -> bool {
         let on = if request.verb == Verb::Stop { Lifecycle::Running } else { Lifecycle::Stopped };
         if self.life != on || (rules.fence && self.version != request.version) {
             return false;
@@ -253,13 +253,13 @@ impl State {
         true
     }
 
-    fn with(mut self, at: usize, agent: Agent) -> State {
+    pub fn with(mut self, at: usize, agent: Agent) -> State {
         self.agents[at] = agent;
         self
     }
 
     /// What an agent that waits for an answer has on its way.
-    fn request(&self, at: usize, core: &Core) -> Option<Late> {
+    pub fn request(&self, at: usize, core: &Core) -> Option<Late> {
         let agent = self.agents[at];
         let saga = core.saga(agent.saga);
         let verb = saga.asked().filter(|_| agent.saga != 0 && agent.status == Status::Up)?;
@@ -279,265 +279,4 @@ impl State {
     pub fn is_down_by_us(&self) -> bool {
         self.down_by == DownBy::Us && matches!(self.life, Lifecycle::Stopping | Lifecycle::Stopped)
     }
-}
-
-/// One step of the world.
-pub struct Taken {
-    pub by: Move,
-    pub to: State,
-    pub broken: Vec<Broken>,
-}
-
-/// Everything that can happen next.
-pub fn moves(state: &State, rules: Rules, core: &mut Core) -> Vec<Taken> {
-    let mut all = Vec::with_capacity(24);
-    around(state, rules, &mut all);
-    for at in 0..AGENTS {
-        match state.agents[at].status {
-            Status::Up => {
-                mishaps(state, at, rules, core, &mut all);
-                match state.request(at, core) {
-                    Some(request) => answers(state, at, request, rules, core, &mut all),
-                    None if state.agents[at].saga == 0 => begins(state, at, rules, core, &mut all),
-                    None => goes_on(state, at, rules, core, &mut all),
-                }
-            }
-            Status::Down => {
-                mishaps(state, at, rules, core, &mut all);
-                restart(state, at, rules, core, &mut all);
-            }
-            Status::Dead => {}
-        }
-    }
-    all
-}
-
-fn add(all: &mut Vec<Taken>, by: Move, to: State) {
-    all.push(Taken { by, to: to.sorted(), broken: Vec::new() });
-}
-
-/// What happens without the agents: the machine, the network, the operator, Consul.
-fn around(state: &State, rules: Rules, all: &mut Vec<Taken>) {
-    let mut change = |by: Move, change: &dyn Fn(&mut State)| {
-        let mut to = *state;
-        change(&mut to);
-        add(all, by, to);
-    };
-    match state.life {
-        Lifecycle::Stopping => change(Move::MachineGoesOn, &|to| to.becomes(Lifecycle::Stopped)),
-        Lifecycle::Starting => change(Move::MachineGoesOn, &|to| to.becomes(Lifecycle::Running)),
-        Lifecycle::Running if !state.heartbeat => change(Move::HeartbeatBack, &|to| to.heartbeat = true),
-        _ => {}
-    }
-    if rules.operator && state.operator == 0 && state.life == Lifecycle::Running {
-        let is_open = state.agents.iter().any(|agent| agent.saga != 0);
-        let innocent = !is_open && state.notes == 0 && state.late.iter().all(Option::is_none);
-        change(Move::OperatorStops, &|to| {
-            to.becomes(Lifecycle::Stopping);
-            (to.operator, to.down_by, to.innocent, to.heartbeat) = (1, DownBy::Operator, innocent, false);
-        });
-    }
-    if state.operator == 1 && state.life == Lifecycle::Stopped {
-        change(Move::OperatorStarts, &|to| {
-            to.becomes(Lifecycle::Starting);
-            to.operator = 2;
-        });
-    }
-    if state.notes != 0 && state.losses < rules.losses {
-        change(Move::Wipe, &|to| (to.notes, to.losses) = (0, to.losses + 1));
-    }
-    for (at, late) in state.late.iter().enumerate() {
-        let Some(request) = *late else { continue };
-        let mut to = *state;
-        to.late[at] = None;
-        add(all, Move::LateLost, to);
-        let mut broken = Vec::new();
-        if to.arrives(request, rules, &mut broken) {
-            all.push(Taken { by: Move::LateCounts, to: to.sorted(), broken });
-        }
-    }
-}
-
-/// An agent with nothing to do decides on a repair, or takes one over. It may do so at any time: a lease can end at
-/// any time, and whoever had it may believe for a while that it still has; the lease is no safeguard here.
-fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    let agent = state.agents[at];
-    if state.life == Lifecycle::Running && !state.heartbeat && state.decisions < rules.decisions {
-        let decision = state.decisions;
-        let opened = core.step(0, Step::Open).unwrap();
-        let intent = Step::Intent { verb: Verb::Stop, version: state.version, decision };
-        let saga = core.step(opened, intent).unwrap();
-        let mut to = state.with(at, Agent { saga, decision, ..agent });
-        to.decisions += 1;
-        to.decided_on[usize::from(decision)] = state.version;
-        if state.crashes < rules.crashes {
-            let down = if rules.journal { Agent { status: Status::Down, ..to.agents[at] } } else { gone(Status::Down) };
-            let crashed = State { crashes: to.crashes + 1, ..to.with(at, down) };
-            add(all, Move::CrashBeforeNote, crashed);
-        }
-        note(&mut to, decision, rules);
-        add(all, Move::Decide, to);
-    }
-    for decision in 0..state.decisions {
-        let bit = 1 << decision;
-        if state.notes & bit != 0 && agent.closed & bit == 0 {
-            let step = Step::Adopt { version: state.decided_on[usize::from(decision)], decision };
-            let saga = core.step(0, step).unwrap();
-            add(all, Move::Adopt, state.with(at, Agent { saga, decision, adopted: true, ..agent }));
-        }
-        if state.notes & bit != 0 && agent.closed & bit != 0 {
-            add(all, Move::Forget, State { notes: state.notes & !bit, ..*state });
-        }
-    }
-}
-
-fn note(to: &mut State, decision: u8, rules: Rules) {
-    if rules.note {
-        to.notes |= 1 << decision;
-    }
-}
-
-/// An agent whose memory is gone.
-fn gone(status: Status) -> Agent {
-    Agent { status, ..Agent::default() }
-}
-
-/// An agent with a repair looks, asks or ends, whatever the saga allows and `pace` could find due.
-fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    let agent = state.agents[at];
-    let (id, decision) = (agent.saga, agent.decision);
-    let mut go = |by: Move, saga: Id, core: &Core| {
-        let is_over = !core.saga(saga).is_open();
-        let next = if is_over {
-            Agent { closed: agent.closed | 1 << decision, ..Agent::default() }
-        } else {
-            Agent { saga, ..agent }
-        };
-        let mut to = state.with(at, next);
-        if matches!(by, Move::Again | Move::ForcedStop) {
-            note(&mut to, decision, rules);
-        }
-        if by == Move::Close(End::Expired) {
-            to.expired |= 1 << decision;
-        }
-        let mut broken = Vec::new();
-        let (was, now) = (core.saga(id), core.saga(saga));
-        if now.asked().is_some_and(Verb::takes_down) && was.stage != Stage::Deciding && was.fence != now.fence {
-            broken.push(Broken::B8);
-        }
-        if by == Move::AskStart && state.innocent {
-            broken.push(Broken::F72);
-        }
-        all.push(Taken { by, to: to.sorted(), broken });
-    };
-    // What is not acted on at once is stale by the time that it could be, and forgotten; `Resumed` forgets just that.
-    let look = Step::Seen { life: state.life, version: state.version };
-    let Some(sighted) = core.step(id, look) else { return };
-    let led = core.step(sighted, Step::Resumed).unwrap_or(sighted);
-    if led != id {
-        go(Move::Look, led, core);
-    }
-    let start = Step::Intent { verb: Verb::Start, version: state.version, decision };
-    if let Some(next) = core.step(sighted, start) {
-        go(Move::AskStart, next, core);
-    }
-    let asked_on = version(&core.saga(id).fence.etag.clone());
-    let again = Step::Intent { verb: Verb::Stop, version: asked_on, decision };
-    // Sent again by its own agent only, and so soon that nobody has given it up yet (`AGAIN_WITHIN`).
-    if core.saga(id).sends < rules.sends
-        && !agent.adopted
-        && state.expired & (1 << decision) == 0
-        && let Some(next) = core.step(sighted, again)
-    {
-        go(Move::Again, next, core);
-    }
-    if !rules.start_only && state.life == Lifecycle::Running && state.version != asked_on {
-        let next = core.force(sighted, Verb::Stop, state.version, decision);
-        go(Move::ForcedStop, next, core);
-    }
-    // A request of the repair on its way, of whichever agent, has had its time before the repair is given up.
-    let on_its_way = state.late.iter().flatten().any(|late| late.decision == decision)
-        || (0..AGENTS).any(|other| state.request(other, core).is_some_and(|request| request.decision == decision));
-    for end in [End::NoEffect, End::Expired, End::Up] {
-        if (end == End::Expired && on_its_way) || (end == End::NoEffect && core.saga(id).unsure) {
-            continue;
-        }
-        if let Some(next) = core.step(sighted, Step::Close(end)) {
-            go(Move::Close(end), next, core);
-        }
-    }
-}
-
-/// What can come of a request that an agent waits for.
-fn answers(state: &State, at: usize, request: Late, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    let agent = state.agents[at];
-    let mut to_saga = |step: Step| core.step(agent.saga, step).unwrap();
-    let (accepted, unknown, refused) = (to_saga(Step::Accepted), to_saga(Step::Unknown), to_saga(Step::Refused));
-    let replied = |saga: Id| state.with(at, Agent { saga, ..agent });
-    let mut broken = Vec::new();
-    let mut counted = replied(accepted);
-    let counts = counted.arrives(request, rules, &mut broken);
-    if counts {
-        all.push(Taken { by: Move::Answered, to: counted.sorted(), broken: broken.clone() });
-    } else {
-        add(all, Move::Answered, replied(refused));
-    }
-    if request.verb.takes_down() {
-        add(all, Move::HeldBack, replied(refused));
-    }
-    if state.faults == rules.faults {
-        return;
-    }
-    let faults = state.faults + 1;
-    if counts {
-        let lost = State { faults, ..counted.with(at, Agent { saga: unknown, ..agent }) };
-        all.push(Taken { by: Move::LostAnswer, to: lost.sorted(), broken });
-        add(all, Move::Refused, State { faults, ..replied(refused) });
-    }
-    add(all, Move::ServerError, State { faults, ..replied(unknown) });
-    if let Some(free) = state.late.iter().position(Option::is_none) {
-        let mut to = State { faults, ..replied(unknown) };
-        to.late[free] = Some(request);
-        add(all, Move::TimedOut, to);
-    }
-}
-
-/// An agent crashes, or is gone for good. A request that it had on its way may have left or not.
-fn mishaps(state: &State, at: usize, rules: Rules, core: &Core, all: &mut Vec<Taken>) {
-    let agent = state.agents[at];
-    let request = state.request(at, core);
-    let free = state.late.iter().position(Option::is_none);
-    let mut add_both = |still: Move, flying: Move, to: State| {
-        add(all, still, to);
-        if let (Some(request), Some(free)) = (request, free) {
-            let mut to = to;
-            to.late[free] = Some(request);
-            add(all, flying, to);
-        }
-    };
-    if agent.status == Status::Up && state.crashes < rules.crashes {
-        let down = if rules.journal { Agent { status: Status::Down, ..agent } } else { gone(Status::Down) };
-        let to = State { crashes: state.crashes + 1, ..state.with(at, down) };
-        add_both(Move::Crash, Move::CrashInFlight, to);
-    }
-    if state.losses < rules.losses {
-        let to = State { losses: state.losses + 1, ..state.with(at, gone(Status::Dead)) };
-        add_both(Move::Die, Move::DieInFlight, to);
-    }
-}
-
-/// An agent comes back with what its journal tells.
-fn restart(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    let agent = state.agents[at];
-    let saga = match agent.saga {
-        0 => 0,
-        _ if !rules.resume => 0,
-        open => core.step(open, Step::Resumed).unwrap(),
-    };
-    let back = if saga == 0 {
-        Agent { closed: agent.closed, ..Agent::default() }
-    } else {
-        Agent { status: Status::Up, saga, ..agent }
-    };
-    add(all, Move::Restart, state.with(at, back));
 }

@@ -149,7 +149,25 @@ pub struct Entry {
     pub headers: BTreeMap<String, String>,
 }
 
-type Hook = Box<dyn FnOnce() + Send>;
+/// Something to do beside a request.
+pub type Hook = Box<dyn FnOnce() + Send>;
+
+/// Is it this request? Told what was asked before it.
+pub type Wanted = Box<dyn Fn(&Entry, &[Entry]) -> bool + Send>;
+
+/// What is done to one request, and beside it, the first time that `wanted` says so.
+pub struct Strike {
+    /// The request that is meant, and all of the ledger with it.
+    pub wanted: Wanted,
+    /// Such requests that are let pass before.
+    pub skip: usize,
+    /// Instead of what is scripted for its kind.
+    pub fault: Option<Fault>,
+    /// When it has been read, before it has any effect.
+    pub arrived: Option<Hook>,
+    /// When it is over: answered, or lost.
+    pub answered: Option<Hook>,
+}
 
 #[derive(Default)]
 struct State {
@@ -163,6 +181,7 @@ struct State {
     answers: BTreeMap<Kind, usize>,
     on_arrival: Vec<(Kind, usize, Hook)>,
     on_answered: Vec<(Kind, usize, Hook)>,
+    strikes: Vec<Strike>,
     /// Retry token to what it was used for.
     retries: BTreeMap<String, (String, Kind)>,
     /// Tokens of principals to their public keys.
@@ -299,6 +318,16 @@ impl Oci {
     /// Runs `hook` when the `n`-th request of a kind (from 1) is over: answered, or lost as scripted.
     pub fn on_answered(&self, kind: Kind, n: usize, hook: Box<dyn FnOnce() + Send>) {
         self.shared.lock().on_answered.push((kind, n, hook));
+    }
+
+    /// Waits for a request to strike. Of several that want the same request the first gets it.
+    pub fn strike(&self, strike: Strike) {
+        self.shared.lock().strikes.push(strike);
+    }
+
+    /// No strike waits any more.
+    pub fn clear_strikes(&self) {
+        self.shared.lock().strikes.clear();
     }
 
     /// Everything that was asked, in order.

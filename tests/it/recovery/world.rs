@@ -65,6 +65,7 @@ pub struct World {
     /// What was asked of the provider: node, verb, what carried it, when.
     pub asked: Vec<(Arc<str>, Verb, Fence, Mono)>,
     pub looks: usize,
+    pub confirms: usize,
     pub forgotten: Vec<String>,
     pub edges: Vec<(Mono, String)>,
     pub defects: Vec<String>,
@@ -143,6 +144,7 @@ impl World {
             answers: Vec::new(),
             asked: Vec::new(),
             looks: 0,
+            confirms: 0,
             forgotten: Vec::new(),
             edges: Vec::new(),
             defects: Vec::new(),
@@ -302,6 +304,7 @@ impl World {
 
     fn operate(&mut self) {
         for order in std::mem::take(&mut self.orders) {
+            self.confirms += usize::from(order.task == Task::Confirm);
             let seen = match self.machines.get(&order.target).filter(|_| self.api_up) {
                 Some(machine) => Ok(Seen { lifecycle: machine.life, etag: format!("v{}", machine.version) }),
                 None => Err("the API does not answer".to_string()),

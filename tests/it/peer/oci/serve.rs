@@ -43,7 +43,7 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
     }
     let Some(asked) = read(&mut stream) else { return };
     let kind = kind(&asked);
-    let (index, fault) = arrive(shared, &asked, kind);
+    let Arrived { index, fault, answered, shown } = arrive(shared, &asked, kind);
     if let Fault::Slow(span) = fault {
         thread::sleep(span);
     }
@@ -60,7 +60,7 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
         }
         Fault::Skew(_) => Some(Reply::refuse(401, "NotAuthenticated", "Date outside of the allowed window")),
         Fault::Lose | Fault::Hang => None,
-        _ => Some(judge(&mut shared.lock(), &asked, kind, index)),
+        _ => Some(judge(&mut shared.lock(), &asked, kind, (index, shown))),
     };
     match fault {
         Fault::EffectThenRefuse(status, code) => reply = Some(Reply::refuse(status, code, "something went wrong")),
@@ -74,14 +74,25 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
     }
     shared.changed.notify_all();
     depart(shared, kind);
+    answered.into_iter().for_each(|hook| hook());
     if matches!(fault, Fault::Hang | Fault::EffectThenHang) {
         hang(shared, &mut stream, true);
     }
 }
 
+/// A request that was read.
+struct Arrived {
+    /// Its place in the ledger.
+    index: usize,
+    fault: Fault,
+    answered: Option<super::Hook>,
+    /// The instance as it was then: a look shows what the ledger says, however long its signature takes.
+    shown: Option<(String, Value)>,
+}
+
 /// Writes the request into the ledger, runs the hooks, and takes its fault.
-fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
-    let (hooks, index, fault) = {
+fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> Arrived {
+    let (hooks, arrived) = {
         let mut state = shared.lock();
         let n = state.arrivals.entry(kind).or_default();
         *n += 1;
@@ -89,10 +100,13 @@ fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
         let fault = state.script.get_mut(&kind).and_then(std::collections::VecDeque::pop_front).unwrap_or(Fault::Serve);
         let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
         let instance = path.strip_prefix("/20160918/instances/").unwrap_or_default().to_string();
-        let before = state.machines.get_mut(&instance).map(|machine| {
-            machine.settle();
-            machine.lifecycle()
-        });
+        let (before, shown) = match state.machines.get_mut(&instance) {
+            None => (None, None),
+            Some(machine) => {
+                machine.settle();
+                (Some(machine.lifecycle()), Some((machine.etag(), machine.json())))
+            }
+        };
         let index = state.ledger.len();
         state.ledger.push(Entry {
             at: Instant::now(),
@@ -109,11 +123,35 @@ fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> (usize, Fault) {
             repeated: false,
             headers: asked.headers.clone(),
         });
-        (take(&mut state.on_arrival, kind, n), index, fault)
+        let mut hooks = take(&mut state.on_arrival, kind, n);
+        let strike = struck(&mut state);
+        let (fault, answered) = match strike {
+            Some(strike) => {
+                hooks.extend(strike.arrived);
+                (strike.fault.unwrap_or(fault), strike.answered)
+            }
+            None => (fault, None),
+        };
+        (hooks, Arrived { index, fault, answered, shown })
     };
     shared.changed.notify_all();
     hooks.into_iter().for_each(|hook| hook());
-    (index, fault)
+    arrived
+}
+
+/// The strike that the newest request in the ledger meets.
+fn struck(state: &mut State) -> Option<super::Strike> {
+    let (entry, before) = state.ledger.split_last()?;
+    for index in 0..state.strikes.len() {
+        let strike = &mut state.strikes[index];
+        if (strike.wanted)(entry, before) {
+            if strike.skip == 0 {
+                return Some(state.strikes.remove(index));
+            }
+            strike.skip -= 1;
+        }
+    }
+    None
 }
 
 fn depart(shared: &Shared, kind: Kind) {
@@ -160,7 +198,7 @@ fn kind(asked: &Asked) -> Kind {
 }
 
 /// What the real one would do and say.
-fn judge(state: &mut State, asked: &Asked, kind: Kind, index: usize) -> Reply {
+fn judge(state: &mut State, asked: &Asked, kind: Kind, arrived: (usize, Option<(String, Value)>)) -> Reply {
     if kind == Kind::Metadata {
         return metadata(state, asked);
     }
@@ -182,20 +220,20 @@ fn judge(state: &mut State, asked: &Asked, kind: Kind, index: usize) -> Reply {
     match kind {
         Kind::Token => token(state, asked),
         Kind::List => list(state, asked),
-        _ => instance(state, kind, index),
+        _ => instance(state, kind, arrived),
     }
 }
 
-fn instance(state: &mut State, kind: Kind, index: usize) -> Reply {
+fn instance(state: &mut State, kind: Kind, (index, shown): (usize, Option<(String, Value)>)) -> Reply {
     let durations = state.durations;
     let entry = state.ledger[index].clone();
     let Some(machine) = state.machines.get_mut(&entry.instance) else {
         return Reply::refuse(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.");
     };
-    machine.settle();
-    if kind == Kind::Get {
-        return Reply { headers: vec![("etag", machine.etag())], ..Reply::json(200, &machine.json()) };
+    if let (Kind::Get, Some((etag, json))) = (kind, shown) {
+        return Reply { headers: vec![("etag", etag)], ..Reply::json(200, &json) };
     }
+    machine.settle();
     let used = entry.retry_token.as_ref().and_then(|token| state.retries.get(token));
     if let Some(used) = used {
         if *used != (entry.instance.clone(), kind) {

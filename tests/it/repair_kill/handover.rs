@@ -1,0 +1,91 @@
+//! SIGTERM in the middle hands over cleanly; SIGHUP in the middle, whatever it brings, leaves nothing half done.
+
+use std::time::Instant;
+
+use rustix::process::Signal;
+
+use super::world::{LEASE, Place, Plan, World, at, wait};
+use super::{Blow, Case, Moment, Tally, come_back, consul, each, healthy, live};
+use crate::parts;
+use crate::peer::consul::Consul;
+use crate::peer::oci::{Kind, Lifecycle, Strike};
+
+#[test]
+fn told_to_end_at_any_request_the_agent_hands_over_within_five_seconds() {
+    if !parts::consul() {
+        return;
+    }
+    let told_at = |place, moment| Case {
+        blows: vec![Blow { signal: Signal::TERM, ..Blow::kill(place, 0, moment) }],
+        ..Case::default()
+    };
+    let mut cases = Vec::new();
+    for place in [Place::Stop, Place::Start] {
+        cases.extend([Moment::Lost, Moment::Arrived, Moment::Unanswered, Moment::Answered].map(|m| told_at(place, m)));
+    }
+    for place in [Place::Confirm, Place::Stopping, Place::Stopped, Place::Starting] {
+        cases.extend([Moment::Lost, Moment::Arrived, Moment::Answered].map(|m| told_at(place, m)));
+    }
+    let (began, consul, tally) = (Instant::now(), consul(), Tally::default());
+    each(cases, |case| live(&consul, case, &tally));
+    tally.close("SIGTERM", began);
+}
+
+/// What the configuration has become when it is read again.
+#[derive(Debug, Clone, Copy)]
+enum Reload {
+    Other,
+    Paused,
+    Observe,
+    WithoutNode,
+}
+
+#[test]
+fn a_configuration_read_again_in_the_middle_leaves_no_machine_down() {
+    if !parts::consul() {
+        return;
+    }
+    let places = [(Place::Stop, Moment::Answered), (Place::Stopping, Moment::Arrived), (Place::Start, Moment::Arrived)];
+    let reloads = [Reload::Other, Reload::Paused, Reload::Observe, Reload::WithoutNode];
+    let cases: Vec<_> = places.into_iter().flat_map(|place| reloads.map(|reload| (place, reload))).collect();
+    let (began, consul, tally) = (Instant::now(), consul(), Tally::default());
+    each(cases, |((place, moment), reload)| reloaded(&consul, *place, *moment, *reload, &tally));
+    tally.close("SIGHUP", began);
+}
+
+fn reloaded(consul: &Consul, place: Place, moment: Moment, reload: Reload, tally: &Tally) {
+    let world = World::new(consul, &Plan::default());
+    let (daemon, sessions) = healthy(&world);
+    // The new configuration lies there, and counts when it is read again.
+    match reload {
+        Reload::Other => world.configure(1, &format!("{LEASE}\nmax_attempts = 7\nattempts_reset_after = \"2h\"")),
+        Reload::Paused => world.edit("[recovery]", "[recovery]\npaused = true"),
+        Reload::Observe => world.edit("mode = \"active\"", "mode = \"observe\""),
+        Reload::WithoutNode => world.configure(0, LEASE),
+    }
+    let blow = world.blow(Signal::HUP);
+    let strike = at(1, place, 0);
+    world.oci.strike(match moment {
+        Moment::Lost | Moment::Arrived => Strike { arrived: Some(blow), ..strike },
+        Moment::Unanswered | Moment::Answered => Strike { answered: Some(blow), ..strike },
+    });
+    world.dies(&sessions[0]);
+    let context = || format!("{}\n{}\n{}", world.asked(), daemon.status()["targets"], daemon.stderr());
+    if matches!(reload, Reload::Other) {
+        return come_back(&world, daemon, tally);
+    }
+    wait(|| format!("the machine to be up again:\n{}", context()), || world.is_up_again(1).then_some(()));
+    wait(
+        || format!("the repair to end:\n{}", context()),
+        || {
+            let asked = world.oci.ledger();
+            asked.last().is_some_and(|e| e.kind == Kind::Get && e.before == Some(Lifecycle::Running)).then_some(())
+        },
+    );
+    tally.count(&world, 1);
+    let log = context();
+    let (status, _) = daemon.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!((world.effects(1, Kind::Stop), world.effects(1, Kind::Start)), (1, 1), "{log}");
+    assert_eq!(world.oci.violations(), Vec::<String>::new(), "{log}");
+}
