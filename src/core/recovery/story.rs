@@ -359,7 +359,7 @@ impl Fleet {
         };
         let (ill, nodes) = self.ill;
         let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
-        let trouble = self.members.values().any(waits).then(|| {
+        let trouble = (!self.few_are_ill && self.members.values().any(waits)).then(|| {
             format!(
                 "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
                 reason.to_change()
