@@ -210,7 +210,8 @@ fn a_repair_is_one_trace_with_a_span_for_each_request_and_each_wait() {
         );
     }
     let mut ids: Vec<_> = spans.iter().map(|span| span.span_id.clone()).collect();
-    (ids.sort(), ids.dedup());
+    ids.sort();
+    ids.dedup();
     assert_eq!(ids.len(), spans.len(), "each span has its own id");
     daemon.terminate();
 }
