@@ -128,11 +128,11 @@ const DUE: &str = "
 | refused START           | look    | look                                   | look               | look      | look          |
 | refused STOP, for good  | look    | no-effect                              | no-effect          | no-effect | no-effect     |
 | refused STOP, 3 times   | look    | no-effect                              | no-effect          | no-effect | no-effect     |
-| doubt STOP              | look    | look; 10s: again STOP; 15m: expired    | look; 15m: expired | look      | look          |
-| doubt RESET             | look    | look; 10s: again RESET; 15m: expired   | look; 15m: expired | look      | look          |
-| doubt SOFTRESET         | look    | look; 10s: again SOFTRESET; 15m: expired | look; 15m: expired | look    | look          |
+| doubt STOP              | look    | look; 10s: again STOP; 15m: expired    | look; 5m: expired  | look      | look          |
+| doubt RESET             | look    | look; 10s: again RESET; 15m: expired   | look; 5m: expired  | look      | look          |
+| doubt SOFTRESET         | look    | look; 10s: again SOFTRESET; 15m: expired | look; 5m: expired  | look    | look          |
 | doubt START             | look    | look                                   | look               | look      | look          |
-| doubt STOP, 3 times     | look    | look; 15m: expired                     | look; 15m: expired | look      | look          |
+| doubt STOP, 3 times     | look    | look; 15m: expired                     | look; 5m: expired  | look      | look          |
 | await STOP              | look    | look; 15m: expired                     | look; 5m: expired  | look      | look          |
 | await RESET             | look    | look; 2m: up                           | look; 2m: up       | look      | look          |
 | await SOFTRESET         | look    | look; 2m: up                           | look; 2m: up       | look      | look          |

@@ -21,7 +21,7 @@ const DOUBT: Duration = Duration::from_mins(15);
 /// A request is sent again only this long after its repair began: early enough that nobody else who looks
 /// after it has given it up.
 pub const AGAIN_WITHIN: Duration = Duration::from_mins(7);
-/// A machine that runs for this long after an accepted STOP was started by somebody else.
+/// A machine that runs for this long in another version than the request was for is not on its way down.
 const RUNS_ON: Duration = Duration::from_mins(5);
 
 /// The times of one repair. Not kept: after a restart they begin anew.
@@ -139,8 +139,9 @@ fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, at: (Mono, Mono), poll: Durati
     if saga.may_close(End::NoEffect) && (spent || lasted >= DOUBT) {
         return Some(Move::Close(End::NoEffect));
     }
-    // The look was made when nothing could count any more.
-    if saga.may_close(End::Expired) && seen_at.since(pace.since) >= DOUBT {
+    // The look was made when nothing could count any more: in another version, once the provider shows what it did.
+    let limit = if saga.is_moved_on() { RUNS_ON } else { DOUBT };
+    if saga.may_close(End::Expired) && seen_at.since(pace.since) >= limit {
         return Some(Move::Close(End::Expired));
     }
     (saga.is_untouched() && !spent && lasted >= poll).then_some(Move::Again(verb))

@@ -67,8 +67,11 @@ fn of_three_agents_one_leads_and_only_that_one_acts() {
     linger(&all[2], Duration::from_secs(2));
     scene.assert_repaired_once("n1");
     assert_eq!(all.iter().map(leads).collect::<Vec<_>>(), [true, false, false]);
-    let notes = || consul.key("watchdog/repairs/n1").is_none().then_some(());
-    wait("the note to be taken away", notes);
+    let gone = || {
+        let notes = consul.client().prefix("watchdog/repairs", None, None, false).unwrap();
+        notes.entries().unwrap().is_empty().then_some(())
+    };
+    wait("the note to be taken away", gone);
 }
 
 #[test]

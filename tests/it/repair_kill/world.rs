@@ -245,8 +245,9 @@ lease = "{base}"
 
     /// The note about node `n` that an agent left for another.
     pub fn note(&self, n: usize) -> Option<String> {
-        let pair = self.consul.get(&format!("{}/repairs/{}", self.base, node(n))).unwrap()?;
-        Some(String::from_utf8_lossy(&pair.value).into_owned())
+        let listing = self.consul.prefix(&format!("{}/repairs/{}", self.base, node(n)), None, None, false).unwrap();
+        let value = listing.entries().unwrap().first()?.value().unwrap();
+        Some(String::from_utf8_lossy(&value).into_owned())
     }
 
     /// Removes the state file and all beside it.
