@@ -39,7 +39,7 @@ fn specs() -> Vec<Arc<Spec>> {
         .zip(rules.into_iter().cycle())
         .map(|(i, rule)| {
             let (key, parent) = (SignalKey::new(&format!("app/rule/{i:06}")), Some(parent.clone()));
-            Arc::new(Spec { key, title: format!("rule {i}"), severity: Severity::Warning, rule, parent })
+            Arc::new(Spec { key, title: format!("rule {i}").into(), severity: Severity::Warning, rule, parent })
         })
         .collect()
 }

@@ -81,7 +81,7 @@ fn signals(scene: &str, now: Now) -> Vec<SignalView> {
             state,
             severity,
             title: title.into(),
-            detail: detail.into(),
+            detail: detail.to_string().into(),
             since: Some(now.wall.minus(Duration::from_secs(minutes * 60 + 5))),
             incident: firing.then(|| Incident("k3f9".into())),
             reason: match state {
@@ -91,7 +91,7 @@ fn signals(scene: &str, now: Now) -> Vec<SignalView> {
                 State::Ok => "nothing is wrong".into(),
             },
             last_alert_at: firing.then(|| now.wall.minus(Duration::from_secs(minutes * 60))),
-            strip: strip(key, state, minutes, now.wall),
+            strip: Arc::new(strip(key, state, minutes, now.wall)),
         }
     };
     if scene == "off" {

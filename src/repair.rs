@@ -171,7 +171,7 @@ impl Repairs {
     }
 
     /// Every target as it stands.
-    pub fn standings(&self, now: Now) -> Vec<Standing> {
+    pub fn standings(&self, now: Now) -> impl Iterator<Item = Standing> + '_ {
         self.fleet.standings(now)
     }
 

@@ -81,7 +81,7 @@ impl Tick {
             was_away: false,
             noted: Arc::new(Spec {
                 key: SignalKey::new("state/notice"),
-                title: "state file".to_string(),
+                title: Arc::from("state file"),
                 severity: Severity::Warning,
                 rule: Rule::at_once(Test::Event),
                 parent: None,
@@ -242,7 +242,7 @@ impl Tick {
         let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
                 let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
-                Arc::new(Spec { key: SignalKey::new(&key), title, severity, rule, parent: None })
+                Arc::new(Spec { key: SignalKey::new(&key), title: title.into(), severity, rule, parent: None })
             });
             let (reading, fact) = match outcome {
                 Some(Err(what)) => (Reading::Down, Cow::Owned(what)),

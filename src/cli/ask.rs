@@ -19,7 +19,6 @@ use crate::core::tracked::Remembered;
 use crate::nodes::Nodes;
 use crate::serve::Snapshot;
 use crate::serve::snapshot::{SignalView, StateFile, TargetView, Tick};
-use crate::serve::strip::Strip;
 use crate::store::{Filter, Store};
 
 /// How things stand, and how we know.
@@ -112,13 +111,13 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
             key: row.key,
             state: left.state,
             severity: left.severity,
-            title: left.title,
-            detail: left.fact,
+            title: left.title.into(),
+            detail: left.fact.into(),
             since: Some(left.since),
             incident: left.alert.or(left.blind).map(|talk| talk.incident),
-            reason: left.reason,
+            reason: left.reason.into(),
             last_alert_at: left.last_alert_at,
-            strip: Strip::default(),
+            strip: Arc::default(),
         }));
     }
     signals.sort_by(|a, b| a.key.cmp(&b.key));
@@ -148,11 +147,11 @@ fn targets_in(store: &Store) -> anyhow::Result<Vec<Arc<TargetView>>> {
         let phase = if stage.is_some() { Phase::Recovering } else { kept.phase };
         Some(Arc::new(TargetView {
             name: format!("node/{name}"),
-            phase: phase.as_str().to_string(),
+            phase: phase.as_str().into(),
             attempts: kept.attempts,
             blocked: kept.blocked.iter().map(ToString::to_string).collect(),
             since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
-            reason: story::left(&kept, stage),
+            reason: story::left(&kept, stage).into(),
             unhealthy_s: 0,
         }))
     };

@@ -3,8 +3,8 @@
 //! No retries and no policy. Every call has a deadline and a limit on what it reads; a blocking read
 //! may take as long as it was told to wait. Answers that do not carry Consul's own headers are not taken
 //! for Consul's: a proxy's 404 must never look like an empty prefix (F12). Listings are made for ten
-//! thousand keys: the body is parsed in place, values are decoded only when asked for, and a listing that
-//! has not changed is not looked at. The token is in no error and in no `Debug`.
+//! thousand keys: [`prefix_each`](Consul::prefix_each) hands them over as they come and holds none, values are
+//! decoded only when asked for, and a listing that has not changed is not looked at. The token is in no error and in no `Debug`.
 
 mod error;
 mod listing;
@@ -20,7 +20,7 @@ use ureq::http::{HeaderValue, Method, Request};
 pub use self::error::{Class, ConsulError, Operation};
 pub use self::listing::{Entry, Listing, Pair};
 pub use self::settings::{Environment, Settings, Token, connect, prefix, usable_key};
-use super::http::{Http, HttpError, Limits, Response};
+use super::http::{Coming, Http, HttpError, Limits, Response};
 use crate::config::schema::Section;
 use crate::config::value::MASK;
 use crate::core::message::clean;
@@ -129,6 +129,32 @@ impl Consul {
         wait: Option<Duration>,
         consistent: bool,
     ) -> Result<Listing, ConsulError> {
+        let (call, coming) = self.list(prefix, index, wait, consistent)?;
+        Listing::read(coming.whole().map_err(|error| call.failed(error))?, index, prefix)
+    }
+
+    /// The same for many keys: each is handed to `take` as it comes, and the listing that is given back holds none.
+    /// Errors: also those of `take`, which ends it; some keys may have been handed over before.
+    pub fn prefix_each(
+        &self,
+        prefix: &str,
+        index: Option<u64>,
+        wait: Option<Duration>,
+        consistent: bool,
+        take: &mut dyn FnMut(&Entry<'_>) -> Result<(), ConsulError>,
+    ) -> Result<Listing, ConsulError> {
+        let (_, coming) = self.list(prefix, index, wait, consistent)?;
+        Listing::walk(coming, index, prefix, take)
+    }
+
+    /// Asks for all keys under `prefix/`.
+    fn list<'a>(
+        &self,
+        prefix: &'a str,
+        index: Option<u64>,
+        wait: Option<Duration>,
+        consistent: bool,
+    ) -> Result<(Call<'a>, Coming), ConsulError> {
         let mut query = "recurse".to_string();
         if consistent {
             query.push_str("&consistent");
@@ -143,10 +169,10 @@ impl Consul {
         let limits = Limits { timeout, body: LISTING_LIMIT };
         let path = format!("kv/{}/", escape(prefix.trim_end_matches('/')));
         let call = Call { operation: Operation::ReadPrefix, subject: prefix, method: Method::GET };
-        let answer = self.ask(&call, &path, &query, (), limits)?;
-        match answer.status {
-            200 | 404 => Listing::read(answer, index, prefix),
-            _ => Err(self.refused(&call, &answer)),
+        let coming = self.open(&call, &path, &query, (), limits)?;
+        match coming.answer.status {
+            200 | 404 => Ok((call, coming)),
+            _ => Err(self.refused(&call, &coming.whole().map_err(|error| call.failed(error))?)),
         }
     }
 
@@ -264,6 +290,17 @@ impl Consul {
         body: impl ureq::AsSendBody,
         limits: Limits,
     ) -> Result<Response, ConsulError> {
+        self.open(call, path, query, body, limits)?.whole().map_err(|error| call.failed(error))
+    }
+
+    fn open(
+        &self,
+        call: &Call<'_>,
+        path: &str,
+        query: &str,
+        body: impl ureq::AsSendBody,
+        limits: Limits,
+    ) -> Result<Coming, ConsulError> {
         let mut url = format!("{}/v1/{path}", self.base);
         let datacenter =
             if self.datacenter.is_empty() { String::new() } else { format!("dc={}", escape(&self.datacenter)) };
@@ -282,11 +319,11 @@ impl Consul {
             }
         }
         let request = request.body(body).map_err(|_| call.failed(HttpError::BadUrl))?;
-        let answer = self.http.run_with_body(request, limits).map_err(|error| call.failed(error))?;
-        if answer.status == 403 {
+        let coming = self.http.open(request, limits).map_err(|error| call.failed(error))?;
+        if coming.answer.status == 403 {
             self.token.distrust();
         }
-        Ok(answer)
+        Ok(coming)
     }
 
     /// The `true` or `false` that writes are answered with.

@@ -84,6 +84,32 @@ impl Response {
     }
 }
 
+/// An answer of which the header has come and the body is still on its way.
+pub struct Coming {
+    /// The answer, with an empty body.
+    pub answer: Response,
+    body: ureq::BodyReader<'static>,
+    read: usize,
+    limits: Limits,
+}
+
+impl Coming {
+    /// Appends the next bytes of the body, as many as come up to `most`; none: that was all.
+    pub fn read(&mut self, into: &mut Vec<u8>, most: usize) -> Result<usize, HttpError> {
+        let some = (&mut self.body).take(most as u64).read_to_end(into);
+        let some = some.map_err(|e| explain(ureq::Error::from(e), self.limits.timeout))?;
+        self.read = self.read.saturating_add(some);
+        if self.read > self.limits.body { Err(HttpError::TooLarge(self.limits.body)) } else { Ok(some) }
+    }
+
+    /// The answer with all of its body.
+    pub fn whole(mut self) -> Result<Response, HttpError> {
+        let mut body = Vec::new();
+        self.read(&mut body, self.limits.body.saturating_add(1))?;
+        Ok(Response { body, ..self.answer })
+    }
+}
+
 /// Why there is no answer. `Display` names no URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
@@ -175,8 +201,13 @@ impl Http {
     /// Runs a request of any method, with a body (`Vec<u8>`, `&str`) or without (`()`), within its own limits. An
     /// empty body is sent as such, with `Content-Length: 0`.
     pub fn run_with_body(&self, request: Request<impl AsSendBody>, limits: Limits) -> Result<Response, HttpError> {
+        self.open(request, limits)?.whole()
+    }
+
+    /// The same, for a body that is to be read bit by bit. One that is not read to its end costs the connection.
+    pub fn open(&self, request: Request<impl AsSendBody>, limits: Limits) -> Result<Coming, HttpError> {
         let request = self.agent.configure_request(request).timeout_global(Some(limits.timeout)).build();
-        finish(self.agent.run(request), limits)
+        begin(self.agent.run(request), limits)
     }
 
     /// Runs a request with exactly this body, within the client's own limits.
@@ -205,17 +236,17 @@ impl Http {
 }
 
 fn finish(outcome: Result<ureq::http::Response<Body>, ureq::Error>, limits: Limits) -> Result<Response, HttpError> {
+    begin(outcome, limits)?.whole()
+}
+
+fn begin(outcome: Result<ureq::http::Response<Body>, ureq::Error>, limits: Limits) -> Result<Coming, HttpError> {
     let (head, body) = outcome.map_err(|e| explain(e, limits.timeout))?.into_parts();
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let content_type = header("content-type").to_string();
     let retry_after = seconds_to_wait(header("retry-after"), header("date"));
-    let mut whole = Vec::new();
-    let mut reader = body.into_reader().take(limits.body as u64 + 1);
-    reader.read_to_end(&mut whole).map_err(|e| explain(ureq::Error::from(e), limits.timeout))?;
-    if whole.len() > limits.body {
-        return Err(HttpError::TooLarge(limits.body));
-    }
-    Ok(Response { status: head.status.as_u16(), content_type, retry_after, headers: head.headers, body: whole })
+    let status = head.status.as_u16();
+    let answer = Response { status, content_type, retry_after, headers: head.headers, body: Vec::new() };
+    Ok(Coming { answer, body: body.into_reader(), read: 0, limits })
 }
 
 fn explain(error: ureq::Error, limit: Duration) -> HttpError {

@@ -99,7 +99,7 @@ pub struct Spec {
     /// The signal's key, unique within the whole program.
     pub key: SignalKey,
     /// A few words for people: `container web`, `memory in use`.
-    pub title: String,
+    pub title: Arc<str>,
     /// How much it matters when it fires.
     pub severity: Severity,
     /// When an observation of it means trouble.

@@ -144,7 +144,7 @@ impl Tracked {
     ) -> Tracked {
         let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown)));
         let rule = Rule::at_once(Test::Verdict);
-        let spec = Spec { key, title: row.title, severity: row.severity, rule, parent: None };
+        let spec = Spec { key, title: row.title.into(), severity: row.severity, rule, parent: None };
         let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
         Tracked {
             fact: Cow::Owned(row.fact),
@@ -164,7 +164,7 @@ impl Tracked {
     pub fn remembered(&self, source: &Arc<str>) -> Remembered {
         Remembered {
             source: Arc::clone(source),
-            title: self.spec.title.clone(),
+            title: self.spec.title.to_string(),
             severity: self.spec.severity,
             state: self.state,
             since: self.since,
@@ -427,7 +427,7 @@ impl Tracked {
         Edge {
             kind,
             key: self.spec.key.clone(),
-            title: self.spec.title.clone(),
+            title: self.spec.title.to_string(),
             severity: self.spec.severity,
             fact: self.fact.to_string(),
             since: talk.since_wall,

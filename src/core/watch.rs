@@ -114,7 +114,7 @@ impl Watch {
                 self.groups.entry(Arc::clone(&row.source)).or_default()
             };
             let tracked = Tracked::restored(key.clone(), row, now, same_boot, counts, self.policy.cooldown);
-            group.signals.insert(key, tracked);
+            group.signals.insert(key, Box::new(tracked));
         }
     }
 
@@ -190,7 +190,7 @@ impl Watch {
             key: tracked.spec.key.clone(),
             state: tracked.state,
             severity: tracked.spec.severity,
-            title: tracked.spec.title.clone(),
+            title: tracked.spec.title.to_string(),
             detail: tracked.fact.to_string(),
             since: tracked.since,
             incident: tracked.incident().cloned(),
@@ -225,7 +225,8 @@ impl Watch {
 
     /// Every signal: the program's own, then by source, then by key.
     pub fn tracked(&self) -> impl Iterator<Item = &Tracked> {
-        [&self.own].into_iter().chain(self.groups.values()).flat_map(|group| group.signals.values())
+        let groups = [&self.own].into_iter().chain(self.groups.values());
+        groups.flat_map(|group| group.signals.values().map(AsRef::as_ref))
     }
 
     /// Looks at the clocks: was time lost since the last pass? A start and a gap that stands alone
@@ -261,7 +262,8 @@ impl Watch {
     }
 
     fn all_signals(&mut self) -> impl Iterator<Item = &mut Tracked> {
-        [&mut self.own].into_iter().chain(self.groups.values_mut()).flat_map(|group| group.signals.values_mut())
+        let groups = [&mut self.own].into_iter().chain(self.groups.values_mut());
+        groups.flat_map(|group| group.signals.values_mut().map(AsMut::as_mut))
     }
 
     /// The observation of `source/<name>` that follows from an answer.
@@ -294,5 +296,5 @@ pub fn source_key(name: &str) -> SignalKey {
 }
 
 fn own_spec(key: SignalKey, title: String, severity: Severity, rule: Rule) -> Arc<Spec> {
-    Arc::new(Spec { key, title, severity, rule, parent: None })
+    Arc::new(Spec { key, title: title.into(), severity, rule, parent: None })
 }

@@ -22,14 +22,14 @@ pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci"
 fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError> {
     let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
     let region = access.region().map(str::to_string);
-    let oci = Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?;
+    let oci = Arc::new(Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?);
     let mut problems = Vec::new();
     let mut machines = Machines::new();
     for (index, node) in nodes {
         if let Err(what) = ocid(&node.instance_id, region.as_deref()) {
             problems.extend(config.error(&format!("node[{index}].instance_id"), what).problems);
         }
-        let machine = Instance { oci: oci.clone(), id: node.instance_id.clone() };
+        let machine = Instance { oci: Arc::clone(&oci), id: node.instance_id.as_str().into() };
         machines.insert(Arc::from(node.name.as_str()), Box::new(machine));
     }
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
@@ -51,8 +51,8 @@ fn ocid(id: &str, region: Option<&str>) -> Result<(), String> {
 
 /// One instance.
 struct Instance {
-    oci: Oci,
-    id: String,
+    oci: Arc<Oci>,
+    id: Box<str>,
 }
 
 impl Machine for Instance {

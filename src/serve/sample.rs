@@ -113,12 +113,12 @@ pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> Arc<
         key: SignalKey::new(key),
         state,
         severity,
-        title: key.replace('/', " "),
-        detail: detail.into(),
+        title: key.replace('/', " ").into(),
+        detail: detail.to_string().into(),
         since: Some(Wall(MIDNIGHT + 7_320_000)),
         incident: firing.then(|| Incident("k3f9".into())),
         reason: "it was said, and the cooldown is not over".into(),
         last_alert_at: firing.then_some(Wall(MIDNIGHT + 7_320_000)),
-        strip,
+        strip: Arc::new(strip),
     })
 }

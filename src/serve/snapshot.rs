@@ -5,6 +5,7 @@
 //! Nothing in here is computed from a clock; ages are worked out when the picture is looked at,
 //! from the instant it was made ([`Snapshot::at`]) and the monotonic clock.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,23 +88,23 @@ pub struct SignalView {
     /// How much it matters when it fires.
     pub severity: Severity,
     /// A few words for people.
-    pub title: String,
+    pub title: Arc<str>,
     /// The fact that was seen last.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
     /// Since when it stands so; `None` when nobody knows.
     #[serde(with = "wall::option")]
     pub since: Option<Wall>,
     /// The incident it is part of, while it is alerting.
     #[serde(with = "incident")]
     pub incident: Option<Incident>,
-    /// Why it stands so and why that was or was not said.
-    pub reason: String,
+    /// Why it stands so and why that was or was not said. Shared by those for whom it is the same.
+    pub reason: Arc<str>,
     /// When it was last said.
     #[serde(with = "wall::option")]
     pub last_alert_at: Option<Wall>,
-    /// Its last 24 hours. On the page only.
+    /// Its last 24 hours, shared by those for whom they were the same. On the page only.
     #[serde(skip)]
-    pub strip: Strip,
+    pub strip: Arc<Strip>,
 }
 
 /// One thing that can be repaired.
@@ -112,7 +113,7 @@ pub struct TargetView {
     /// Its name.
     pub name: String,
     /// Where its repair stands: `healthy`, `suspect`, `recovering`, `waiting`, `exhausted`, `paused`.
-    pub phase: String,
+    pub phase: Cow<'static, str>,
     /// Attempts in the present story.
     pub attempts: u32,
     /// Why nothing is done now, as words with hyphens.
@@ -122,7 +123,7 @@ pub struct TargetView {
     pub since: Option<Wall>,
     /// What is going on, or why nothing is, and what would have to change.
     #[serde(default)]
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// How long it has been ill, in seconds; 0 while it is not. In `/metrics`.
     #[serde(skip)]
     pub unhealthy_s: u64,

@@ -63,7 +63,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     let mut problems = Problems::new(config);
     let down = Arc::new(Spec {
         key: SignalKey::new("app/down"),
-        title: "application".to_string(),
+        title: Arc::from("application"),
         severity: Severity::Critical,
         rule: Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
         parent: None,

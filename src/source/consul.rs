@@ -151,18 +151,18 @@ impl Heart {
 
     /// Takes over who is there, and who is not any more.
     fn compare(&mut self, beats: &Heartbeats) {
-        for name in beats.nodes.keys().chain(&self.configured) {
-            if !self.specs.contains_key(name) && (self.specs.len() < REMEMBERED || self.configured.contains(name)) {
-                let known = Tracked {
-                    spec: spec(name),
-                    life: Life::Gone,
-                    has_key: false,
-                    there_at: beats.at,
-                    was_there: false,
-                };
-                self.specs.insert(Arc::clone(name), known);
-            }
-        }
+        let room = REMEMBERED.saturating_sub(self.specs.len());
+        let others = beats.nodes.keys().filter(|name| !self.configured.contains(*name));
+        let others = others.filter(|name| !self.specs.contains_key(*name)).take(room);
+        let own = self.configured.iter().filter(|name| !self.specs.contains_key(*name));
+        let newcomer = |name: &Arc<str>| {
+            let spec = spec(name);
+            let known = Tracked { spec, life: Life::Gone, has_key: false, there_at: beats.at, was_there: false };
+            (Arc::clone(name), known)
+        };
+        // All at once: a tree that grows by one and one is half empty.
+        let mut newcomers = others.chain(own).map(newcomer).collect();
+        self.specs.append(&mut newcomers);
         for (name, known) in &mut self.specs {
             let beat = beats.nodes.get(name);
             if known.has_key {
@@ -211,7 +211,7 @@ fn spec(name: &str) -> Arc<Spec> {
     // A session's end has been waited for by Consul: one look is enough.
     let rule = Rule::at_once(Test::Verdict);
     let key = SignalKey::new(&format!("node/{name}"));
-    Arc::new(Spec { key, title: format!("node {name}"), severity: Severity::Critical, rule, parent: None })
+    Arc::new(Spec { key, title: format!("node {name}").into(), severity: Severity::Critical, rule, parent: None })
 }
 
 fn observe(known: &Tracked, at: Mono) -> Observation {

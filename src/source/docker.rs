@@ -245,7 +245,7 @@ impl DockerSource {
         let name = fact::clean(name, 128);
         Arc::new(Spec {
             key: SignalKey::new(&format!("container/{name}")),
-            title: format!("container {name}"),
+            title: format!("container {name}").into(),
             severity: self.settings.severity,
             rule: Rule::at_once(Test::Verdict),
             parent: None,

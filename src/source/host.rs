@@ -68,7 +68,7 @@ struct Gauge {
 
 impl Gauge {
     fn new(name: &str, title: &str, severity: Severity, rule: Rule) -> Gauge {
-        let (key, title) = (SignalKey::new(&format!("host/{name}")), title.to_string());
+        let (key, title) = (SignalKey::new(&format!("host/{name}")), Arc::from(title));
         Gauge { spec: Arc::new(Spec { key, title, severity, rule, parent: None }), measured: false }
     }
 

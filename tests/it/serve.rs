@@ -13,7 +13,6 @@ use watchdog::core::signal::{Severity, SignalKey, State};
 use watchdog::core::time::Now;
 use watchdog::serve::server::{CONNECTION_LIFE, CONNECTIONS, HEADER_TIMEOUT, Server};
 use watchdog::serve::snapshot::{ChannelView, Published, SignalView, Snapshot, SourceView, Tick};
-use watchdog::serve::strip::Strip;
 
 use crate::exposition;
 
@@ -26,12 +25,12 @@ fn signal(key: &str, detail: &str) -> SignalView {
         state: State::Firing,
         severity: Severity::Critical,
         title: detail.into(),
-        detail: detail.into(),
+        detail: detail.to_string().into(),
         since: None,
         incident: None,
-        reason: String::new(),
+        reason: Arc::default(),
         last_alert_at: None,
-        strip: Strip::default(),
+        strip: Arc::default(),
     }
 }
 

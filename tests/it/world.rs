@@ -22,7 +22,7 @@ pub fn policy() -> Policy {
 
 pub fn spec(key: &str, rule: Rule) -> Arc<Spec> {
     let severity = Severity::Warning;
-    Arc::new(Spec { key: SignalKey::new(key), title: format!("the {key}"), severity, rule, parent: None })
+    Arc::new(Spec { key: SignalKey::new(key), title: format!("the {key}").into(), severity, rule, parent: None })
 }
 
 pub fn saw(spec: &Arc<Spec>, at: Mono, reading: Reading) -> Observation {

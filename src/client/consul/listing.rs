@@ -1,7 +1,9 @@
 //! Keys as Consul lists them: parsed in place, values decoded when asked for.
 //!
-//! A [`Listing`] holds the answer's bytes; [`Listing::entries`] is one pass over them that copies
-//! nothing but what JSON had to escape. One whose index has not moved holds nothing at all.
+//! A [`Listing`] of a few keys holds the answer's bytes; [`Listing::entries`] is one pass over them that
+//! copies nothing but what JSON had to escape. One of many is walked as it comes and holds no more of it
+//! at a time than a chunk: several megabytes in one piece, each time that something changes, would stay behind
+//! as holes in the heap. One whose index has not moved is not parsed and holds nothing at all.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,7 +13,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::{ConsulError, Operation};
-use crate::client::http::Response;
+use crate::client::http::{Coming, Response};
+
+/// Bytes of a listing on its way that are read at once.
+const CHUNK: usize = 64 * 1024;
 
 /// What a prefix held at one moment.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +29,7 @@ pub struct Listing {
     pub last_contact: Duration,
     /// True when ACLs have left keys out. Only 1.11 and later say so.
     pub filtered: bool,
-    /// `None`: the index is the one that was asked with, so nothing changed.
+    /// `None`: the index is the one that was asked with, so nothing changed. Empty once its keys were handed over.
     body: Option<Vec<u8>>,
     subject: String,
 }
@@ -94,6 +99,39 @@ impl Listing {
         Ok(Listing { index, known_leader, last_contact, filtered, body, subject: subject.to_string() })
     }
 
+    /// Reads an answer to its end and hands over its keys one by one.
+    pub(super) fn walk(
+        mut coming: Coming,
+        asked: Option<u64>,
+        subject: &str,
+        take: &mut dyn FnMut(&Entry<'_>) -> Result<(), ConsulError>,
+    ) -> Result<Listing, ConsulError> {
+        let has_keys = coming.answer.status == 200;
+        let listing = Listing::read(std::mem::take(&mut coming.answer), asked, subject)?;
+        let mut array = Array { subject, awaits: Awaits::Begin };
+        let mut text = Vec::with_capacity(CHUNK);
+        loop {
+            let some = coming.read(&mut text, CHUNK).map_err(|error| {
+                let operation = Operation::ReadPrefix;
+                ConsulError::Http { operation, subject: subject.to_string(), error }
+            })?;
+            if listing.is_unchanged() || !has_keys {
+                // Read all the same, to keep the connection.
+                text.clear();
+            } else {
+                let used = array.walk(&text, take)?;
+                text.drain(..used);
+            }
+            match some {
+                0 if text.is_empty() && (array.awaits == Awaits::Nothing || listing.is_unchanged() || !has_keys) => {
+                    return Ok(listing);
+                }
+                0 => return Err(array.unreadable()),
+                _ => {}
+            }
+        }
+    }
+
     /// True when the index did not move: the entries are those of the listing before.
     pub fn is_unchanged(&self) -> bool {
         self.body.is_none()
@@ -103,7 +141,7 @@ impl Listing {
     ///
     /// Errors: a body that is not Consul's JSON.
     pub fn entries(&self) -> Result<Vec<Entry<'_>>, ConsulError> {
-        let Some(body) = &self.body else { return Ok(Vec::new()) };
+        let Some(body) = self.body.as_ref().filter(|body| !body.is_empty()) else { return Ok(Vec::new()) };
         serde_json::from_slice(body).map_err(|_| unreadable(&self.subject, 200, "its body cannot be read"))
     }
 
@@ -140,6 +178,57 @@ impl Entry<'_> {
             create_index: self.create_index,
             lock_index: self.lock_index,
         })
+    }
+}
+
+/// The array of a listing, on its way.
+struct Array<'a> {
+    subject: &'a str,
+    awaits: Awaits,
+}
+
+/// What comes next in an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    Begin,
+    EntryOrEnd,
+    Entry,
+    CommaOrEnd,
+    Nothing,
+}
+
+impl Array<'_> {
+    /// Hands over every entry that is whole in `text`, and says how many bytes are done with.
+    fn walk(
+        &mut self,
+        text: &[u8],
+        take: &mut dyn FnMut(&Entry<'_>) -> Result<(), ConsulError>,
+    ) -> Result<usize, ConsulError> {
+        let mut rest = text;
+        while let [byte, after @ ..] = rest {
+            let (awaits, left) = match (self.awaits, byte) {
+                (awaits, b' ' | b'\t' | b'\r' | b'\n') => (awaits, after),
+                (Awaits::Begin, b'[') => (Awaits::EntryOrEnd, after),
+                (Awaits::CommaOrEnd, b',') => (Awaits::Entry, after),
+                (Awaits::EntryOrEnd | Awaits::CommaOrEnd, b']') => (Awaits::Nothing, after),
+                (Awaits::EntryOrEnd | Awaits::Entry, _) => {
+                    let mut entries = serde_json::Deserializer::from_slice(rest).into_iter::<Entry<'_>>();
+                    match entries.next() {
+                        Some(Ok(entry)) => take(&entry)?,
+                        Some(Err(error)) if error.is_eof() => break,
+                        _ => return Err(self.unreadable()),
+                    }
+                    (Awaits::CommaOrEnd, rest.get(entries.byte_offset()..).unwrap_or_default())
+                }
+                _ => return Err(self.unreadable()),
+            };
+            (self.awaits, rest) = (awaits, left);
+        }
+        Ok(text.len() - rest.len())
+    }
+
+    fn unreadable(&self) -> ConsulError {
+        unreadable(self.subject, 200, "its body cannot be read")
     }
 }
 
@@ -182,6 +271,37 @@ mod tests {
         assert!(Listing::read(answer(200, "7", "not json"), Some(7), "w").unwrap().is_unchanged());
         let empty = Listing::read(answer(404, "9", ""), Some(7), "w").unwrap();
         assert!(!empty.is_unchanged() && empty.entries().unwrap().is_empty() && empty.index == 9);
+    }
+
+    /// The keys that come, when the text comes in pieces of this size.
+    fn walked(text: &str, size: usize) -> Result<Vec<(String, Vec<u8>)>, ConsulError> {
+        let mut array = Array { subject: "w", awaits: Awaits::Begin };
+        let (mut seen, mut held) = (Vec::new(), Vec::new());
+        for piece in text.as_bytes().chunks(size) {
+            held.extend_from_slice(piece);
+            let used = array.walk(&held, &mut |entry| {
+                seen.push((entry.key().to_string(), entry.value()?));
+                Ok(())
+            })?;
+            held.drain(..used);
+        }
+        if held.is_empty() && array.awaits == Awaits::Nothing { Ok(seen) } else { Err(array.unreadable()) }
+    }
+
+    #[test]
+    fn keys_are_handed_over_whole_in_whatever_pieces_they_come() {
+        let expected = vec![("w/a".to_string(), b"hello".to_vec()), ("w/<b".to_string(), Vec::new())];
+        for size in 1..=TWO.len() {
+            assert_eq!(walked(TWO, size).unwrap(), expected, "{size}");
+            assert_eq!(walked(" [ ] \n", size).unwrap(), [], "{size}");
+            let cut = TWO.get(..TWO.len() - 1).unwrap();
+            for bad in [cut, "", "[", "{}", "[{}]", "[1]", "[,]", "[]]", "null"] {
+                assert!(walked(bad, size).is_err(), "{bad} {size}");
+            }
+            for bad in [TWO.replace("},", "}"), TWO.replace("},", "},,"), format!("{TWO}x")] {
+                assert!(walked(&bad, size).is_err(), "{bad} {size}");
+            }
+        }
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl Fleet {
         let simulated = self.policy.mode == Mode::Observe;
         let id = story::saga_id(&self.policy.instance, name, now);
         let Some(member) = self.members.get_mut(name) else { return };
-        member.repair = Some(Repair::open(id, Saga::open(rung), simulated, now));
+        member.repair = Some(Box::new(Repair::open(id, Saga::open(rung), simulated, now)));
         member.blocked.clear();
         member.told = None;
         member.trouble = None;
@@ -188,7 +188,7 @@ impl Fleet {
     ) {
         let Some(member) = self.members.get_mut(name) else { return };
         // Counted as it is told: what was in the way before the node was due is counted once that it is.
-        let known = |reason: &Blocked| member.told.as_ref().is_some_and(|(told, _)| told.contains(reason));
+        let known = |reason: &Blocked| member.told.as_deref().is_some_and(|(told, _)| told.contains(reason));
         for reason in blocked.iter().filter(|reason| due && !known(reason)) {
             *self.counts.blocked.entry(*reason).or_default() += 1;
         }
@@ -199,10 +199,10 @@ impl Fleet {
         let again = self.policy.cooldown;
         let is_told = member
             .told
-            .as_ref()
+            .as_deref()
             .is_some_and(|(told, at)| *told == member.blocked && (again.is_zero() || now.mono.since(*at) < again));
         if !is_told {
-            member.told = Some((member.blocked.clone(), now.mono));
+            member.told = Some(Box::new((member.blocked.clone(), now.mono)));
             // A storm is told once, as a fact about all of them, not once for each.
             if !member.blocked.contains(&Blocked::TooManyMissing) {
                 plan.edges.push(story::blocked(member, input, now, &self.policy));

@@ -39,7 +39,8 @@ pub struct Restored {
 #[derive(Debug, Clone)]
 pub struct Fleet {
     pub(super) policy: Policy,
-    pub(super) members: BTreeMap<Arc<str>, Member>,
+    /// Boxed: half of the places in a tree's leaves are free, and a member is large.
+    pub(super) members: BTreeMap<Arc<str>, Box<Member>>,
     pub(super) budget: Budget,
     /// What was spent by repairs that were only played through.
     pub(super) imagined_budget: Budget,
@@ -64,7 +65,7 @@ pub struct Fleet {
 impl Fleet {
     /// A fleet that nothing is known of yet.
     pub fn new(policy: Policy, nodes: Vec<Node>) -> Fleet {
-        let members = nodes.into_iter().map(|node| (Arc::clone(&node.name), Member::new(node))).collect();
+        let members = nodes.into_iter().map(|node| (Arc::clone(&node.name), Box::new(Member::new(node)))).collect();
         Fleet {
             policy,
             members,
@@ -112,7 +113,7 @@ impl Fleet {
             let member = self
                 .members
                 .entry(Arc::from(told.target.as_str()))
-                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+                .or_insert_with_key(|name| Box::new(Member::new(story::unconfigured(Arc::clone(name)))));
             if member.repair.is_some() {
                 continue;
             }
@@ -120,7 +121,7 @@ impl Fleet {
             member.target.kept.was_alive = true;
             member.target.kept.enter(Phase::Recovering, now);
             member.target.kept.repair_at.get_or_insert(now);
-            member.repair = Some(Repair::resumed(told, now));
+            member.repair = Some(Box::new(Repair::resumed(told, now)));
             member.dirty = true;
         }
     }
@@ -132,13 +133,15 @@ impl Fleet {
         for node in nodes {
             let name = Arc::clone(&node.name);
             let member = match old.remove(&name) {
-                Some(known) => Member { node, leaving: false, ..known },
-                None => Member::new(node),
+                Some(known) => Box::new(Member { node, leaving: false, ..*known }),
+                None => Box::new(Member::new(node)),
             };
             self.members.insert(name, member);
         }
-        let under_way = old.into_iter().filter(|(_, member)| member.repair.is_some());
-        self.members.extend(under_way.map(|(name, member)| (name, Member { leaving: true, ..member })));
+        for (name, mut member) in old.into_iter().filter(|(_, member)| member.repair.is_some()) {
+            member.leaving = true;
+            self.members.insert(name, member);
+        }
         self.note_stories();
         self.forgive_imagined();
     }
@@ -192,11 +195,11 @@ impl Fleet {
 
     /// Those for whom something may be due: a healthy node costs nothing.
     fn busy(&self) -> Vec<Arc<str>> {
-        let is_busy = |member: &&Member| {
+        let is_busy = |member: &&Box<Member>| {
             let target = &member.target;
             member.repair.is_some() || target.is_ill() || !target.kept.was_alive || !member.blocked.is_empty()
         };
-        self.members.values().filter(is_busy).map(Member::name).collect()
+        self.members.values().filter(is_busy).map(|member| member.name()).collect()
     }
 
     fn count_flights(&mut self) {
@@ -320,8 +323,8 @@ impl Fleet {
     }
 
     /// Every target as it stands, by name.
-    pub fn standings(&self, now: Now) -> Vec<Standing> {
-        self.members.values().map(|member| story::standing(member, self, now)).collect()
+    pub fn standings(&self, now: Now) -> impl Iterator<Item = Standing> + '_ {
+        self.members.values().map(move |member| story::standing(member, self, now))
     }
 }
 

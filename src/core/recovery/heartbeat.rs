@@ -73,6 +73,16 @@ impl Beat {
         let boot = written.map(|heartbeat| heartbeat.boot_id).filter(|boot| !boot.is_empty());
         Beat { life, session: session.map(Arc::from), boot: boot.map(Arc::from), says_planned: planned }
     }
+
+    /// The same, sharing with an earlier look the texts that are as they were: looks in which little changed
+    /// leave little behind.
+    #[must_use]
+    pub fn sharing(self, before: &Beat) -> Beat {
+        let share =
+            |now: Option<Arc<str>>, before: &Option<Arc<str>>| if now == *before { before.clone() } else { now };
+        let (session, boot) = (share(self.session, &before.session), share(self.boot, &before.boot));
+        Beat { session, boot, ..self }
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Member {
     /// How it is.
     pub target: Target,
     /// The repair under way.
-    pub repair: Option<Repair>,
+    pub repair: Option<Box<Repair>>,
     /// The look before a repair.
     pub check: Check,
     /// The order that is out.
@@ -31,7 +31,7 @@ pub struct Member {
     /// Why nothing is done.
     pub blocked: Vec<Blocked>,
     /// What was last said about that, and when.
-    pub told: Option<(Vec<Blocked>, Mono)>,
+    pub told: Option<Box<(Vec<Blocked>, Mono)>>,
     /// What the provider last could not do, in words.
     pub trouble: Option<String>,
     /// Its kept form changed.

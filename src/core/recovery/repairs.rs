@@ -114,7 +114,7 @@ impl Fleet {
     /// another agent may have taken the repair over and given it up, and would not take it over again.
     fn is_still_wanted(&self, name: &Arc<str>, now: Now, input: &Input<'_>) -> bool {
         let ours = |repair: &Repair| !repair.adopted && now.mono.since(repair.began.mono) < pace::AGAIN_WITHIN;
-        if !self.members.get(name).and_then(|member| member.repair.as_ref()).is_some_and(ours) {
+        if !self.members.get(name).and_then(|member| member.repair.as_deref()).is_some_and(ours) {
             return false;
         }
         let gone = input.beats.is_some_and(|beats| beats.life(name) == Life::Gone);
@@ -203,7 +203,7 @@ impl Fleet {
 
 fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     let saga = Saga::adopt(note.verb, note.fence.clone());
-    member.repair = Some(Repair { adopted: true, ..Repair::open(note.saga.clone(), saga, false, now) });
+    member.repair = Some(Box::new(Repair { adopted: true, ..Repair::open(note.saga.clone(), saga, false, now) }));
     member.dirty = true;
     member.check = Check::Idle(now.mono);
     member.out = None;

@@ -353,8 +353,8 @@ impl Fleet {
 
     /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
     fn storm(&self) -> Fact {
-        let waits = |member: &Member| {
-            let told = member.told.as_ref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
+        let waits = |member: &Box<Member>| {
+            let told = member.told.as_deref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
             told && member.blocked.contains(&Blocked::TooManyMissing)
         };
         let (ill, nodes) = self.ill;
@@ -376,7 +376,7 @@ impl Fleet {
 
     /// Notes whose stories began, so that their ends are told, too.
     pub(super) fn note_stories(&mut self) {
-        self.spoken.extend(self.members.values().filter(|member| is_story(member)).map(Member::name));
+        self.spoken.extend(self.members.values().filter(|member| is_story(member)).map(|member| member.name()));
     }
 
     fn trouble(&self, member: &Member, now: Now) -> Option<String> {

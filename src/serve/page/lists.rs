@@ -81,7 +81,7 @@ fn targets(out: &mut String, seen: Seen<'_>) {
             plain(out, format_args!(", attempt {}", target.attempts));
         }
         out.push_str("</span>");
-        let reason = (!well || !target.blocked.is_empty()).then_some(target.reason.as_str());
+        let reason = (!well || !target.blocked.is_empty()).then_some(&*target.reason);
         error(out, reason.filter(|reason| !reason.is_empty()));
     }
     out.push_str("</ul></section>");

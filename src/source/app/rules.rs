@@ -183,7 +183,7 @@ impl AppRule {
     fn new(one: &RuleSettings, rule: Rule, place: Place, counts: bool, parent: &SignalKey) -> AppRule {
         let plain = Spec {
             key: SignalKey::new(&format!("app/{}", one.name)),
-            title: format!("application: {}", one.name),
+            title: format!("application: {}", one.name).into(),
             severity: one.severity,
             rule,
             parent: Some(parent.clone()),
@@ -313,7 +313,7 @@ impl AppRule {
     fn spec_of(&self, id: &str) -> Arc<Spec> {
         Arc::new(Spec {
             key: SignalKey::new(&format!("{}/{id}", self.spec.key)),
-            title: format!("{} {id}", self.spec.title),
+            title: format!("{} {id}", self.spec.title).into(),
             ..(*self.spec).clone()
         })
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::consul::{Consul, ConsulError, How, Listing};
+use crate::client::consul::{Consul, ConsulError, Entry, How, Listing};
 use crate::clock::Clock;
 use crate::core::recovery::heartbeat::{Beat, Heartbeats};
 use crate::core::time::{Mono, people};
@@ -49,6 +49,13 @@ pub struct Reader {
     planned: BTreeMap<Arc<str>, Mono>,
 }
 
+/// What the keys of a listing say.
+#[derive(Default)]
+struct Found {
+    nodes: Vec<(Arc<str>, Beat)>,
+    planned: BTreeMap<Arc<str>, Mono>,
+}
+
 impl Reader {
     /// A reader that has read nothing, and keeps the sentinel.
     pub fn new(consul: Consul, place: Where) -> Reader {
@@ -74,10 +81,9 @@ impl Reader {
     /// One read of the prefix; with `wait` it comes back when something changes, or after that long.
     pub fn read(&mut self, wait: Option<Duration>, clock: &Clock) -> Result<Arc<Heartbeats>, String> {
         let index = wait.and(self.index);
-        let listing = self.consul.prefix(&self.place.prefix, index, wait, false).map_err(|error| {
+        let (listing, found) = self.list(index, wait, false, clock).inspect_err(|_| {
             // What is asked for next is everything: the listing may have been cut.
             self.index = None;
-            error.to_string()
         })?;
         let now = clock.now().mono;
         self.trust(&listing)?;
@@ -85,7 +91,7 @@ impl Reader {
             self.index = None;
             return Err(self.unsettle(now, "Consul's index went back: its data was replaced"));
         }
-        let beats = self.beats(&listing, now)?;
+        let beats = self.beats(&listing, found, now, clock)?;
         // What did not change since it was found to be whole is whole: a node that stays away costs nothing.
         let is_checked = listing.is_unchanged() && self.sentinel.is_some() && self.settled_at.is_none();
         self.index = None;
@@ -93,7 +99,10 @@ impl Reader {
             self.check_sentinel(&beats, now)?;
         }
         self.index = Some(listing.index);
-        self.known.extend(beats.nodes.keys().take(NODES).cloned());
+        if !Arc::ptr_eq(&beats.nodes, &self.last.nodes) {
+            let mut names = beats.nodes.keys().cloned().collect();
+            self.known.append(&mut names);
+        }
         self.last = Arc::clone(&beats);
         Ok(beats)
     }
@@ -101,16 +110,51 @@ impl Reader {
     /// One consistent read for a decision about `node`: nothing is remembered of it, and nothing changed.
     pub fn confirm(consul: &Consul, place: &Where, clock: &Clock, node: &str) -> Result<Heartbeats, String> {
         let mut reader = Reader::for_one_look(consul.clone(), place.clone());
-        let listing = consul.prefix(&place.prefix, None, None, true).map_err(|error| error.to_string())?;
+        let (listing, found) = reader.list(None, None, true, clock)?;
         reader.trust(&listing)?;
         if consul.get(&place.sentinel).map_err(|error| error.to_string())?.is_none() {
             return Err(format!("our own key {} is gone", place.sentinel));
         }
-        let beats = reader.beats(&listing, clock.now().mono)?;
+        let beats = reader.take(found, clock.now().mono);
         if !beats.nodes.contains_key(node) {
             reader.check_sight(node)?;
         }
         Ok(Heartbeats::clone(&beats))
+    }
+
+    /// One listing, and what its keys say.
+    fn list(
+        &self,
+        index: Option<u64>,
+        wait: Option<Duration>,
+        consistent: bool,
+        clock: &Clock,
+    ) -> Result<(Listing, Found), String> {
+        let mut found = Found::default();
+        let mut note = |entry: &Entry<'_>| self.note(entry, clock, &mut found);
+        let listing = self.consul.prefix_each(&self.place.prefix, index, wait, consistent, &mut note);
+        Ok((listing.map_err(|error| error.to_string())?, found))
+    }
+
+    fn note(&self, entry: &Entry<'_>, clock: &Clock, found: &mut Found) -> Result<(), ConsulError> {
+        let name = entry.key().strip_prefix(&self.place.prefix).and_then(|rest| rest.strip_prefix('/'));
+        let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else { return Ok(()) };
+        if found.nodes.len() >= NODES {
+            return Ok(());
+        }
+        let value = entry.value()?;
+        let since = self.planned.get(name).copied();
+        let planned_for = since.map_or(Duration::ZERO, |since| clock.now().mono.since(since));
+        let beat = Beat::read(entry.session(), &value, planned_for);
+        let (name, beat) = match self.last.nodes.get_key_value(name) {
+            Some((name, before)) => (Arc::clone(name), beat.sharing(before)),
+            None => (self.known.get(name).cloned().unwrap_or_else(|| Arc::from(name)), beat),
+        };
+        if beat.says_planned {
+            found.planned.insert(Arc::clone(&name), since.unwrap_or_else(|| clock.now().mono));
+        }
+        found.nodes.push((name, beat));
+        Ok(())
     }
 
     /// Is this key really not there? A list leaves out what we may not read and, before Consul 1.11, says
@@ -134,38 +178,23 @@ impl Reader {
         Ok(())
     }
 
-    fn beats(&mut self, listing: &Listing, now: Mono) -> Result<Arc<Heartbeats>, String> {
+    fn beats(&mut self, listing: &Listing, found: Found, now: Mono, clock: &Clock) -> Result<Arc<Heartbeats>, String> {
         // A planned stop that has lasted for long enough turns into a loss without any news from Consul.
         if listing.is_unchanged() && self.planned.is_empty() {
             return Ok(Arc::new(Heartbeats { at: now, nodes: Arc::clone(&self.last.nodes) }));
         }
         if listing.is_unchanged() {
             self.index = None;
-            let whole = self.consul.prefix(&self.place.prefix, None, None, false).map_err(|error| error.to_string())?;
+            let (whole, found) = self.list(None, None, false, clock)?;
             self.trust(&whole)?;
-            return self.parse(&whole, now);
+            return Ok(self.take(found, now));
         }
-        self.parse(listing, now)
+        Ok(self.take(found, now))
     }
 
-    fn parse(&mut self, listing: &Listing, now: Mono) -> Result<Arc<Heartbeats>, String> {
-        let entries = listing.entries().map_err(|error| error.to_string())?;
-        let mut nodes = BTreeMap::new();
-        let mut planned = BTreeMap::new();
-        for entry in entries.iter().take(NODES) {
-            let name = entry.key().strip_prefix(&self.place.prefix).and_then(|rest| rest.strip_prefix('/'));
-            let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else { continue };
-            let value = entry.value().map_err(|error| error.to_string())?;
-            let since = self.planned.get(name).copied().unwrap_or(now);
-            let beat = Beat::read(entry.session(), &value, now.since(since));
-            let name: Arc<str> = self.known.get(name).cloned().unwrap_or_else(|| Arc::from(name));
-            if beat.says_planned {
-                planned.insert(Arc::clone(&name), since);
-            }
-            nodes.insert(name, beat);
-        }
-        self.planned = planned;
-        Ok(Arc::new(Heartbeats { at: now, nodes: Arc::new(nodes) }))
+    fn take(&mut self, found: Found, now: Mono) -> Arc<Heartbeats> {
+        self.planned = found.planned;
+        Arc::new(Heartbeats { at: now, nodes: Arc::new(found.nodes.into_iter().collect()) })
     }
 
     /// Somebody is missing, or nothing was read before: is this still the Consul that we know?

@@ -93,7 +93,7 @@ impl<'a> Workshop<'a> {
         };
         let spec = Spec {
             key: SignalKey::new(&format!("probe/{}", settings.name)),
-            title: format!("{kind} {short}"),
+            title: format!("{kind} {short}").into(),
             severity: settings.severity,
             rule,
             parent: None,

@@ -91,7 +91,7 @@ fn pass(world: &mut World) {
         assert!(*verb == Verb::Start || !barred, "nothing goes down while something bars it\n{}", world.story());
     }
     let under_way = world.fleet.standings(world.now);
-    let under_way = under_way.iter().filter(|standing| standing.reason.contains("asked for")).count();
+    let under_way = under_way.filter(|standing| standing.reason.contains("asked for")).count();
     assert!(under_way <= world.policy.max_in_flight as usize || observes, "{under_way} at once");
 }
 
@@ -140,7 +140,7 @@ proptest! {
         for (at, (wall, mono)) in all.enumerate() {
             world.now = Now { wall: Wall(wall), mono: Mono(mono), awake: Mono(mono) };
             world.pass();
-            let _ = (world.fleet.standings(world.now), world.fleet.own_facts(world.now));
+            let _ = (world.fleet.standings(world.now).count(), world.fleet.own_facts(world.now));
             if at % 7 == 0 {
                 world.restart(at % 2 == 0);
                 world.time_passes(MINUTE);
