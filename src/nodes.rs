@@ -19,7 +19,9 @@ use crate::core::recovery::target::Times;
 use crate::core::signal::SignalKey;
 
 /// What may stand in `executor`.
-const EXECUTORS: [&str; 2] = ["oci", "none"];
+const EXECUTORS: [&str; 2] = ["oci", NOBODY];
+/// The executor of a node that is only watched.
+const NOBODY: &str = "none";
 /// Nodes at most.
 const NODES: usize = 10_000;
 
@@ -148,8 +150,8 @@ pub struct Nodes {
     pub policy: Policy,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// The same as written, for the executors.
-    pub settings: Vec<NodeSettings>,
+    /// Those that something can repair as they are written, for the executors; each with its place in the list.
+    pub settings: Vec<(usize, NodeSettings)>,
     /// Where agents keep their lease, without slashes at its ends.
     pub lease: String,
     /// Life of the lease without a renewal.
@@ -168,18 +170,20 @@ impl Nodes {
     /// Every problem, by its key.
     pub fn read(config: &Config) -> Result<Nodes, ConfigError> {
         let settings: Settings = config.section("recovery")?;
-        let list: Vec<NodeSettings> = config.list("node")?;
         let mut problems = Vec::new();
         let min_healthy = bounds(config, &settings, &mut problems);
         let lease = settings.lease.trim_matches('/').to_string();
         let mut names = BTreeSet::new();
-        let nodes: Vec<Node> = list
-            .iter()
-            .enumerate()
-            .map(|(index, node)| read_node(config, &settings, node, index, &mut names, &mut problems))
-            .collect();
-        if list.len() > NODES {
-            let what = format!("there are {}; at most {NODES} can be kept", list.len());
+        let (mut nodes, mut written) = (Vec::new(), Vec::new());
+        for (index, node) in config.each::<NodeSettings>("node").enumerate() {
+            let node = node?;
+            nodes.push(read_node(config, &settings, &node, index, &mut names, &mut problems));
+            if node.executor != NOBODY {
+                written.push((index, node));
+            }
+        }
+        if nodes.len() > NODES {
+            let what = format!("there are {}; at most {NODES} can be kept", nodes.len());
             problems.extend(config.error("node", what).problems);
         }
         if !problems.is_empty() {
@@ -199,7 +203,7 @@ impl Nodes {
             cooldown: config.root().cooldown.0,
             references: settings.references.iter().map(|key| SignalKey::new(key)).collect(),
         };
-        Ok(Nodes { policy, nodes, settings: list, lease, lease_ttl: settings.lease_ttl.0 })
+        Ok(Nodes { policy, nodes, settings: written, lease, lease_ttl: settings.lease_ttl.0 })
     }
 }
 
@@ -243,18 +247,19 @@ fn read_node(
     all: &Settings,
     node: &NodeSettings,
     index: usize,
-    names: &mut BTreeSet<String>,
+    names: &mut BTreeSet<Arc<str>>,
     problems: &mut Vec<Problem>,
 ) -> Node {
+    let name: Arc<str> = Arc::from(node.name.as_str());
     let key = |name: &str| format!("node[{index}].{name}");
     let mut refuse = |name: &str, what: String| problems.extend(config.error(&key(name), what).problems);
     if node.name.contains('/') || !usable_key(&node.name) {
         let what = format!("\"{}\" cannot be part of a key; use letters, digits, `_`, `-` and `.`", node.name);
         refuse("name", if node.name.is_empty() { "is missing".to_string() } else { what });
-    } else if !names.insert(node.name.clone()) {
+    } else if !names.insert(Arc::clone(&name)) {
         refuse("name", format!("\"{}\" stands twice", node.name));
     }
-    let repairable = node.executor != "none";
+    let repairable = node.executor != NOBODY;
     if !EXECUTORS.contains(&node.executor.as_str()) {
         refuse("executor", one_of(&format!("\"{}\" is not known here", node.executor), &node.executor, &EXECUTORS));
     } else if repairable && node.instance_id.is_empty() {
@@ -284,7 +289,7 @@ fn read_node(
         known_signal(config, &key("evidence"), signal, problems);
     }
     Node {
-        name: Arc::from(node.name.as_str()),
+        name,
         domain: node.domain.clone(),
         evidence: evidence.iter().map(|key| SignalKey::new(key)).collect(),
         heartbeat_only,

@@ -150,14 +150,10 @@ impl Repairs {
         }
     }
 
-    /// What a target is kept as, by name.
-    pub fn rows(&self, plan: &Plan) -> Vec<(Arc<str>, String)> {
-        let row = |name: &Arc<str>| {
-            let kept = self.fleet.kept(name)?;
-            // Plain data always has a JSON form; a row that had none would be left as it was.
-            Some((Arc::clone(name), serde_json::to_string(kept).ok()?))
-        };
-        plan.changed.iter().filter_map(row).collect()
+    /// What a target is kept as.
+    pub fn kept(&self, name: &str) -> Option<String> {
+        // Plain data always has a JSON form; a row that had none would be left as it was.
+        serde_json::to_string(self.fleet.kept(name)?).ok()
     }
 
     /// What was spent, when that changed.
@@ -166,7 +162,7 @@ impl Repairs {
     }
 
     /// What a person should know while it lasts.
-    pub fn facts(&mut self, now: Now) -> Vec<Fact> {
+    pub fn facts(&self, now: Now) -> Vec<Fact> {
         self.fleet.own_facts(now)
     }
 

@@ -21,7 +21,7 @@ use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
-use crate::store::{Commit, Condition, SignalRow, Store};
+use crate::store::{Commit, Condition, Rows, Store};
 
 /// The longest that a pass waits for its sources; whoever is later is taken when it comes.
 const WAIT: Duration = Duration::from_secs(1);
@@ -145,17 +145,18 @@ impl Tick {
     /// it is on the disk.
     pub fn commit(&mut self, now: Now, outcome: &Outcome, plan: &Plan) -> bool {
         let everything;
-        let keys = if self.once {
+        // What is kept in memory ends with the process that knows it anyway.
+        let keys: &[SignalKey] = if self.store.condition() == Condition::Memory {
+            &[]
+        } else if self.once {
             everything = self.watch.keys();
             &everything
         } else {
             &outcome.changed
         };
-        // What is kept in memory ends with the process that knows it anyway.
-        let kept = self.store.condition() != Condition::Memory;
-        let signals: Vec<SignalRow> = keys.iter().filter(|_| kept).filter_map(|key| self.row(key)).collect();
+        let signals = Signals { watch: &self.watch, keys };
         let channels: Vec<String> = self.couriers.iter().map(|c| c.status().name().to_string()).collect();
-        let targets = self.repairs.as_ref().map(|repairs| repairs.rows(plan)).unwrap_or_default();
+        let targets = Targets { repairs: self.repairs.as_ref(), plan };
         let budget = self.repairs.as_ref().and_then(|repairs| repairs.budget(plan));
         let commit = Commit {
             signals: &signals,
@@ -191,13 +192,6 @@ impl Tick {
         self.couriers.iter().filter_map(|courier| courier.status().read(now).oldest).max().unwrap_or_default()
     }
 
-    fn row(&self, key: &SignalKey) -> Option<SignalRow> {
-        let remembered = self.watch.remembered(key)?;
-        // Plain data always has a JSON form; a row that had none would be left as it was.
-        let body = serde_json::to_string(&remembered).ok()?;
-        Some(SignalRow { key: key.clone(), body })
-    }
-
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
         // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
@@ -219,7 +213,7 @@ impl Tick {
             Condition::File | Condition::Memory => Ok(()),
         };
         facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
-        let own = self.repairs.as_mut().map(|repairs| repairs.facts(now)).unwrap_or_default();
+        let own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
         let repairs =
             own.into_iter().map(|fact| (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), Err))));
         facts.extend(repairs);
@@ -254,5 +248,45 @@ impl Tick {
         let observations = observations.chain(std::iter::once(noted)).collect();
         let report = Report { observations, complete: false, ..Report::default() };
         Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
+    }
+}
+
+/// What is remembered of signals.
+struct Signals<'a> {
+    watch: &'a Watch,
+    keys: &'a [SignalKey],
+}
+
+impl Rows for Signals<'_> {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        for key in self.keys {
+            // Plain data always has a JSON form; a row that had none would be left as it was.
+            let body = self.watch.remembered(key).and_then(|remembered| serde_json::to_string(&remembered).ok());
+            body.iter().for_each(|body| put(key.as_str(), body));
+        }
+    }
+}
+
+/// What is kept of targets.
+struct Targets<'a> {
+    repairs: Option<&'a Repairs>,
+    plan: &'a Plan,
+}
+
+impl Rows for Targets<'_> {
+    fn is_empty(&self) -> bool {
+        self.repairs.is_none() || self.plan.changed.is_empty()
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        for (repairs, name) in
+            self.repairs.iter().flat_map(|repairs| self.plan.changed.iter().map(move |name| (repairs, name)))
+        {
+            repairs.kept(name).iter().for_each(|body| put(name, body));
+        }
     }
 }

@@ -49,7 +49,7 @@ fn show(standing: &Standing, arguments: &Arguments) -> ExitCode {
         Standing::Live(snapshot, json) => (snapshot, json.clone()),
         Standing::Left(snapshot, note) => {
             complain!("watchdog: {note}");
-            (snapshot, crate::serve::json::status(snapshot, Clock::system().now()))
+            (snapshot, crate::serve::json::status(snapshot, Clock::system().now()).to_string())
         }
         Standing::Nothing(why) => {
             complain!("watchdog: {why}");

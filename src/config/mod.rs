@@ -170,6 +170,12 @@ impl Config {
         Vec::deserialize(value).map_err(|e| self.error(path, e.to_string()))
     }
 
+    /// The same one by one, for lists of which thousands of tables at once would be too much.
+    pub fn each<T: DeserializeOwned>(&self, path: &str) -> impl Iterator<Item = Result<T, ConfigError>> {
+        let tables = self.values.get(path).and_then(Value::as_array).into_iter().flatten();
+        tables.map(move |table| T::deserialize(table).map_err(|e| self.error(path, e.to_string())))
+    }
+
     /// True when any layer sets something at `key` (`telegram.chat_id`, `probe[2].status`, `telegram`).
     pub fn is_set(&self, key: &str) -> bool {
         let mut names = key.split(['.', '[']).map(|name| name.trim_end_matches(']'));

@@ -61,12 +61,12 @@ pub trait Machine: Send {
 ///
 /// # Errors
 /// Every problem of every executor.
-pub fn machines(config: &Config, outfit: &Outfit, nodes: &[NodeSettings]) -> Result<Machines, ConfigError> {
+pub fn machines(config: &Config, outfit: &Outfit, nodes: &[(usize, NodeSettings)]) -> Result<Machines, ConfigError> {
     let mut machines = Machines::new();
     let mut problems = Vec::new();
     for entry in EXECUTORS {
         let own: Vec<(usize, &NodeSettings)> =
-            nodes.iter().enumerate().filter(|(_, node)| node.executor == entry.name).collect();
+            nodes.iter().filter(|(_, node)| node.executor == entry.name).map(|(index, node)| (*index, node)).collect();
         if own.is_empty() {
             continue;
         }

@@ -2,11 +2,13 @@
 //!
 //! Writes what the snapshot says and works out only ages. Field names are fixed: other programs read them.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::pieces::Pieces;
 use super::snapshot::{
     ChannelView, HistoryView, RECENT, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
 };
@@ -14,7 +16,7 @@ use crate::config::value::Span;
 use crate::core::time::Now;
 
 /// The body of `/api/v1/status`.
-pub fn status(snapshot: &Snapshot, now: Now) -> String {
+pub fn status(snapshot: &Snapshot, now: Now) -> Pieces {
     let age_ms = u64::try_from(snapshot.age(now).as_millis()).unwrap_or(u64::MAX);
     let status = Status {
         instance: &snapshot.instance,
@@ -34,7 +36,7 @@ pub fn status(snapshot: &Snapshot, now: Now) -> String {
 }
 
 /// The body of `/api/v1/history` for this query string; an error says what is wrong with it.
-pub fn history(snapshot: &Snapshot, now: Now, query: &str) -> Result<String, String> {
+pub fn history(snapshot: &Snapshot, now: Now, query: &str) -> Result<Pieces, String> {
     let wanted = Wanted::parse(query)?;
     let mut within = snapshot
         .recent
@@ -122,11 +124,11 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn written<T: Serialize>(value: &T) -> String {
-    // Plain structs with text keys: nothing in them that JSON could not write.
-    let mut text = serde_json::to_string(value).unwrap_or_else(|_| "{}".to_string());
-    text.push('\n');
-    text
+fn written<T: Serialize>(value: &T) -> Pieces {
+    let mut text = Pieces::default();
+    // Plain structs with text keys: nothing in them that JSON could not write, and memory takes every byte.
+    let whole = serde_json::to_writer(&mut text, value).is_ok() && text.write_all(b"\n").is_ok();
+    if whole { text } else { "{}\n".to_string().into() }
 }
 
 #[cfg(test)]
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn the_names_are_those_of_the_contract() {
         let (snapshot, now) = sample();
-        let value: serde_json::Value = serde_json::from_str(&status(&snapshot, now)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&status(&snapshot, now).to_string()).unwrap();
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&value),
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_back() {
         let (snapshot, now) = sample();
-        let back: Snapshot = serde_json::from_str(&status(&snapshot, now)).unwrap();
+        let back: Snapshot = serde_json::from_str(&status(&snapshot, now).to_string()).unwrap();
         assert_eq!(back.tick.age_ms, 3_000);
         let seen = |s: &Snapshot| {
             s.signals.iter().map(|v| (v.key.clone(), v.state, v.since, v.incident.clone())).collect::<Vec<_>>()
@@ -176,7 +178,8 @@ mod tests {
     }
 
     fn entries(snapshot: &Snapshot, now: Now, query: &str) -> (usize, bool) {
-        let value: serde_json::Value = serde_json::from_str(&history(snapshot, now, query).unwrap()).unwrap();
+        let value: serde_json::Value =
+            serde_json::from_str(&history(snapshot, now, query).unwrap().to_string()).unwrap();
         (value["entries"].as_array().unwrap().len(), value["complete"].as_bool().unwrap())
     }
 

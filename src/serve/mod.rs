@@ -12,6 +12,7 @@ pub mod json;
 pub mod label;
 pub mod metrics;
 pub mod page;
+pub mod pieces;
 pub mod route;
 #[cfg(test)]
 mod sample;

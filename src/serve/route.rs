@@ -11,6 +11,7 @@ use super::access::{Access, Refusal};
 use super::json;
 use super::metrics::{self, Format, Process};
 use super::page::{self, View};
+use super::pieces::Pieces;
 use super::snapshot::Snapshot;
 use crate::core::time::Now;
 
@@ -37,7 +38,7 @@ pub struct Answer {
     /// Headers that only this answer has.
     pub extra: Option<(HeaderName, &'static str)>,
     /// The body.
-    pub body: String,
+    pub body: Pieces,
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -47,12 +48,12 @@ const HTML: &str = "text/html; charset=utf-8";
 impl Answer {
     /// One sentence in plain text.
     pub fn sentence(status: StatusCode, words: &str) -> Answer {
-        Answer { status, content_type: TEXT, extra: None, body: format!("{words}\n") }
+        Answer { status, content_type: TEXT, extra: None, body: format!("{words}\n").into() }
     }
 
     /// A whole page.
-    pub fn found(content_type: &'static str, body: String) -> Answer {
-        Answer { status: StatusCode::OK, content_type, extra: None, body }
+    pub fn found(content_type: &'static str, body: impl Into<Pieces>) -> Answer {
+        Answer { status: StatusCode::OK, content_type, extra: None, body: body.into() }
     }
 }
 
@@ -196,7 +197,7 @@ mod tests {
             for method in ["GET", "POST"] {
                 let answer = ask(method, path, &[("host", "evil.example")], &at_home());
                 assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST, "{method} {path}");
-                assert!(!answer.body.contains("web-1"));
+                assert!(!answer.body.to_string().contains("web-1"));
             }
         }
     }
@@ -222,7 +223,7 @@ mod tests {
         snapshot.state_file = StateFile::Failing("disk full".into());
         let answer = ask_of(&snapshot, now, "GET", "/readyz", &[], &at_home());
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.body.contains("disk full"));
+        assert!(answer.body.to_string().contains("disk full"));
         assert_eq!(ask_of(&snapshot, now, "GET", "/healthz", &[], &at_home()).status, StatusCode::OK);
     }
 }

@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use http_body_util::Full;
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,6 +28,7 @@ use tracing::{debug, info, warn};
 use super::access::Access;
 use super::metrics::Process;
 use super::page::STYLE_HASH;
+use super::pieces::Unread;
 use super::route::{Answer, Asked, answer};
 use super::snapshot::Published;
 use crate::clock::Clock;
@@ -224,7 +224,7 @@ async fn serve(stream: TcpStream, open: Open) {
     }
 }
 
-fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Unread> {
     let asked = Asked {
         method: request.method(),
         uri: request.uri(),
@@ -237,7 +237,7 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>
         shared.site.answer(asked)
     };
     let has_body = asked.has_body;
-    let mut response = Response::new(Full::new(Unread::of(answer.body, &shared.unread)));
+    let mut response = Response::new(answer.body.into_body(&shared.unread));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
@@ -267,31 +267,6 @@ const SECURITY: [(&str, &str); 5] = [
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
-
-/// A body that counts against [`UNREAD_LIMIT`] until its last byte is handed to the system.
-struct Unread {
-    text: String,
-    total: Arc<AtomicUsize>,
-}
-
-impl Unread {
-    fn of(text: String, total: &Arc<AtomicUsize>) -> Bytes {
-        total.fetch_add(text.len(), Ordering::SeqCst);
-        Bytes::from_owner(Unread { text, total: Arc::clone(total) })
-    }
-}
-
-impl AsRef<[u8]> for Unread {
-    fn as_ref(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.text.len(), Ordering::SeqCst);
-    }
-}
 
 /// Our own memory, from the kernel's table.
 pub fn measure() -> Process {

@@ -78,6 +78,8 @@ pub struct Heart {
     specs: BTreeMap<Arc<str>, Tracked>,
     /// The picture that was reported last.
     last: Heartbeats,
+    /// Nobody configured some of those that have no key.
+    may_forget: bool,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -112,6 +114,7 @@ impl Heart {
             follower: None,
             specs: BTreeMap::new(),
             last: Heartbeats::default(),
+            may_forget: false,
         }
     }
 
@@ -141,10 +144,12 @@ impl Heart {
             self.compare(beats);
         }
         self.last = Heartbeats::clone(beats);
-        let configured = &self.configured;
-        self.specs.retain(|name, known| {
-            known.has_key || configured.contains(name) || beats.at.since(known.there_at) < FORGOTTEN
-        });
+        if self.may_forget {
+            let configured = &self.configured;
+            self.specs.retain(|name, known| {
+                known.has_key || configured.contains(name) || beats.at.since(known.there_at) < FORGOTTEN
+            });
+        }
         let observations = self.specs.values().map(|known| observe(known, beats.at)).collect();
         Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
     }
@@ -173,6 +178,7 @@ impl Heart {
             known.was_there |= known.has_key;
             known.life = beat.map_or(Life::Gone, |beat| beat.life);
         }
+        self.may_forget = self.specs.iter().any(|(name, known)| !known.has_key && !self.configured.contains(name));
     }
 }
 

@@ -19,6 +19,7 @@ use crate::core::time::Wall;
 
 use super::schema::{self, sum};
 use super::tables::{JOURNAL, TARGETS, Table, last_id};
+use super::{Rows, signals};
 
 /// Under this name the budget lies among the targets; no target is without a name.
 pub const BUDGET: &str = "";
@@ -74,13 +75,13 @@ pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
 
 /// Remembers what is kept of targets, and the budget if it changed. Targets are as many as were ever
 /// configured: people bound them.
-pub fn keep(db: &Connection, targets: &[(Arc<str>, String)], budget: Option<&str>) -> Result<()> {
-    let mut put = db.prepare_cached("INSERT OR REPLACE INTO targets (key, body, sum) VALUES (?1, ?2, ?3)")?;
-    let budget = budget.map(|body| (BUDGET, body));
-    for (key, body) in targets.iter().map(|(key, body)| (&**key, body.as_str())).chain(budget) {
-        put.execute(params![key, body, sum(&[key, body])])?;
+pub fn keep(db: &Connection, targets: &dyn Rows, budget: Option<&str>) -> Result<()> {
+    const PUT: &str = "INSERT OR REPLACE INTO targets (key, body, sum) VALUES (?1, ?2, ?3)";
+    signals::put(db, PUT, targets)?;
+    match budget {
+        Some(body) => signals::put(db, PUT, &[(Arc::from(BUDGET), body.to_string())]),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Everything that is remembered of repairs.
@@ -275,7 +276,7 @@ mod tests {
             reason: "r".to_string(),
         };
         signals::advance(&old, now, "boot").unwrap();
-        signals::change(&old, std::slice::from_ref(&state), &[]).unwrap();
+        signals::change(&old, std::array::from_ref(&state), &[]).unwrap();
         outbox::put(&old, now, 1, std::slice::from_ref(&edge), &["console".to_string()]).unwrap();
         crate::store::history::append(&old, now.wall, &[crate::store::history::decided(&edge)], 10).unwrap();
 

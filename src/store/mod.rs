@@ -103,10 +103,10 @@ pub struct SignalRow {
 }
 
 /// Everything one pass wants remembered, all or nothing.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Commit<'a> {
-    /// States that changed.
-    pub signals: &'a [SignalRow],
+    /// States that changed, by key.
+    pub signals: &'a dyn Rows,
     /// Signals that are gone.
     pub removed: &'a [SignalKey],
     /// What is to be said: one outbox row per edge and channel, one history row per edge.
@@ -116,11 +116,67 @@ pub struct Commit<'a> {
     /// What happened to repairs, and what is about to be asked.
     pub records: &'a [Record],
     /// What is to be kept of targets, by name, as JSON. A name is never empty.
-    pub targets: &'a [(Arc<str>, String)],
+    pub targets: &'a dyn Rows,
     /// What was spent, as JSON, if that changed.
     pub budget: Option<&'a str>,
     /// Lines for the audit log beyond those of the edges.
     pub lines: &'a [HistoryEntry],
+}
+
+/// Named bodies to be remembered, made one by one as they are written: those of ten thousand at once would be
+/// larger than all that is kept of them.
+pub trait Rows {
+    /// True when there are none.
+    fn is_empty(&self) -> bool;
+
+    /// Hands over each name with its body.
+    fn each(&self, put: &mut dyn FnMut(&str, &str));
+}
+
+impl<const N: usize> Rows for [SignalRow; N] {
+    fn is_empty(&self) -> bool {
+        N == 0
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        self.iter().for_each(|row| put(row.key.as_str(), &row.body));
+    }
+}
+
+impl Rows for Vec<SignalRow> {
+    fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        self.iter().for_each(|row| put(row.key.as_str(), &row.body));
+    }
+}
+
+impl<const N: usize> Rows for [(Arc<str>, String); N] {
+    fn is_empty(&self) -> bool {
+        N == 0
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        self.iter().for_each(|(name, body)| put(name, body));
+    }
+}
+
+impl Default for Commit<'_> {
+    fn default() -> Self {
+        let nothing: &[SignalRow; 0] = &[];
+        Commit {
+            signals: nothing,
+            removed: &[],
+            edges: &[],
+            channels: &[],
+            records: &[],
+            targets: nothing,
+            budget: None,
+            lines: &[],
+        }
+    }
 }
 
 impl Commit<'_> {

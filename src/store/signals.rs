@@ -7,20 +7,29 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use crate::core::signal::SignalKey;
 use crate::core::time::{Mono, Now, Wall};
 
-use super::SignalRow;
 use super::schema::sum;
+use super::{Rows, SignalRow};
 
 /// Writes what changed and forgets what is gone.
-pub fn change(db: &Connection, rows: &[SignalRow], removed: &[SignalKey]) -> Result<()> {
-    let mut put = db.prepare_cached("INSERT OR REPLACE INTO signals (key, body, sum) VALUES (?1, ?2, ?3)")?;
-    for row in rows {
-        put.execute(params![row.key.as_str(), row.body, sum(&[row.key.as_str(), &row.body])])?;
-    }
+pub fn change(db: &Connection, rows: &dyn Rows, removed: &[SignalKey]) -> Result<()> {
+    put(db, "INSERT OR REPLACE INTO signals (key, body, sum) VALUES (?1, ?2, ?3)", rows)?;
     let mut forget = db.prepare_cached("DELETE FROM signals WHERE key = ?1")?;
     for key in removed {
         forget.execute([key.as_str()])?;
     }
     Ok(())
+}
+
+/// Writes each row by `statement`, which takes its name, its body and their sum; ends with the first that fails.
+pub fn put(db: &Connection, statement: &str, rows: &dyn Rows) -> Result<()> {
+    let mut put = db.prepare_cached(statement)?;
+    let mut outcome = Ok(());
+    rows.each(&mut |name, body| {
+        if outcome.is_ok() {
+            outcome = put.execute(params![name, body, sum(&[name, body])]).map(drop);
+        }
+    });
+    outcome
 }
 
 /// All of them, by key.

@@ -110,7 +110,7 @@ impl Fleet {
         let Some(member) = self.members.get(name) else { return };
         let blocked = gate(self.facts(member, Some(fresh), now, input));
         let gone = fresh.is_gone(name);
-        let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at);
+        let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at.as_deref().copied());
         let rung = member.node.ladder.get(member.target.kept.attempts as usize).or(member.node.ladder.last()).copied();
         let due = member.target.is_due(now.mono, member.node.times);
         self.check_later(name, now);
@@ -157,7 +157,7 @@ impl Fleet {
         let kept = &mut member.target.kept;
         kept.attempts = kept.attempts.saturating_add(1);
         kept.imagined = simulated;
-        kept.repair_at = Some(now);
+        kept.repair_at = Some(Box::new(now));
         kept.boot_before.clone_from(&kept.boot);
         kept.session_before.clone_from(&kept.session);
         kept.enter(Phase::Recovering, now);

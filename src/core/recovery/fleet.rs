@@ -58,6 +58,8 @@ pub struct Fleet {
     pub(super) fresh_since: Mono,
     /// Nodes about which something may have been told.
     pub(super) spoken: BTreeSet<Arc<str>>,
+    /// Some are configured no more and stay only for the repair under way.
+    some_leave: bool,
     /// The heartbeats of the pass before, where they could be seen.
     seen: Option<Arc<BTreeMap<Arc<str>, Beat>>>,
 }
@@ -81,6 +83,7 @@ impl Fleet {
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
             spoken: BTreeSet::new(),
+            some_leave: false,
             seen: None,
         }
     }
@@ -120,10 +123,11 @@ impl Fleet {
             // Nobody is repaired who was never seen alive: that it was may have been lost, the repair was not.
             member.target.kept.was_alive = true;
             member.target.kept.enter(Phase::Recovering, now);
-            member.target.kept.repair_at.get_or_insert(now);
+            member.target.kept.repair_at.get_or_insert_with(|| Box::new(now));
             member.repair = Some(Box::new(Repair::resumed(told, now)));
             member.dirty = true;
         }
+        self.note_stories();
     }
 
     /// The configuration was read again. A node with a repair under way stays until that is over.
@@ -140,6 +144,7 @@ impl Fleet {
         }
         for (name, mut member) in old.into_iter().filter(|(_, member)| member.repair.is_some()) {
             member.leaving = true;
+            self.some_leave = true;
             self.members.insert(name, member);
         }
         self.note_stories();
@@ -164,23 +169,38 @@ impl Fleet {
     /// One pass.
     pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
         let mut plan = Plan::default();
-        self.members.retain(|_, member| !member.leaving || member.repair.is_some());
+        if self.some_leave {
+            self.members.retain(|_, member| !member.leaving || member.repair.is_some());
+            self.some_leave = self.members.values().any(|member| member.leaving);
+        }
         if input.fresh_since != self.fresh_since {
             self.fresh_since = input.fresh_since;
             self.members.values_mut().for_each(|member| member.target.lose_time());
         }
-        self.look(now, &input, &mut plan);
+        // From here on only these are touched, and those of whom somebody brings word: ten thousand healthy nodes cost
+        // one look each, and nothing more.
+        let mut stirred = self.look(now, &input, &mut plan);
+        let brought = input.answers.iter().map(|answer| &*answer.target);
+        let words: Vec<&str> = brought.chain(input.notes.iter().map(|note| note.target.as_str())).collect();
+        stirred.extend(words.into_iter().filter_map(|name| self.members.get(name)).map(|member| member.name()));
+        stirred.sort();
+        stirred.dedup();
         for answer in std::mem::take(&mut input.answers) {
             self.take(answer, now, &input, &mut plan);
         }
         self.adopt(now, &input, &mut plan);
-        self.count_flights();
-        let names: Vec<Arc<str>> = self.busy();
-        for name in &names {
-            self.go_on(name, now, &input, &mut plan);
-            self.consider(name, now, &input, &mut plan);
+        self.count_flights(&stirred);
+        for name in &stirred {
+            if self.members.get(name).is_some_and(|member| member.is_busy()) {
+                self.go_on(name, now, &input, &mut plan);
+                self.consider(name, now, &input, &mut plan);
+            }
         }
-        for member in self.members.values_mut() {
+        for name in stirred {
+            let Some(member) = self.members.get_mut(&name) else { continue };
+            if story::is_story(member) {
+                self.spoken.insert(name);
+            }
             let kept = &mut member.target.kept;
             if kept.blocked != member.blocked {
                 kept.blocked.clone_from(&member.blocked);
@@ -193,19 +213,11 @@ impl Fleet {
         plan
     }
 
-    /// Those for whom something may be due: a healthy node costs nothing.
-    fn busy(&self) -> Vec<Arc<str>> {
-        let is_busy = |member: &&Box<Member>| {
-            let target = &member.target;
-            member.repair.is_some() || target.is_ill() || !target.kept.was_alive || !member.blocked.is_empty()
-        };
-        self.members.values().filter(is_busy).map(|member| member.name()).collect()
-    }
-
-    fn count_flights(&mut self) {
+    fn count_flights(&mut self, stirred: &[Arc<str>]) {
         self.flights.clear();
         self.in_flight = 0;
-        for member in self.members.values().filter(|member| member.is_in_flight()) {
+        let members = stirred.iter().filter_map(|name| self.members.get(name));
+        for member in members.filter(|member| member.is_in_flight()) {
             self.in_flight += 1;
             if let Some(domain) = &member.node.domain {
                 *self.flights.entry(domain.clone()).or_default() += 1;
@@ -213,14 +225,17 @@ impl Fleet {
         }
     }
 
-    /// Takes one look at every heartbeat.
-    fn look(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
-        let (mut ill, mut nodes) = (0, 0);
+    /// Takes one look at every heartbeat; gives back of whom there may be more to do or to write down.
+    fn look(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) -> Vec<Arc<str>> {
+        let (mut ill, mut nodes, mut stirred) = (0, 0, Vec::new());
         let before = std::mem::replace(&mut self.seen, input.beats.map(|beats| Arc::clone(&beats.nodes)));
         let unchanged = before.zip(self.seen.as_ref()).is_some_and(|(before, now)| Arc::ptr_eq(&before, now));
         for member in self.members.values_mut() {
             if unchanged && member.target.is_steady() {
                 nodes += 1;
+                if member.is_stirred() {
+                    stirred.push(member.name());
+                }
                 continue;
             }
             let glance = input.beats.map(|beats| {
@@ -254,11 +269,15 @@ impl Fleet {
                     plan.orders.push(Order { id: self.orders, target: member.name(), task: Task::Forget { saga } });
                 }
             }
+            if member.is_stirred() {
+                stirred.push(member.name());
+            }
         }
         self.ill = (ill, nodes);
         if input.beats.is_some() {
             self.few_are_ill = self.breaker.note(ill > may_be_ill(nodes, self.policy.min_healthy), now.mono);
         }
+        stirred
     }
 
     /// Takes what the operator brought back.
@@ -347,5 +366,5 @@ pub(super) fn next_attempt(member: &mut Member, policy: &Policy, now: Now) {
     kept.enter(Phase::Suspect, now);
     let doubled = 1_u32.checked_shl(kept.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
     let wait = member.node.times.after.saturating_mul(doubled).min(LONGEST_WAIT);
-    kept.not_before = Some(Now { wall: now.wall.plus(wait), mono: now.mono.plus(wait), ..now });
+    kept.not_before = Some(Box::new(Now { wall: now.wall.plus(wait), mono: now.mono.plus(wait), ..now }));
 }

@@ -143,6 +143,17 @@ impl Member {
         self.repair.is_some() || self.target.kept.phase == Phase::Waiting
     }
 
+    /// True when something may be due for it: a healthy node costs nothing.
+    pub fn is_busy(&self) -> bool {
+        let target = &self.target;
+        self.repair.is_some() || target.is_ill() || !target.kept.was_alive || !self.blocked.is_empty()
+    }
+
+    /// True when there may be more to do for it in this pass, or something to write down.
+    pub fn is_stirred(&self) -> bool {
+        self.dirty || self.is_busy() || self.blocked != self.target.kept.blocked
+    }
+
     /// Takes down what happened to the repair and moves it on. False when it could not have happened, which
     /// is a defect and is written into the audit log.
     pub fn happen(&mut self, event: Event, now: Now, plan: &mut Plan) -> bool {
@@ -187,7 +198,7 @@ impl Member {
     /// How long the present trouble has lasted.
     pub fn ill_for(&self, now: Mono) -> Duration {
         let kept = &self.target.kept;
-        match kept.lost_at {
+        match &kept.lost_at {
             Some(lost) if kept.phase != Phase::Healthy => now.since(lost.mono),
             _ => Duration::ZERO,
         }

@@ -175,7 +175,7 @@ impl Fleet {
         match end {
             End::Up => {
                 // Taken, and never seen to count: should it count late, the machine is off by our doing.
-                kept.unsure_at = repair.saga.is_untouched().then_some(now);
+                kept.unsure_at = repair.saga.is_untouched().then(|| Box::new(now));
                 kept.enter(Phase::Waiting, now);
             }
             End::Gone => {
@@ -183,7 +183,7 @@ impl Fleet {
                 kept.given_up = Some("the machine is destroyed".to_string());
             }
             End::NoEffect | End::Expired => {
-                kept.unsure_at = (end == End::Expired).then_some(now);
+                kept.unsure_at = (end == End::Expired).then(|| Box::new(now));
                 next_attempt(member, &self.policy, now);
             }
         }
@@ -211,7 +211,7 @@ fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     // The agent before us saw it alive, or there would be no repair; without this it would wait for ever after.
     kept.was_alive = true;
     kept.enter(Phase::Recovering, now);
-    kept.repair_at = Some(now);
+    kept.repair_at = Some(Box::new(now));
     kept.attempts = kept.attempts.saturating_add(1);
     kept.boot_before.clone_from(&kept.boot);
     kept.session_before.clone_from(&kept.session);

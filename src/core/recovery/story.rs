@@ -69,7 +69,7 @@ pub fn unconfigured(name: Arc<str>) -> Node {
 fn edge(member: &Member, simulated: bool, now: Now, fact: String, reason: String) -> Edge {
     let kept = &member.target.kept;
     let name = &member.node.name;
-    let began = kept.lost_at.or(kept.repair_at).unwrap_or(now);
+    let began = kept.lost_at.as_deref().or(kept.repair_at.as_deref()).copied().unwrap_or(now);
     // Without an incident of its signal the story has one of its own, the same for one trouble.
     let own = || Incident(saga_id("", name, began).chars().take(6).collect());
     Edge {
@@ -168,7 +168,7 @@ fn next(member: &Member, policy: &Policy) -> String {
     if kept.phase == Phase::Exhausted {
         return "gave up; repair it by hand".to_string();
     }
-    let wait = kept.not_before.map_or(Duration::ZERO, |until| until.wall.since(kept.since.wall));
+    let wait = kept.not_before.as_deref().map_or(Duration::ZERO, |until| until.wall.since(kept.since.wall));
     format!("attempt {} of {} failed; the next in {} at the earliest", kept.attempts, policy.max_attempts, people(wait))
 }
 
@@ -315,7 +315,7 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
 }
 
 /// True for a node about which something may be told.
-fn is_story(member: &Member) -> bool {
+pub(super) fn is_story(member: &Member) -> bool {
     let kept = &member.target.kept;
     member.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.imagined
 }
@@ -335,7 +335,7 @@ fn fact(member: &Member, trouble: Option<String>) -> Fact {
 impl Fleet {
     /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing. Of nodes only
     /// those about which there was ever anything to know.
-    pub fn own_facts(&mut self, now: Now) -> Vec<Fact> {
+    pub fn own_facts(&self, now: Now) -> Vec<Fact> {
         let paused = Fact {
             key: "recovery/paused".to_string(),
             title: "repairs".to_string(),
@@ -344,7 +344,6 @@ impl Fleet {
                 "paused by configuration: nothing is repaired; set recovery.paused = false to go on".to_string()
             }),
         };
-        self.note_stories();
         let mut facts = vec![paused, self.storm()];
         let members = self.spoken.iter().filter_map(|name| self.members.get(name));
         facts.extend(members.map(|member| fact(member, self.trouble(member, now))));
@@ -353,13 +352,13 @@ impl Fleet {
 
     /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
     fn storm(&self) -> Fact {
-        let waits = |member: &Box<Member>| {
+        let waits = |member: &Member| {
             let told = member.told.as_deref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
             told && member.blocked.contains(&Blocked::TooManyMissing)
         };
         let (ill, nodes) = self.ill;
         let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
-        let trouble = (!self.few_are_ill && self.members.values().any(waits)).then(|| {
+        let trouble = (!self.few_are_ill && self.members.values().any(|member| waits(member))).then(|| {
             format!(
                 "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
                 reason.to_change()
@@ -399,8 +398,8 @@ impl Fleet {
 
     /// How many nodes are in each state, for metrics: alive, missing, never seen.
     pub fn nodes(&self) -> [(&'static str, usize); 3] {
-        let seen = self.members.values().filter(|member| member.target.kept.was_alive).count();
-        let ill = self.members.values().filter(|m| m.target.kept.was_alive && m.target.is_ill()).count();
+        let seen = self.members.values().map(|member| &member.target).filter(|target| target.kept.was_alive);
+        let (seen, ill) = seen.fold((0, 0), |(seen, ill), target| (seen + 1, ill + usize::from(target.is_ill())));
         [("alive", seen - ill), ("ill", ill), ("never-seen", self.members.len() - seen)]
     }
 }

@@ -69,19 +69,19 @@ pub struct Kept {
     pub attempts: u32,
     /// How long it has been seen healthy without a break, counted only while there are attempts.
     pub healthy: Duration,
-    /// When the present trouble began.
-    pub lost_at: Option<Now>,
+    /// When the present trouble began. Boxed like the other instants that a healthy target has not.
+    pub lost_at: Option<Box<Now>>,
     /// When the present or last repair began.
-    pub repair_at: Option<Now>,
+    pub repair_at: Option<Box<Now>>,
     /// The boot it was in before that repair.
     pub boot_before: Option<Arc<str>>,
     /// The session it had before that repair.
     pub session_before: Option<Arc<str>>,
     /// No new repair before this.
-    pub not_before: Option<Now>,
+    pub not_before: Option<Box<Now>>,
     /// A request of ours whose outcome never became clear: a machine found off until an hour after this is off
     /// by our doing.
-    pub unsure_at: Option<Now>,
+    pub unsure_at: Option<Box<Now>>,
     /// The incident that the story is told under.
     pub incident: Option<Incident>,
     /// Its attempts were only played through.
@@ -176,15 +176,16 @@ impl Target {
         let change = match kept.phase {
             Phase::Recovering | Phase::Healthy | Phase::Paused => None,
             Phase::Suspect | Phase::Exhausted => {
-                let lasted = kept.lost_at.map_or(Duration::ZERO, |lost| now.mono.since(lost.mono));
-                let repaired = kept.repair_at.filter(|_| kept.is_another_life(boot.as_deref(), session.as_deref()));
+                let lasted = kept.lost_at.as_deref().map_or(Duration::ZERO, |lost| now.mono.since(lost.mono));
+                let repaired =
+                    kept.repair_at.as_deref().filter(|_| kept.is_another_life(boot.as_deref(), session.as_deref()));
                 Some(match repaired {
                     Some(began) => Change::Repaired(now.mono.since(began.mono)),
                     None => Change::BackByItself(lasted),
                 })
             }
             Phase::Waiting => {
-                let lasted = kept.repair_at.map_or(Duration::ZERO, |began| now.mono.since(began.mono));
+                let lasted = kept.repair_at.as_deref().map_or(Duration::ZERO, |began| now.mono.since(began.mono));
                 let new = kept.is_another_life(boot.as_deref(), session.as_deref());
                 Some(if new { Change::Repaired(lasted) } else { Change::BackByItself(lasted) })
             }
@@ -223,7 +224,7 @@ impl Target {
         match kept.phase {
             Phase::Healthy => {
                 kept.enter(Phase::Suspect, now);
-                kept.lost_at = Some(now);
+                kept.lost_at = Some(Box::new(now));
                 Some(Change::Lost)
             }
             Phase::Waiting if now.mono.since(kept.since.mono) >= times.boot_grace => {
@@ -236,7 +237,7 @@ impl Target {
 
     /// True when it has been seen gone for long enough and no wait is left from a repair before.
     pub fn is_due(&self, now: Mono, times: Times) -> bool {
-        let waited = self.kept.not_before.is_none_or(|until| now >= until.mono);
+        let waited = self.kept.not_before.as_deref().is_none_or(|until| now >= until.mono);
         self.kept.phase == Phase::Suspect && self.gone >= times.after && waited
     }
 
