@@ -89,7 +89,7 @@ impl RepairParts {
 pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
     let nodes = Nodes::read(config)?;
     let outfit = executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
-    let machines = executor::machines(config, &outfit, &nodes.settings)?;
+    let machines = executor::machines(config, &outfit, &nodes.switches)?;
     if nodes.nodes.is_empty() {
         return Ok(None);
     }

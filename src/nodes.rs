@@ -150,12 +150,25 @@ pub struct Nodes {
     pub policy: Policy,
     /// The nodes.
     pub nodes: Vec<Node>,
-    /// Those that something can repair as they are written, for the executors; each with its place in the list.
-    pub settings: Vec<(usize, NodeSettings)>,
+    /// What switches those that can be repaired, for the executors.
+    pub switches: Vec<Switch>,
     /// Where agents keep their lease, without slashes at its ends.
     pub lease: String,
     /// Life of the lease without a renewal.
     pub lease_ttl: std::time::Duration,
+}
+
+/// What switches one node.
+#[derive(Debug, Clone)]
+pub struct Switch {
+    /// The node's place in the list, to name it in a problem.
+    pub index: usize,
+    /// The node.
+    pub node: Arc<str>,
+    /// The executor.
+    pub executor: &'static str,
+    /// The instance, as the executor's provider names it.
+    pub instance_id: Box<str>,
 }
 
 impl Nodes {
@@ -174,13 +187,16 @@ impl Nodes {
         let min_healthy = bounds(config, &settings, &mut problems);
         let lease = settings.lease.trim_matches('/').to_string();
         let mut names = BTreeSet::new();
-        let (mut nodes, mut written) = (Vec::new(), Vec::new());
+        let (mut nodes, mut switches) = (Vec::new(), Vec::new());
         for (index, node) in config.each::<NodeSettings>("node").enumerate() {
             let node = node?;
-            nodes.push(read_node(config, &settings, &node, index, &mut names, &mut problems));
-            if node.executor != NOBODY {
-                written.push((index, node));
+            let read = read_node(config, &settings, &node, index, &mut names, &mut problems);
+            // An executor that is not known is a problem already.
+            if let Some(executor) = EXECUTORS.into_iter().find(|known| *known != NOBODY && *known == node.executor) {
+                let instance_id = node.instance_id.into();
+                switches.push(Switch { index, node: Arc::clone(&read.name), executor, instance_id });
             }
+            nodes.push(read);
         }
         if nodes.len() > NODES {
             let what = format!("there are {}; at most {NODES} can be kept", nodes.len());
@@ -203,7 +219,7 @@ impl Nodes {
             cooldown: config.root().cooldown.0,
             references: settings.references.iter().map(|key| SignalKey::new(key)).collect(),
         };
-        Ok(Nodes { policy, nodes, settings: written, lease, lease_ttl: settings.lease_ttl.0 })
+        Ok(Nodes { policy, nodes, switches, lease, lease_ttl: settings.lease_ttl.0 })
     }
 }
 

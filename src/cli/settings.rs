@@ -51,7 +51,7 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     crate::beacon::check(config)?;
     let nodes = crate::nodes::Nodes::read(config)?;
     let outfit = crate::executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
-    crate::executor::machines(config, &outfit, &nodes.settings)?;
+    crate::executor::machines(config, &outfit, &nodes.switches)?;
     let files: Vec<String> = config.files().iter().map(|f| f.display().to_string()).collect();
     let files = if files.is_empty() { "no file".to_string() } else { files.join(", ") };
     let names = |mut all: Vec<String>| {

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::recovery::power::{Fence, Reply, Seen, Verb};
-use crate::nodes::NodeSettings;
+use crate::nodes::Switch;
 
 /// Every executor.
 pub const EXECUTORS: &[Entry] = &[oci::ENTRY];
@@ -26,12 +26,12 @@ pub struct Entry {
     pub name: &'static str,
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
-    /// Makes it for the nodes that name it; each node's place in the list comes with it.
+    /// Makes it for the nodes that name it.
     pub build: Build,
 }
 
 /// How an executor is made.
-pub type Build = fn(&Config, &Outfit, &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError>;
+pub type Build = fn(&Config, &Outfit, &[&Switch]) -> Result<Machines, ConfigError>;
 
 /// Machines by the name of their node.
 pub type Machines = BTreeMap<Arc<str>, Box<dyn Machine>>;
@@ -61,12 +61,11 @@ pub trait Machine: Send {
 ///
 /// # Errors
 /// Every problem of every executor.
-pub fn machines(config: &Config, outfit: &Outfit, nodes: &[(usize, NodeSettings)]) -> Result<Machines, ConfigError> {
+pub fn machines(config: &Config, outfit: &Outfit, switches: &[Switch]) -> Result<Machines, ConfigError> {
     let mut machines = Machines::new();
     let mut problems = Vec::new();
     for entry in EXECUTORS {
-        let own: Vec<(usize, &NodeSettings)> =
-            nodes.iter().filter(|(_, node)| node.executor == entry.name).map(|(index, node)| (*index, node)).collect();
+        let own: Vec<&Switch> = switches.iter().filter(|switch| switch.executor == entry.name).collect();
         if own.is_empty() {
             continue;
         }

@@ -11,7 +11,7 @@ use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, ConflictKind, Oci, OciError};
 use crate::config::{Config, ConfigError};
 use crate::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
-use crate::nodes::NodeSettings;
+use crate::nodes::Switch;
 
 /// The word in `[[node]] executor`.
 const NAME: &str = "oci";
@@ -19,18 +19,18 @@ const NAME: &str = "oci";
 /// How the program knows this executor.
 pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci")], build };
 
-fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError> {
+fn build(config: &Config, outfit: &Outfit, switches: &[&Switch]) -> Result<Machines, ConfigError> {
     let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
     let region = access.region().map(str::to_string);
     let oci = Arc::new(Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?);
     let mut problems = Vec::new();
     let mut machines = Machines::new();
-    for (index, node) in nodes {
-        if let Err(what) = ocid(&node.instance_id, region.as_deref()) {
-            problems.extend(config.error(&format!("node[{index}].instance_id"), what).problems);
+    for switch in switches {
+        if let Err(what) = ocid(&switch.instance_id, region.as_deref()) {
+            problems.extend(config.error(&format!("node[{}].instance_id", switch.index), what).problems);
         }
-        let machine = Instance { oci: Arc::clone(&oci), id: node.instance_id.as_str().into() };
-        machines.insert(Arc::from(node.name.as_str()), Box::new(machine));
+        let machine = Instance { oci: Arc::clone(&oci), id: switch.instance_id.clone() };
+        machines.insert(Arc::clone(&switch.node), Box::new(machine));
     }
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
 }
