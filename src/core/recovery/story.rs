@@ -254,6 +254,9 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Cow<'static, str> {
             people(member.node.times.boot_grace)
         ));
     }
+    if kept.phase == Phase::Suspect && member.target.is_unheld() {
+        return Cow::Borrowed("its key is there and no session holds it: nobody can tell whether it lives");
+    }
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
         return Cow::Owned(format!(
             "heartbeat gone for {} of {}",

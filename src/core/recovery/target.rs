@@ -164,8 +164,11 @@ impl Target {
             Life::Planned if was_alive => Some(Change::Planned),
             Life::Alive => self.alive(beat, passed, now, times),
             Life::Gone => self.gone(passed, now, times),
+            // No proof of death, so nothing follows but that it is waited for no longer: what it had to show in its
+            // time to boot is a heartbeat, and a key that nobody holds is none.
+            Life::Unheld => self.not_back(now, times),
             // Neither proof of life nor of death: what it was told before stands, and no time counts.
-            Life::Planned | Life::Unheld => None,
+            Life::Planned => None,
         }
     }
 
@@ -226,12 +229,23 @@ impl Target {
                 kept.lost_at = Some(now);
                 Some(Change::Lost)
             }
-            Phase::Waiting if now.mono.since(kept.since.mono) >= times.boot_grace => {
-                kept.enter(Phase::Suspect, now);
-                Some(Change::NotBack)
-            }
-            _ => None,
+            _ => self.not_back(now, times),
         }
+    }
+
+    /// Its time to boot is over and it is not back.
+    fn not_back(&mut self, now: Now, times: Times) -> Option<Change> {
+        let kept = &mut self.kept;
+        let is_late = kept.phase == Phase::Waiting && now.mono.since(kept.since.mono) >= times.boot_grace;
+        is_late.then(|| {
+            kept.enter(Phase::Suspect, now);
+            Change::NotBack
+        })
+    }
+
+    /// True when its key is there and no session holds it.
+    pub fn is_unheld(&self) -> bool {
+        matches!(self.last, Some((_, Life::Unheld)))
     }
 
     /// True when it has been seen gone for long enough and no wait is left from a repair before.

@@ -1,0 +1,92 @@
+//! What must come to an end, and what must not get lost on the way: a wait, a request that never left, a repair that
+//! was only played through, a note about somebody unknown, the row of a node that is no more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchdog::core::recovery::heartbeat::{Beat, Life};
+use watchdog::core::recovery::journal::Event;
+use watchdog::core::recovery::power::{Reply, Verb};
+use watchdog::core::recovery::target::Phase;
+
+use super::world::{HOUR, MINUTE, World};
+
+/// Its key is there, and no session holds it.
+fn unheld() -> Beat {
+    Beat { life: Life::Unheld, session: None, boot: None, says_planned: false }
+}
+
+#[test]
+fn a_node_whose_key_nobody_holds_is_not_waited_for_beyond_its_time_to_boot() {
+    let mut world = World::of(3);
+    world.machine("n1").heals = false;
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 12, |world| world.kept_of("n1").phase == Phase::Waiting);
+    world.beats.insert(Arc::from("n1"), unheld());
+    let waited = world.until(MINUTE * 11, |world| world.kept_of("n1").phase != Phase::Waiting);
+    assert!(waited >= MINUTE * 9, "{waited:?}");
+    assert_eq!((world.kept_of("n1").phase, world.said("no heartbeat within 10m")), (Phase::Suspect, 1));
+    assert_eq!(world.forgotten.len(), 1, "the note for other agents goes");
+    // It proves no death either: nothing more is done to the machine.
+    world.time_passes(HOUR * 5);
+    assert_eq!((world.verbs().len(), world.kept_of("n1").attempts), (2, 1));
+    let standings = world.fleet.standings(world.now);
+    assert!(standings[0].reason.contains("no session holds it"), "{}", standings[0].reason);
+    world.heartbeat_returns("n1", "by-hand");
+    world.time_passes(MINUTE);
+    assert_eq!(world.kept_of("n1").phase, Phase::Healthy);
+}
+
+#[test]
+fn requests_that_never_left_do_not_count_against_those_that_may_be_sent() {
+    let mut world = World::of(3);
+    world.replies.extend([(Reply::NotSent, false); 4]);
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 15, |world| world.said("repaired") > 0);
+    let stops = world.asked.iter().filter(|asked| asked.1 == Verb::Stop).count();
+    assert_eq!((stops, world.said("nothing was done")), (5, 0), "{}", world.story());
+    assert_eq!(world.kept_of("n1").attempts, 1);
+    // What leaves is still counted: three of those, however many that never left lie between.
+    let mut world = World::of(3);
+    for reply in [Reply::NotSent, Reply::Busy, Reply::NotSent, Reply::Busy, Reply::NotSent, Reply::Busy] {
+        world.replies.push_back((reply, false));
+    }
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 15, |world| world.said("nothing was done") > 0);
+    assert_eq!(world.asked.len(), 6, "{}", world.story());
+}
+
+#[test]
+fn requests_that_never_leave_are_given_up_after_a_few() {
+    let mut world = World::of(3);
+    world.policy.poll = Duration::from_millis(100);
+    world.reload();
+    world.replies.extend([(Reply::NotSent, false); 1_000]);
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 30, |world| world.said("nothing was done") > 0);
+    assert!((5..=15).contains(&world.asked.len()), "{}", world.asked.len());
+}
+
+#[test]
+fn what_a_provider_says_at_length_is_written_down_in_few_words() {
+    // Of two bytes each, so that a cut by bytes would fall into the middle of one.
+    for (length, kept) in [(299, 299), (300, 300), (301, 300), (1_000_000, 300)] {
+        let mut world = World::of(3);
+        world.detail = Some("ä".repeat(length));
+        world.replies.push_back((Reply::Busy, false));
+        world.heartbeat_dies("n1");
+        world.until(MINUTE * 7, |world| world.asked.len() == 1);
+        world.time_passes(Duration::from_secs(5));
+        let details: Vec<usize> = world.journal.iter().filter_map(|record| detail(&record.event)).collect();
+        assert_eq!(details.first(), Some(&kept), "{length}");
+        let reason = world.fleet.standings(world.now)[0].reason.chars().count();
+        assert!(reason < 600, "{reason}");
+    }
+}
+
+fn detail(event: &Event) -> Option<usize> {
+    match event {
+        Event::Replied { detail, .. } => Some(detail.chars().count()),
+        _ => None,
+    }
+}
