@@ -15,6 +15,7 @@ use super::heartbeat::{Beat, Life};
 use super::journal::Told;
 use super::member::{Check, Member, Repair};
 use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
+use super::repairs::in_few_words;
 use super::story;
 use super::target::{Change, Kept, Phase, Target};
 use crate::core::time::{Mono, Now};
@@ -276,7 +277,7 @@ impl Fleet {
             Outcome::Seen(Err(why)) => {
                 if let Some(repair) = &mut member.repair {
                     repair.pace.was_blind(now.mono, self.policy.poll, &answer.target);
-                    member.trouble = Some(why);
+                    member.trouble = Some(in_few_words(&why));
                 }
             }
             Outcome::Replied(reply, detail) => self.replied(&answer.target, reply, detail, now, plan),

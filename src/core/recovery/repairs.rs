@@ -16,8 +16,11 @@ use super::power::{Reply, Seen, Verb};
 use super::saga::{End, Saga};
 use super::story;
 use super::target::Phase;
+use crate::core::message::clean;
 use crate::core::time::Now;
 
+/// What a provider says is kept to this length, in characters: it goes into the journal and into messages.
+const WORDS: usize = 300;
 /// A note that is still there is asked to be taken away again after this many looks.
 const FORGET_AGAIN: u32 = 6;
 
@@ -34,6 +37,7 @@ impl Fleet {
     }
 
     pub(super) fn replied(&mut self, name: &Arc<str>, reply: Reply, detail: String, now: Now, plan: &mut Plan) {
+        let detail = in_few_words(&detail);
         let Some(member) = self.members.get_mut(name) else { return };
         let Some(verb) = member.repair.as_ref().and_then(|repair| repair.saga.asked()) else { return };
         member.trouble = (reply != Reply::Accepted).then(|| format!("{verb}: {detail}"));
@@ -199,6 +203,11 @@ impl Fleet {
             self.order(name, Task::Forget { saga: repair.id }, plan);
         }
     }
+}
+
+/// What somebody else said, on one line and not too long.
+pub(super) fn in_few_words(said: &str) -> String {
+    clean(said, WORDS)
 }
 
 fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {

@@ -69,8 +69,8 @@ fn requests_that_never_leave_are_given_up_after_a_few() {
 
 #[test]
 fn what_a_provider_says_at_length_is_written_down_in_few_words() {
-    // Of two bytes each, so that a cut by bytes would fall into the middle of one.
-    for (length, kept) in [(299, 299), (300, 300), (301, 300), (1_000_000, 300)] {
+    // Of two bytes each, so that a cut by bytes would fall into the middle of one; a cut shows as one character more.
+    for (length, kept) in [(299, 299), (300, 300), (301, 301), (1_000_000, 301)] {
         let mut world = World::of(3);
         world.detail = Some("ä".repeat(length));
         world.replies.push_back((Reply::Busy, false));
