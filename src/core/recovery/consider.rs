@@ -237,6 +237,7 @@ impl Fleet {
             is_durable: observe || input.is_durable,
             has_attempts: member.target.kept.attempts < self.policy.max_attempts
                 && member.target.kept.given_up.is_none(),
+            is_elsewhere: !member.target.kept.own,
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Fleet {
     pub(super) fresh_since: Mono,
     /// Nodes about which something may have been told.
     pub(super) spoken: BTreeSet<Arc<str>>,
+    /// The boot of the machine that we run on.
+    own_boot: Option<Arc<str>>,
     /// The heartbeats of the pass before, where they could be seen.
     seen: Option<Arc<BTreeMap<Arc<str>, Beat>>>,
 }
@@ -81,8 +83,14 @@ impl Fleet {
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
             spoken: BTreeSet::new(),
+            own_boot: None,
             seen: None,
         }
+    }
+
+    /// A node in this boot is the machine that we run on, and is never touched (F79).
+    pub fn know_own_boot(&mut self, boot: Option<Arc<str>>) {
+        self.own_boot = boot;
     }
 
     /// Takes back what an earlier run kept. Repairs under way go on; one of a node that is no longer
@@ -232,6 +240,9 @@ impl Fleet {
                 member.target.kept.healthy.as_secs() / 60,
             );
             let change = member.target.look(glance, at, now, member.node.times);
+            if let (Some(beat), Some(ours)) = (glance.and_then(|(_, beat)| beat), &self.own_boot) {
+                member.dirty |= member.target.kept.recognise(beat, before.1.as_deref(), ours, now.mono);
+            }
             let kept = &member.target.kept;
             member.dirty |=
                 change.is_some() || before != (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);

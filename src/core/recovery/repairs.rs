@@ -117,8 +117,9 @@ impl Fleet {
     /// Would the request that may be sent again still be decided? Only by the agent that decided it, and soon:
     /// another agent may have taken the repair over and given it up, and would not take it over again.
     fn is_still_wanted(&self, name: &Arc<str>, now: Now, input: &Input<'_>) -> bool {
+        let Some(member) = self.members.get(name) else { return false };
         let ours = |repair: &Repair| !repair.adopted && now.mono.since(repair.began.mono) < pace::AGAIN_WITHIN;
-        if !self.members.get(name).and_then(|member| member.repair.as_ref()).is_some_and(ours) {
+        if member.target.kept.own || !member.repair.as_ref().is_some_and(ours) {
             return false;
         }
         let gone = input.beats.is_some_and(|beats| beats.life(name) == Life::Gone);
@@ -127,7 +128,7 @@ impl Fleet {
             && self.few_are_ill
             && !self.policy.paused
             && self.policy.mode == Mode::Active
-            && self.members.get(name).is_some_and(|member| self.evidence(member, input, None))
+            && self.evidence(member, input, None)
     }
 
     pub(super) fn ask(&mut self, name: &Arc<str>, verb: Verb, etag: &str, now: Now, plan: &mut Plan) {

@@ -14,6 +14,9 @@ use super::heartbeat::{Beat, Life};
 use crate::core::edge::Incident;
 use crate::core::time::{Mono, Now, Wall};
 
+/// No heartbeat of the boot before lives on for this long after a boot: longer than any session without a renewal.
+const OUTLIVED: Duration = Duration::from_hours(1);
+
 /// Where a target stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +89,8 @@ pub struct Kept {
     pub incident: Option<Incident>,
     /// Its attempts were only played through.
     pub imagined: bool,
+    /// It is the machine that we run on.
+    pub own: bool,
     /// The repair whose note other agents still find, until the node is back or no longer waited for.
     pub note: Option<String>,
     /// Why nothing is done, for commands without a daemon.
@@ -299,6 +304,19 @@ impl Kept {
             (Some(now), Some(before)) => now != before,
             _ => session.is_some() && session != self.session_before.as_deref(),
         }
+    }
+
+    /// Takes note of whether it is the machine that we run on, whose boot is `ours`; `before` is the boot that it was
+    /// seen in until now. True when that changed.
+    pub fn recognise(&mut self, beat: &Beat, before: Option<&str>, ours: &str, now: Mono) -> bool {
+        let Some(boot) = beat.boot.as_deref() else { return false };
+        let lives_elsewhere = boot != ours && beat.life == Life::Alive;
+        let is_own = match self.own {
+            false => boot == ours,
+            // After a reboot the key of the boot before may live on for a while, and that was us, too.
+            true => !lives_elsewhere || (before == Some(boot) && now.since(Mono(0)) < OUTLIVED),
+        };
+        std::mem::replace(&mut self.own, is_own) != is_own
     }
 
     /// Its instants on this boot's clock: those of another boot, or later than now, are placed by the wall clock.

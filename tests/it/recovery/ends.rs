@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::heartbeat::{Beat, Life};
 use watchdog::core::recovery::journal::Event;
 use watchdog::core::recovery::power::{Reply, Verb};
 use watchdog::core::recovery::target::Phase;
 
 use super::world::{HOUR, MINUTE, World};
+use super::{CYCLE, blocked};
 
 /// Its key is there, and no session holds it.
 fn unheld() -> Beat {
@@ -88,5 +90,60 @@ fn detail(event: &Event) -> Option<usize> {
     match event {
         Event::Replied { detail, .. } => Some(detail.chars().count()),
         _ => None,
+    }
+}
+
+/// A world of three in which the agent runs on n1.
+fn on_n1() -> World {
+    let mut world = World::of(3);
+    world.fleet.know_own_boot(Some(Arc::from("boot-0")));
+    world.beats.get_mut(&Arc::<str>::from("n2")).unwrap().boot = Some(Arc::from("boot-2"));
+    world.beats.get_mut(&Arc::<str>::from("n3")).unwrap().boot = Some(Arc::from("boot-3"));
+    world.time_passes(MINUTE);
+    world
+}
+
+#[test]
+fn an_agent_never_takes_down_the_machine_that_it_runs_on() {
+    let mut world = on_n1();
+    world.heartbeat_dies("n1");
+    world.time_passes(HOUR * 3);
+    assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::OwnMachine]), "{}", world.story());
+    assert!(world.said("not touched: own-machine") > 0);
+    // It is known after a restart and after a reboot, in which its beacon does not come up.
+    for reboot in [false, true] {
+        world.restart(reboot);
+        world.fleet.know_own_boot(Some(Arc::from(if reboot { "boot-1" } else { "boot-0" })));
+        world.time_passes(HOUR);
+        assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::OwnMachine]), "{reboot}");
+    }
+    // Any other is repaired as ever.
+    world.heartbeat_returns("n1", "boot-1");
+    world.time_passes(MINUTE);
+    world.heartbeat_dies("n2");
+    world.until(MINUTE * 12, |world| world.said("node/n2: repaired") > 0);
+    assert_eq!(world.verbs(), CYCLE);
+}
+
+#[test]
+fn the_key_of_the_boot_before_is_still_our_own_and_a_life_of_its_own_is_not() {
+    // The agent is up again before the session of the boot before is over, and its beacon does not come up.
+    let mut world = on_n1();
+    world.restart(true);
+    world.fleet.know_own_boot(Some(Arc::from("boot-9")));
+    world.time_passes(MINUTE * 2);
+    world.heartbeat_dies("n1");
+    world.time_passes(HOUR);
+    assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::OwnMachine]));
+    // The agent, with its state, has moved to another machine: what lives on without us is not us.
+    for (after, boot) in [(HOUR * 2, "boot-0"), (MINUTE, "boot-7")] {
+        let mut world = on_n1();
+        world.restart(true);
+        world.fleet.know_own_boot(Some(Arc::from("boot-9")));
+        world.heartbeat_returns("n1", boot);
+        world.time_passes(after);
+        world.heartbeat_dies("n1");
+        world.until(MINUTE * 12, |world| world.said("node/n1: repaired") > 0);
+        assert_eq!(world.verbs(), CYCLE, "{boot}");
     }
 }
