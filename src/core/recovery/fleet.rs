@@ -12,13 +12,14 @@ use std::time::Duration;
 use super::budget::{Breaker, Budget, may_be_ill};
 use super::consider::Confirmation;
 use super::heartbeat::{Beat, Life};
-use super::journal::Told;
+use super::journal::{Event, Record, Told};
 use super::member::{Check, Member, Repair};
 use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
 use super::repairs::in_few_words;
+use super::saga::End;
 use super::story;
 use super::target::{Change, Kept, Phase, Target};
-use crate::core::time::{Mono, Now};
+use crate::core::time::{Mono, Now, Wall};
 
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -53,6 +54,8 @@ pub struct Fleet {
     pub(super) flights: BTreeMap<String, usize>,
     /// The names of repairs that are over.
     pub(super) closed: BTreeSet<String>,
+    /// Ends of repairs that were only played through, until a pass writes them down.
+    played: Vec<Record>,
     pub(super) orders: u64,
     pub(super) counts: Counts,
     pub(super) fresh_since: Mono,
@@ -79,6 +82,7 @@ impl Fleet {
             in_flight: 0,
             flights: BTreeMap::new(),
             closed: BTreeSet::new(),
+            played: Vec::new(),
             orders: 0,
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
@@ -115,9 +119,24 @@ impl Fleet {
         self.forgive_imagined();
     }
 
-    /// Goes on with repairs that the journal tells of and this fleet does not know.
+    /// Goes on with repairs that the journal tells of and this fleet does not know: first those of which something
+    /// is owed. One that was only played through ends where nobody would play on.
     pub fn take_up(&mut self, open: Vec<Told>, now: Now) {
-        for told in open.into_iter().filter(|told| !self.closed.contains(&told.id)) {
+        let (played, real): (Vec<Told>, Vec<Told>) = open.into_iter().partition(|told| told.simulated);
+        for told in real.into_iter().chain(played) {
+            if self.closed.contains(&told.id) {
+                continue;
+            }
+            let known = self.members.get_mut(told.target.as_str());
+            let in_the_way = known.and_then(|member| member.repair.take_if(|repair| repair.simulated && !told.simulated));
+            if let Some(repair) = in_the_way {
+                self.end_play(repair.id, &told.target, repair.next);
+            }
+            let free = self.members.get(told.target.as_str()).map(|member| member.repair.is_none());
+            if told.simulated && (self.policy.mode == Mode::Active || free != Some(true)) {
+                self.end_play(told.id, &told.target, told.next);
+                continue;
+            }
             let member = self
                 .members
                 .entry(Arc::from(told.target.as_str()))
@@ -130,8 +149,16 @@ impl Fleet {
             member.target.kept.enter(Phase::Recovering, now);
             member.target.kept.repair_at.get_or_insert(now);
             member.repair = Some(Repair::resumed(told, now));
+            member.out = None;
             member.dirty = true;
         }
+    }
+
+    /// A repair that was only played through ends wherever it stands: nothing was done to the machine.
+    fn end_play(&mut self, saga: String, target: &str, number: u32) {
+        self.closed.insert(saga.clone());
+        let event = Event::Closed { end: End::NoEffect };
+        self.played.push(Record { saga, target: target.to_string(), number, at: Wall::default(), event });
     }
 
     /// The configuration was read again. A node with a repair under way stays until that is over.
@@ -157,19 +184,23 @@ impl Fleet {
         if self.policy.mode == Mode::Observe {
             return;
         }
+        let mut played = Vec::new();
         for member in self.members.values_mut().filter(|member| member.target.kept.imagined) {
             if member.repair.as_ref().is_none_or(|repair| repair.simulated) {
-                member.repair = None;
+                played.extend(member.repair.take().map(|repair| (repair.id, member.name(), repair.next)));
                 member.out = None;
                 member.target.kept.forgive();
                 member.dirty = true;
             }
         }
+        played.into_iter().for_each(|(saga, target, next)| self.end_play(saga, &target, next));
     }
 
     /// One pass.
     pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
         let mut plan = Plan::default();
+        let played = std::mem::take(&mut self.played);
+        plan.records.extend(played.into_iter().map(|record| Record { at: now.wall, ..record }));
         self.members.retain(|_, member| !member.leaving || member.repair.is_some());
         if input.fresh_since != self.fresh_since {
             self.fresh_since = input.fresh_since;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::heartbeat::{Beat, Life};
-use watchdog::core::recovery::journal::Event;
-use watchdog::core::recovery::power::{Reply, Verb};
+use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::plan::Mode;
+use watchdog::core::recovery::power::{Lifecycle, Reply, Rung, Verb};
 use watchdog::core::recovery::target::Phase;
 
 use super::world::{HOUR, MINUTE, World};
@@ -146,4 +147,72 @@ fn the_key_of_the_boot_before_is_still_our_own_and_a_life_of_its_own_is_not() {
         world.until(MINUTE * 12, |world| world.said("node/n1: repaired") > 0);
         assert_eq!(world.verbs(), CYCLE, "{boot}");
     }
+}
+
+/// The repairs that the journal holds as not over, by whether they were only played through.
+fn open(world: &World) -> Vec<bool> {
+    fold(&world.journal).iter().map(|told| told.simulated).collect()
+}
+
+/// A world that observes, with n1 in the middle of a repair that is only played through.
+fn imagining() -> World {
+    let mut world = World::of(3);
+    world.policy.mode = Mode::Observe;
+    // Rarely looked at, or the whole life would be over within a pass.
+    world.policy.poll = MINUTE;
+    world.reload();
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 12, |world| !open(world).is_empty());
+    world
+}
+
+#[test]
+fn what_was_only_played_through_is_closed_in_the_journal_once_machines_are_really_touched() {
+    for restarts in [false, true] {
+        let mut world = imagining();
+        world.policy.mode = Mode::Active;
+        if restarts {
+            world.restart(false);
+        } else {
+            world.reload();
+        }
+        world.time_passes(Duration::from_secs(10));
+        assert_eq!(open(&world), [false; 0], "restarts {restarts}");
+        world.until(MINUTE * 15, |world| world.verbs() == CYCLE);
+        world.restart(false);
+        world.time_passes(MINUTE * 30);
+        assert_eq!((world.verbs(), open(&world)), (CYCLE.to_vec(), vec![]), "restarts {restarts}");
+    }
+}
+
+#[test]
+fn what_an_earlier_version_left_open_of_a_play_never_stands_before_a_start_that_is_owed() {
+    let mut world = World::of(3);
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 7, |world| world.asked.len() == 1);
+    // As earlier versions left it: a play without an end, by a name that comes first.
+    let played = Record {
+        saga: "0".into(),
+        target: "n1".into(),
+        number: 0,
+        at: world.now.wall,
+        event: Event::Opened { rung: Rung::StopStart, simulated: true },
+    };
+    for mode in [Mode::Active, Mode::Observe] {
+        world.journal.insert(0, Record { saga: format!("0-{}", mode.as_str()), ..played.clone() });
+    }
+    world.restart(false);
+    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs() == CYCLE);
+    world.time_passes(MINUTE);
+    assert_eq!(open(&world), [false; 0]);
+}
+
+#[test]
+fn a_play_about_a_node_that_is_no_longer_configured_is_closed_and_not_told() {
+    let mut world = imagining();
+    world.nodes.remove(0);
+    world.restart(false);
+    world.time_passes(MINUTE);
+    assert_eq!(open(&world), [false; 0]);
+    assert!(world.fleet.own_facts(world.now).iter().all(|fact| fact.key != "recovery/n1"));
 }
