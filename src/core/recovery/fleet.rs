@@ -61,6 +61,11 @@ pub struct Fleet {
     pub(super) fresh_since: Mono,
     /// Nodes about which something may have been told.
     pub(super) spoken: BTreeSet<Arc<str>>,
+    /// Repairs of nodes that are not configured here, begun by agents before us: in words, as many as are named, and how
+    /// many there are.
+    pub(super) strangers: (Vec<String>, usize),
+    /// No note about a node that is not configured is asked to be taken away again before this.
+    pub(super) forget_at: Mono,
     /// The boot of the machine that we run on.
     own_boot: Option<Arc<str>>,
     /// The heartbeats of the pass before, where they could be seen.
@@ -87,6 +92,8 @@ impl Fleet {
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
             spoken: BTreeSet::new(),
+            strangers: (Vec::new(), 0),
+            forget_at: Mono(i64::MIN),
             own_boot: None,
             seen: None,
         }
@@ -128,7 +135,8 @@ impl Fleet {
                 continue;
             }
             let known = self.members.get_mut(told.target.as_str());
-            let in_the_way = known.and_then(|member| member.repair.take_if(|repair| repair.simulated && !told.simulated));
+            let in_the_way =
+                known.and_then(|member| member.repair.take_if(|repair| repair.simulated && !told.simulated));
             if let Some(repair) = in_the_way {
                 self.end_play(repair.id, &told.target, repair.next);
             }

@@ -21,6 +21,8 @@ use crate::core::time::Now;
 
 /// What a provider says is kept to this length, in characters: it goes into the journal and into messages.
 const WORDS: usize = 300;
+/// Repairs of nodes that are not configured are told by name up to this many.
+const NAMED: usize = 5;
 /// A note that is still there is asked to be taken away again after this many looks.
 const FORGET_AGAIN: u32 = 6;
 
@@ -51,28 +53,48 @@ impl Fleet {
         }
     }
 
-    /// Goes on with what an agent before us began and cannot finish: whoever holds the lease owes it.
+    /// Goes on with what an agent before us began and cannot finish: whoever holds the lease owes it. What is about a
+    /// node that is not configured here is told.
     pub(super) fn adopt(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        self.strangers = (Vec::new(), 0);
         if !input.holds_lease || self.policy.mode == Mode::Observe {
             return;
         }
+        let forget_at = now.mono.plus(self.policy.poll.saturating_mul(FORGET_AGAIN));
+        let may_forget = now.mono >= self.forget_at;
         for note in input.notes {
-            let Some(member) = self.members.get_mut(note.target.as_str()) else { continue };
+            let is_over = self.closed.contains(&note.saga);
+            let Some(member) = self.members.get_mut(note.target.as_str()) else {
+                if !is_over {
+                    self.meet(note);
+                } else if may_forget {
+                    self.forget_at = forget_at;
+                    self.order(&Arc::from(note.target.as_str()), Task::Forget { saga: note.saga.clone() }, plan);
+                }
+                continue;
+            };
             if member.target.kept.note.as_ref() == Some(&note.saga) {
                 // It is still booting.
                 continue;
             }
-            if self.closed.contains(&note.saga) {
+            if is_over {
                 // The note stays in sight until it is gone: asked for now and then, not with each pass.
                 if now.mono < member.forget_at {
                     continue;
                 }
-                member.forget_at = now.mono.plus(self.policy.poll.saturating_mul(FORGET_AGAIN));
+                member.forget_at = forget_at;
                 let target = member.name();
                 self.order(&target, Task::Forget { saga: note.saga.clone() }, plan);
             } else if member.repair.is_none() {
                 begin_adopted(member, note, now, plan);
             }
+        }
+    }
+
+    fn meet(&mut self, note: &Note) {
+        self.strangers.1 += 1;
+        if self.strangers.0.len() < NAMED {
+            self.strangers.0.push(story::stranger(note));
         }
     }
 

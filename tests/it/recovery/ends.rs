@@ -7,11 +7,11 @@ use std::time::Duration;
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::heartbeat::{Beat, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::plan::Mode;
-use watchdog::core::recovery::power::{Lifecycle, Reply, Rung, Verb};
+use watchdog::core::recovery::plan::{Mode, Note};
+use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Verb};
 use watchdog::core::recovery::target::Phase;
 
-use super::world::{HOUR, MINUTE, World};
+use super::world::{HOUR, MINUTE, Machine, World, node};
 use super::{CYCLE, blocked};
 
 /// Its key is there, and no session holds it.
@@ -215,4 +215,58 @@ fn a_play_about_a_node_that_is_no_longer_configured_is_closed_and_not_told() {
     world.time_passes(MINUTE);
     assert_eq!(open(&world), [false; 0]);
     assert!(world.fleet.own_facts(world.now).iter().all(|fact| fact.key != "recovery/n1"));
+}
+
+fn note(target: &str) -> Note {
+    let fence = Fence { etag: "v0".into(), token: "t".into() };
+    Note { target: target.into(), saga: format!("s-{target}"), agent: "a0".into(), verb: Verb::Stop, fence }
+}
+
+fn told(world: &mut World, key: &str) -> Option<String> {
+    let facts = world.fleet.own_facts(world.now);
+    facts.into_iter().find(|fact| fact.key == key).expect("it is always said, so that its end is, too").trouble
+}
+
+#[test]
+fn a_note_about_a_node_that_is_not_configured_is_told_until_it_is_put_back_or_the_note_is_gone() {
+    let mut world = World::of(3);
+    assert_eq!(told(&mut world, "recovery/unconfigured"), None);
+    world.notes.push(note("n9"));
+    world.time_passes(MINUTE);
+    let said = told(&mut world, "recovery/unconfigured").unwrap();
+    assert!(said.contains("n9 (agent a0 was about to ask for STOP; note repairs/n9/s-n9)"), "{said}");
+    world.notes.clear();
+    world.time_passes(MINUTE);
+    assert_eq!(told(&mut world, "recovery/unconfigured"), None);
+    // Whoever does not hold the lease does not know, and many are not all named.
+    world.notes.extend((10..1_000).map(|n| note(&format!("n{n}"))));
+    world.time_passes(MINUTE);
+    let said = told(&mut world, "recovery/unconfigured").unwrap();
+    assert!(said.contains("n14 ") && said.contains("and 985 more") && said.len() < 800, "{said}");
+    world.holds_lease = false;
+    world.time_passes(MINUTE);
+    assert_eq!(told(&mut world, "recovery/unconfigured"), None);
+    // Put back, it is finished.
+    world.holds_lease = true;
+    world.notes = vec![note("n9")];
+    world.machines.insert(Arc::from("n9"), Machine { life: Lifecycle::Stopped, version: 1, heals: true });
+    world.nodes.push(node("n9"));
+    world.reload();
+    world.until(MINUTE, |world| world.life("n9") == Lifecycle::Running);
+    assert_eq!((told(&mut world, "recovery/unconfigured"), world.verbs()), (None, vec![Verb::Start]));
+}
+
+#[test]
+fn the_note_of_a_repair_that_is_over_goes_even_if_its_node_is_no_longer_configured() {
+    let mut world = World::of(3);
+    world.machine("n1").heals = false;
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 12, |world| world.kept_of("n1").phase == Phase::Waiting);
+    let saga = world.journal[0].saga.clone();
+    world.notes.push(Note { saga: saga.clone(), ..note("n1") });
+    world.nodes.remove(0);
+    world.reload();
+    world.time_passes(MINUTE);
+    assert_eq!((told(&mut world, "recovery/unconfigured"), world.forgotten.first()), (None, Some(&saga)));
+    assert!(world.forgotten.len() <= 2, "asked for now and then: {:?}", world.forgotten);
 }
