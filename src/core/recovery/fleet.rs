@@ -13,6 +13,7 @@ use super::budget::{Breaker, Budget, may_be_ill};
 use super::consider::Confirmation;
 use super::heartbeat::{Beat, Life};
 use super::journal::{Event, Record, Told};
+use super::left::Left;
 use super::member::{Check, Member, Repair};
 use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
 use super::repairs::in_few_words;
@@ -66,6 +67,8 @@ pub struct Fleet {
     pub(super) strangers: (Vec<String>, usize),
     /// No note about a node that is not configured is asked to be taken away again before this.
     pub(super) forget_at: Mono,
+    /// Nodes that are not configured any more.
+    left: Left,
     /// The boot of the machine that we run on.
     own_boot: Option<Arc<str>>,
     /// The heartbeats of the pass before, where they could be seen.
@@ -94,6 +97,7 @@ impl Fleet {
             spoken: BTreeSet::new(),
             strangers: (Vec::new(), 0),
             forget_at: Mono(i64::MIN),
+            left: Left::default(),
             own_boot: None,
             seen: None,
         }
@@ -110,8 +114,13 @@ impl Fleet {
         self.budget = restored.budget.carried(now, same_boot);
         self.closed = restored.closed;
         for (name, kept) in restored.targets {
-            if let Some(member) = self.members.get_mut(name.as_str()) {
-                member.target = Target::restored(kept.carried(now, same_boot));
+            let kept: Kept = kept.carried(now, same_boot);
+            match self.members.get_mut(name.as_str()) {
+                Some(member) => {
+                    member.dirty |= kept.left_at.is_some();
+                    member.target = Target::restored(Kept { left_at: None, ..kept });
+                }
+                None => self.left.put(Arc::from(name), kept),
             }
         }
         self.take_up(restored.open, now);
@@ -145,10 +154,11 @@ impl Fleet {
                 self.end_play(told.id, &told.target, told.next);
                 continue;
             }
+            let left = &mut self.left;
             let member = self
                 .members
                 .entry(Arc::from(told.target.as_str()))
-                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+                .or_insert_with_key(|name| left.member(story::unconfigured(Arc::clone(name))));
             if member.repair.is_some() {
                 continue;
             }
@@ -177,12 +187,17 @@ impl Fleet {
             let name = Arc::clone(&node.name);
             let member = match old.remove(&name) {
                 Some(known) => Member { node, leaving: false, ..known },
-                None => Member::new(node),
+                None => self.left.member(node),
             };
             self.members.insert(name, member);
         }
-        let under_way = old.into_iter().filter(|(_, member)| member.repair.is_some());
-        self.members.extend(under_way.map(|(name, member)| (name, Member { leaving: true, ..member })));
+        for (name, member) in old {
+            if member.repair.is_some() {
+                self.members.insert(name, Member { leaving: true, ..member });
+            } else {
+                self.left.put(name, member.target.kept);
+            }
+        }
         self.note_stories();
         self.forgive_imagined();
     }
@@ -209,7 +224,7 @@ impl Fleet {
         let mut plan = Plan::default();
         let played = std::mem::take(&mut self.played);
         plan.records.extend(played.into_iter().map(|record| Record { at: now.wall, ..record }));
-        self.members.retain(|_, member| !member.leaving || member.repair.is_some());
+        self.let_go();
         if input.fresh_since != self.fresh_since {
             self.fresh_since = input.fresh_since;
             self.members.values_mut().for_each(|member| member.target.lose_time());
@@ -225,6 +240,7 @@ impl Fleet {
             self.go_on(name, now, &input, &mut plan);
             self.consider(name, now, &input, &mut plan);
         }
+        self.left.tick(input.beats.map(|beats| &*beats.nodes), now.wall, &mut plan);
         for member in self.members.values_mut() {
             let kept = &mut member.target.kept;
             if kept.blocked != member.blocked {
@@ -236,6 +252,18 @@ impl Fleet {
             }
         }
         plan
+    }
+
+    /// Nodes that are configured no more stay only for the repair under way.
+    fn let_go(&mut self) {
+        let left = &mut self.left;
+        self.members.retain(|name, member| {
+            let stays = !member.leaving || member.repair.is_some();
+            if !stays {
+                left.put(Arc::clone(name), std::mem::take(&mut member.target.kept));
+            }
+            stays
+        });
     }
 
     /// Those for whom something may be due: a healthy node costs nothing.
@@ -336,7 +364,7 @@ impl Fleet {
 
     /// What the store should keep of a target.
     pub fn kept(&self, name: &str) -> Option<&Kept> {
-        self.members.get(name).map(|member| &member.target.kept)
+        self.members.get(name).map(|member| &member.target.kept).or_else(|| self.left.kept(name))
     }
 
     /// How many nodes there are.

@@ -207,6 +207,8 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// Targets whose kept form changed, by name.
     pub changed: Vec<Arc<str>>,
+    /// Targets of which nothing need be kept any more, by name.
+    pub forgotten: Vec<Arc<str>>,
     /// The budget changed.
     pub spent: bool,
     /// What is to be said.

@@ -93,6 +93,8 @@ pub struct Kept {
     pub own: bool,
     /// The repair whose note other agents still find, until the node is back or no longer waited for.
     pub note: Option<String>,
+    /// It is not configured any more, and was last known to be there then.
+    pub left_at: Option<Wall>,
     /// Why nothing is done, for commands without a daemon.
     pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.

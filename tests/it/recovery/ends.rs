@@ -10,6 +10,7 @@ use watchdog::core::recovery::journal::{Event, Record, fold};
 use watchdog::core::recovery::plan::{Mode, Note};
 use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Verb};
 use watchdog::core::recovery::target::Phase;
+use watchdog::core::signal::State;
 
 use super::world::{HOUR, MINUTE, Machine, World, node};
 use super::{CYCLE, blocked};
@@ -269,4 +270,79 @@ fn the_note_of_a_repair_that_is_over_goes_even_if_its_node_is_no_longer_configur
     world.time_passes(MINUTE);
     assert_eq!((told(&mut world, "recovery/unconfigured"), world.forgotten.first()), (None, Some(&saga)));
     assert!(world.forgotten.len() <= 2, "asked for now and then: {:?}", world.forgotten);
+}
+
+/// Days go by with a pass each hour.
+fn days(world: &mut World, count: u32) {
+    for _ in 0..count * 24 {
+        world.clock_goes_on(HOUR);
+        world.pass();
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_node_ends_a_month_after_it_was_removed_and_not_before() {
+    for restarts in [false, true] {
+        let mut world = World::of(3);
+        let gone = world.nodes.pop().unwrap();
+        world.reload();
+        world.heartbeat_dies("n3");
+        // Its key is there for a while after it was taken out.
+        let key = world.beats["n1"].clone();
+        world.beats.insert(Arc::from("n3"), key);
+        days(&mut world, 40);
+        world.beats.remove("n3");
+        let again = |world: &mut World| {
+            if restarts {
+                world.restart(true);
+            }
+        };
+        again(&mut world);
+        days(&mut world, 28);
+        assert!(world.kept.contains_key("n3"), "restarts {restarts}");
+        // Nobody looks: nothing is forgotten for that.
+        world.sees_consul = false;
+        days(&mut world, 10);
+        again(&mut world);
+        assert!(world.kept.contains_key("n3"), "restarts {restarts}");
+        world.sees_consul = true;
+        world.pass();
+        assert_eq!(world.kept.keys().collect::<Vec<_>>(), ["n1", "n2"], "restarts {restarts}");
+        world.nodes.push(gone);
+        again(&mut world);
+        world.reload();
+        world.time_passes(MINUTE * 20);
+        assert!(blocked(&world, "n3").contains(&Blocked::NeverSeen));
+    }
+}
+
+#[test]
+fn a_node_that_is_put_back_within_a_month_is_known() {
+    for restarts in [false, true] {
+        let mut world = World::of(3);
+        world.heartbeat_dies("n1");
+        world.until(MINUTE * 12, |world| world.said("repaired") > 0);
+        let again = |world: &mut World| if restarts { world.restart(false) } else { world.reload() };
+        let gone = world.nodes.remove(0);
+        again(&mut world);
+        days(&mut world, 20);
+        world.nodes.push(gone);
+        again(&mut world);
+        world.pass();
+        let kept = world.kept_of("n1");
+        assert_eq!((kept.was_alive, kept.attempts, kept.left_at), (true, 1, None), "restarts {restarts}");
+        assert!(!world.kept["n1"].contains("left_at\":1"), "{}", world.kept["n1"]);
+    }
+}
+
+#[test]
+fn a_node_that_stays_configured_is_known_however_long_it_is_away() {
+    let mut world = World::of(3);
+    world.heartbeat_dies("n1");
+    world.evidence("probe/n1", State::Ok);
+    for _ in 0..3 {
+        days(&mut world, 40);
+        world.restart(true);
+    }
+    assert!(world.kept_of("n1").was_alive && world.kept.len() == 3);
 }

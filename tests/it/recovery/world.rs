@@ -272,6 +272,7 @@ impl World {
                 self.kept.insert(name.to_string(), serde_json::to_string(kept).unwrap());
             }
         }
+        plan.forgotten.iter().for_each(|name| drop(self.kept.remove(&**name)));
         if plan.spent {
             self.budget = serde_json::to_string(self.fleet.budget()).unwrap();
         }
