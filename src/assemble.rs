@@ -2,6 +2,7 @@
 //! walked, and every part builds itself from its own settings. All problems are reported at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -75,13 +76,15 @@ pub struct RepairParts {
     pub tools: Tools,
     /// Where spans go, when somebody wants them.
     pub traces: Option<Traces>,
+    /// The boot of the machine that we run on.
+    pub own_boot: Option<Arc<str>>,
 }
 
 impl RepairParts {
     /// Repairs that touch nothing: what is left of earlier ones is shown and told.
     pub fn without_nodes(nodes: Nodes) -> RepairParts {
         let tools = Tools { machines: executor::Machines::new(), heartbeats: None, lease: Lease::local() };
-        RepairParts { nodes, tools, traces: None }
+        RepairParts { nodes, tools, traces: None, own_boot: None }
     }
 }
 
@@ -104,5 +107,10 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     };
     let place = source::consul::place(config, &nodes)?;
     let traces = Traces::start(&config.variables("OTEL_"))?;
-    Ok(Some(RepairParts { nodes, tools: Tools { machines, heartbeats: Some((consul, place)), lease }, traces }))
+    let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
+    let own_boot = source::host::boot_id(config)?.map(Arc::from);
+    if own_boot.is_none() && active {
+        tracing::warn!("this machine's boot id cannot be read: if it is one of the nodes, give it executor = \"none\"");
+    }
+    Ok(Some(RepairParts { nodes, tools, traces, own_boot }))
 }

@@ -267,6 +267,7 @@ impl Program {
             (Some(running), Some(parts)) => {
                 running.lease().stop();
                 running.configure(&parts.nodes, parts.tools);
+                running.fleet.know_own_boot(parts.own_boot);
             }
             (Some(running), None) if !running.is_busy() => {
                 if let Some(running) = self.tick.repairs.take() {
@@ -275,7 +276,8 @@ impl Program {
             }
             (Some(running), None) => running.wind_down(),
             (None, Some(parts)) => {
-                let fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                let mut fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                fleet.know_own_boot(parts.own_boot);
                 let lease = parts.tools.lease.clone();
                 let operator = Operator::start(parts.tools, self.clock.clone(), waker.clone());
                 let operator = operator.context("cannot start a thread")?;

@@ -116,7 +116,7 @@ impl Repairs {
                 self.beats = self.beats.take().filter(|beats| now.mono.since(beats.at) < old);
             }
         }
-        let notes = self.lease.take_notes();
+        let notes = self.lease.notes();
         let look = |key: &SignalKey| look(watch, key);
         let input = Input {
             beats: self.beats.as_deref(),

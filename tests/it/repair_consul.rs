@@ -48,6 +48,8 @@ struct Plan {
     more_consul: String,
     more: String,
     nodes: String,
+    /// It knows the machine that it runs on, which beacons of these tests share with it.
+    at_home: bool,
 }
 
 impl Plan {
@@ -75,6 +77,7 @@ impl Plan {
             more_consul: String::new(),
             more: String::new(),
             nodes: String::new(),
+            at_home: false,
         }
     }
 
@@ -141,6 +144,7 @@ chat_id = "42"
 api_base = "{}"
 [host]
 enabled = false
+proc = "{}"
 [docker]
 enabled = false
 [consul]
@@ -156,6 +160,7 @@ endpoint = "{}"
             plan.name,
             plan.more,
             plan.telegram.clone().unwrap_or_else(|| self.telegram.base_url()),
+            if plan.at_home { "/proc".to_string() } else { elsewhere(&dir) },
             plan.consul,
             plan.more_consul,
             self.oci.config_file(&dir).display(),
@@ -222,6 +227,14 @@ endpoint = "{}"
             ledger.iter().filter(|entry| entry.kind == Kind::Start).count() >= times
         });
     }
+}
+
+/// The /proc of another machine: an agent does not repair the one that it runs on, and all beacons here run on it.
+fn elsewhere(dir: &std::path::Path) -> String {
+    let random = dir.join("proc/sys/kernel/random");
+    std::fs::create_dir_all(&random).unwrap();
+    std::fs::write(random.join("boot_id"), "00000000-0000-4000-8000-000000000000\n").unwrap();
+    dir.join("proc").display().to_string()
 }
 
 /// One node as the agent's page shows it.

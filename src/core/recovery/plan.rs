@@ -131,7 +131,7 @@ pub struct Input<'a> {
     pub look: &'a dyn Fn(&SignalKey) -> Option<Looked>,
     /// We hold the lease.
     pub holds_lease: bool,
-    /// Repairs that agents before us wrote down and did not finish.
+    /// Repairs that agents wrote down and did not finish, as far as they were read; none without the lease.
     pub notes: &'a [Note],
     /// What is committed is on a disk that works.
     pub is_durable: bool,
@@ -207,6 +207,8 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// Targets whose kept form changed, by name.
     pub changed: Vec<Arc<str>>,
+    /// Targets of which nothing need be kept any more, by name.
+    pub forgotten: Vec<Arc<str>>,
     /// The budget changed.
     pub spent: bool,
     /// What is to be said.

@@ -17,7 +17,8 @@ crate::settings! {
     pub struct Settings {
         /// false: the machine is not observed.
         enabled: bool = true,
-        /// Where the machine's /proc is; /host/proc where it is mounted into a container.
+        /// Where the machine's /proc is; /host/proc where it is mounted into a container. Its boot id also tells
+        /// which node is this very machine, which an agent never repairs.
         proc: PathBuf = PathBuf::from("/proc"),
         /// Where the machine's / is, put before every disk path; /host where it is mounted into a container.
         root: PathBuf = PathBuf::from("/"),

@@ -14,7 +14,7 @@ const RULES: &str = "session_prefix \"\" { policy = \"write\" } key_prefix \"wat
 fn plan(scene: &Scene, consul: &Consul, token: &str) -> Plan {
     let file = scene.home.path().join("token");
     std::fs::write(&file, token).unwrap();
-    let plan = Plan::new(&consul.url()).node("n1", ALONE).consul("resettle = \"2s\"");
+    let plan = Plan::new(&consul.url()).node("n1", ALONE);
     plan.consul(&format!("token_file = \"{}\"", file.display()))
 }
 

@@ -13,10 +13,10 @@ use crate::peer::consul::{Consul, Dev};
 
 pub(super) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
-/// `resettle` is longer than a beacon waits between two tries: after an outage of seconds that is seconds.
-pub(super) fn plan(consul: &str, resettle: &str) -> Plan {
+/// `resettle` is the least that is taken.
+pub(super) fn plan(consul: &str) -> Plan {
     let plan = NAMES.iter().fold(Plan::new(consul), |plan, name| plan.node(name, ALONE));
-    plan.recovery("min_healthy", "\"0%\"").consul(&format!("resettle = \"{resettle}\""))
+    plan.recovery("min_healthy", "\"0%\"").consul("resettle = \"31s\"")
 }
 
 pub(super) fn wait_all(agent: &Daemon, state: &str) {
@@ -30,7 +30,7 @@ fn a_consul_that_lost_all_its_data_is_told_as_blindness_and_nobody_is_touched() 
     }
     let (scene, mut consul) = (Scene::new(&NAMES), Consul::dev(Dev::default()));
     let _beacons = NAMES.map(|name| scene.beacon(name, &consul.url(), "2s", "200ms"));
-    let agent = scene.start(&plan(&consul.url(), "25s"));
+    let agent = scene.start(&plan(&consul.url()));
     wait_all(&agent, "ok");
     consul.wipe();
     agent.wait_state("source/consul", "firing");
@@ -61,7 +61,7 @@ fn a_consul_restored_from_an_older_snapshot_is_not_believed_until_nodes_had_time
     let file = scene.home.path().join("consul.snapshot");
     let first = |name: &str| scene.beacon(name, &consul.url(), "5s", "500ms");
     let beacons = [first("n1"), first("n2")];
-    let agent = scene.start(&plan(&consul.url(), "10s"));
+    let agent = scene.start(&plan(&consul.url()));
     agent.wait_state("node/n2", "ok");
     agent.wait_pass();
     snapshot(&consul, "save", &file);
@@ -75,6 +75,8 @@ fn a_consul_restored_from_an_older_snapshot_is_not_believed_until_nodes_had_time
     agent.wait_state("source/consul", "firing");
     scene.wait_told("data was replaced");
     beacons.iter().chain([&late]).for_each(|beacon| beacon.signal(Signal::CONT));
+    linger(&agent, Duration::from_secs(20));
+    scene.assert_untouched();
     agent.wait_state("source/consul", "ok");
     wait_all(&agent, "ok");
     linger(&agent, Duration::from_secs(3));
