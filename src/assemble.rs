@@ -76,7 +76,7 @@ pub struct RepairParts {
     pub tools: Tools,
     /// Where spans go, when somebody wants them.
     pub traces: Option<Traces>,
-    /// The boot of the machine that we run on.
+    /// The boot of the machine that we run on, where that is one that could be repaired.
     pub own_boot: Option<Arc<str>>,
 }
 
@@ -108,9 +108,18 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     let place = source::consul::place(config, &nodes)?;
     let traces = Traces::start(&config.variables("OTEL_"))?;
     let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
-    let own_boot = source::host::boot_id(config)?.map(Arc::from);
-    if own_boot.is_none() && active {
+    Ok(Some(RepairParts { nodes, tools, traces, own_boot: own_boot(config)? }))
+}
+
+/// The boot of the machine that we run on, where that is one that an executor could take down.
+fn own_boot(config: &Config) -> anyhow::Result<Option<Arc<str>>> {
+    let sys = source::host::sys(config)?;
+    if !executor::EXECUTORS.iter().any(|entry| (entry.is_here)(&sys)) {
+        return Ok(None);
+    }
+    let boot = crate::clock::boot_id();
+    if boot.is_empty() {
         tracing::warn!("this machine's boot id cannot be read: if it is one of the nodes, give it executor = \"none\"");
     }
-    Ok(Some(RepairParts { nodes, tools, traces, own_boot }))
+    Ok(Some(boot).filter(|boot| !boot.is_empty()).map(Arc::from))
 }

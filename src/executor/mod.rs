@@ -8,6 +8,7 @@
 pub mod oci;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Entry {
     pub sections: &'static [Section],
     /// Makes it for the nodes that name it; each node's place in the list comes with it.
     pub build: Build,
+    /// Is the machine whose /sys is here one that it could switch?
+    pub is_here: fn(&Path) -> bool,
 }
 
 /// How an executor is made.

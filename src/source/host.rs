@@ -9,6 +9,7 @@ mod proc;
 mod settings;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,14 +44,12 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     Ok(Some(Box::new(Host::new(settings, outfit, Arc::new(disk::statvfs)))))
 }
 
-/// The boot of the machine that we run on, by the /proc that is configured for it; `None` where nothing tells it.
+/// Where the machine's /sys is.
 ///
 /// # Errors
 /// Settings that cannot be used.
-pub fn boot_id(config: &Config) -> Result<Option<String>, ConfigError> {
-    let proc = settings::read(config)?.proc;
-    let read = proc::text(&proc, "sys/kernel/random/boot_id").and_then(|text| proc::boot(&text));
-    Ok(read.ok().or_else(|| Some(crate::clock::boot_id()).filter(|boot| !boot.is_empty())))
+pub fn sys(config: &Config) -> Result<PathBuf, ConfigError> {
+    Ok(settings::read(config)?.sys)
 }
 
 struct Host {

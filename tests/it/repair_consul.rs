@@ -48,8 +48,8 @@ struct Plan {
     more_consul: String,
     more: String,
     nodes: String,
-    /// It knows the machine that it runs on, which beacons of these tests share with it.
-    at_home: bool,
+    /// It runs on a machine of the cloud: the one that the beacons of these tests run on.
+    in_cloud: bool,
 }
 
 impl Plan {
@@ -77,7 +77,7 @@ impl Plan {
             more_consul: String::new(),
             more: String::new(),
             nodes: String::new(),
-            at_home: false,
+            in_cloud: false,
         }
     }
 
@@ -144,7 +144,7 @@ chat_id = "42"
 api_base = "{}"
 [host]
 enabled = false
-proc = "{}"
+sys = "{}"
 [docker]
 enabled = false
 [consul]
@@ -160,7 +160,7 @@ endpoint = "{}"
             plan.name,
             plan.more,
             plan.telegram.clone().unwrap_or_else(|| self.telegram.base_url()),
-            if plan.at_home { "/proc".to_string() } else { elsewhere(&dir) },
+            sys(&dir, plan.in_cloud),
             plan.consul,
             plan.more_consul,
             self.oci.config_file(&dir).display(),
@@ -229,12 +229,12 @@ endpoint = "{}"
     }
 }
 
-/// The /proc of another machine: an agent does not repair the one that it runs on, and all beacons here run on it.
-fn elsewhere(dir: &std::path::Path) -> String {
-    let random = dir.join("proc/sys/kernel/random");
-    std::fs::create_dir_all(&random).unwrap();
-    std::fs::write(random.join("boot_id"), "00000000-0000-4000-8000-000000000000\n").unwrap();
-    dir.join("proc").display().to_string()
+/// The /sys of a machine of the cloud, or of another.
+fn sys(dir: &std::path::Path, in_cloud: bool) -> String {
+    let id = dir.join("sys/class/dmi/id");
+    std::fs::create_dir_all(&id).unwrap();
+    std::fs::write(id.join("chassis_asset_tag"), if in_cloud { "OracleCloud.com\n" } else { "\n" }).unwrap();
+    dir.join("sys").display().to_string()
 }
 
 /// One node as the agent's page shows it.

@@ -17,9 +17,11 @@ crate::settings! {
     pub struct Settings {
         /// false: the machine is not observed.
         enabled: bool = true,
-        /// Where the machine's /proc is; /host/proc where it is mounted into a container. Its boot id also tells
-        /// which node is this very machine, which an agent never repairs.
+        /// Where the machine's /proc is; /host/proc where it is mounted into a container.
         proc: PathBuf = PathBuf::from("/proc"),
+        /// Where the machine's /sys is. It says whether this machine is one of Oracle Cloud's; of those, an agent never
+        /// repairs the one that it runs on.
+        sys: PathBuf = PathBuf::from("/sys"),
         /// Where the machine's / is, put before every disk path; /host where it is mounted into a container.
         root: PathBuf = PathBuf::from("/"),
         /// Percent of memory in use (by MemAvailable) above which host/memory fires; 0 = off.

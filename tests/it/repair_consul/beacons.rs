@@ -115,7 +115,7 @@ fn an_agent_does_not_take_down_the_machine_that_it_shares_with_a_beacon() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let plan = Plan { at_home: true, ..Plan::new(&consul.url()).node("n1", GONE) };
+    let plan = Plan { in_cloud: true, ..Plan::new(&consul.url()).node("n1", GONE) };
     let agent = scene.start(&plan);
     wait_phase(&agent, "n1", "healthy");
     agent.wait_pass();
