@@ -152,8 +152,7 @@ fn a_node_that_fell_silent_is_stopped_and_started_and_the_story_is_told() {
     for words in [
         "🔴",
         "its heartbeat is gone",
-        "repairing: stop and start it",
-        "attempt 1 of 3",
+        "repairing: stop and start it, attempt 1 of 3; heartbeat gone for",
         "probe/n1-ssh firing",
         "repaired: back on a new boot",
         "🟢",

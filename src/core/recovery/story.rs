@@ -105,14 +105,18 @@ pub fn acting(member: &Member, rung: Rung, seen: &Seen, input: &Input<'_>, now: 
     let simulated = policy.mode == Mode::Observe;
     let kept = &member.target.kept;
     let lead = if simulated { "[observe] would " } else { "repairing: " };
-    let gone = people(member.target.gone);
-    let mut fact = format!("{lead}{}; heartbeat gone for {gone}; machine {}", words(rung), seen.lifecycle);
+    let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
+    // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
+    let mut fact = format!(
+        "{lead}{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}",
+        words(rung),
+        seen.lifecycle
+    );
     for evidence in &member.node.evidence {
         let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
         let _ = write!(fact, "; {evidence} {state}");
     }
-    let reason = format!("attempt {} of {}", kept.attempts, policy.max_attempts);
-    edge(member, simulated, now, fact, reason)
+    edge(member, simulated, now, fact, String::new())
 }
 
 /// It is due, and nothing is done.
