@@ -97,7 +97,7 @@ pub fn orphans(config: &Config, outfit: &Outfit, places: &[(Arc<str>, Place)]) -
         match (entry.build)(config, outfit, &[(usize::MAX, &node)]) {
             Ok(built) => machines.extend(built),
             Err(error) => {
-                troubles.extend(error.problems.into_iter().map(|problem| format!("node {name}: {}", problem.what)))
+                troubles.extend(error.problems.into_iter().map(|problem| format!("node {name}: {}", problem.what)));
             }
         }
     }

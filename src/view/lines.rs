@@ -174,7 +174,7 @@ mod tests {
             let observe = |(spec, reading): &(&Arc<Spec>, Reading)| Observation {
                 spec: Arc::clone(spec),
                 seen_at: self.now.mono,
-                reading: reading.clone(),
+                reading: *reading,
                 fact: Cow::Owned(format!("{reading:?}")),
             };
             let report =
@@ -219,17 +219,17 @@ mod tests {
         let mut page = Page::new();
         let [a, b, c, d] = ["a", "b", "c", "d"].map(spec);
         let up = Reading::Up;
-        page.sees(&[(&a, up.clone()), (&b, Reading::Down), (&d, up.clone())]);
-        let before = page.sees(&[(&a, up.clone()), (&b, up.clone()), (&d, up.clone())]);
+        page.sees(&[(&a, up), (&b, Reading::Down), (&d, up)]);
+        let before = page.sees(&[(&a, up), (&b, up), (&d, up)]);
         assert_eq!(worst(of(&before, "b")), 1);
-        let without = page.sees(&[(&a, up.clone()), (&d, up.clone())]);
+        let without = page.sees(&[(&a, up), (&d, up)]);
         assert_eq!(keys(&without), ["a", "d"]);
-        let with = page.sees(&[(&a, up.clone()), (&c, up.clone()), (&d, up.clone())]);
+        let with = page.sees(&[(&a, up), (&c, up), (&d, up)]);
         assert_eq!(keys(&with), ["a", "c", "d"]);
         for lines in [&without, &with] {
             assert!(Arc::ptr_eq(of(&before, "a"), of(lines, "a")) && Arc::ptr_eq(of(&before, "d"), of(lines, "d")));
         }
-        let again = page.sees(&[(&a, up.clone()), (&b, up.clone()), (&c, up.clone()), (&d, up)]);
+        let again = page.sees(&[(&a, up), (&b, up), (&c, up), (&d, up)]);
         assert_eq!((keys(&again), worst(of(&again, "b"))), (vec!["a", "b", "c", "d"], 0), "it begins anew");
         let none = page.sees(&[]);
         assert_eq!(keys(&none), [""; 0]);

@@ -316,10 +316,11 @@ impl Kept {
     pub fn recognise(&mut self, beat: &Beat, before: Option<&str>, ours: &str, now: Mono) -> bool {
         let Some(boot) = beat.boot.as_deref() else { return false };
         let lives_elsewhere = boot != ours && beat.life == Life::Alive;
-        let is_own = match self.own {
-            false => boot == ours,
+        let is_own = if self.own {
             // After a reboot the key of the boot before may live on for a while, and that was us, too.
-            true => !lives_elsewhere || (before == Some(boot) && now.since(Mono(0)) < OUTLIVED),
+            !lives_elsewhere || (before == Some(boot) && now.since(Mono(0)) < OUTLIVED)
+        } else {
+            boot == ours
         };
         std::mem::replace(&mut self.own, is_own) != is_own
     }

@@ -124,7 +124,7 @@ fn taken_out(consul: &Consul, place: Place, moment: Moment, removed: Removed, ta
     world.dies(&sessions[1]);
     wait(|| format!("the agent to be killed: {}", world.asked()), || daemon.ended());
     world.nobody();
-    let left = if matches!(removed, Removed::One) { 1 } else { 0 };
+    let left = usize::from(matches!(removed, Removed::One));
     world.configure(left, LEASE);
     let daemon = world.start();
     let context = || format!("{}\n{}\n{}", world.asked(), daemon.status()["targets"], daemon.stderr());
