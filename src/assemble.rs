@@ -10,7 +10,7 @@ use crate::act::Tools;
 use crate::client;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::recovery::plan::Mode;
+use crate::core::recovery::plan::{Mode, Place};
 use crate::executor;
 use crate::lease::{Lease, Terms};
 use crate::nodes::Nodes;
@@ -88,11 +88,26 @@ impl RepairParts {
     }
 }
 
+fn executor_outfit(config: &Config, clock: &Clock) -> executor::Outfit {
+    executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 }
+}
+
+/// The machines of repairs under way whose nodes are not configured any more, as far as they can be reached.
+pub fn orphans(config: &Config, clock: &Clock, places: &[(Arc<str>, Place)]) -> executor::Machines {
+    let (machines, troubles) = executor::orphans(config, &executor_outfit(config, clock), places);
+    for trouble in troubles {
+        tracing::warn!("a repair under way cannot be finished: {trouble}");
+    }
+    machines
+}
+
 /// Everything that repairs need; `None` when no node is configured.
 pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
-    let nodes = Nodes::read(config)?;
-    let outfit = executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
-    let machines = executor::machines(config, &outfit, &nodes.settings)?;
+    let mut nodes = Nodes::read(config)?;
+    let machines = executor::machines(config, &executor_outfit(config, clock), &nodes.settings)?;
+    for node in &mut nodes.nodes {
+        node.machine = machines.get(&node.name).map(|machine| (machine.executor(), machine.id()));
+    }
     if nodes.nodes.is_empty() {
         return Ok(None);
     }

@@ -120,6 +120,7 @@ impl Program {
         if let Some(repairs) = &mut program.tick.repairs {
             repairs.restore(&remembered.repairs, now, remembered.same_boot);
         }
+        program.adopt_orphans(config);
         program.previous_boot = None;
         Ok(program)
     }
@@ -159,6 +160,7 @@ impl Program {
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
+                self.adopt_orphans(config);
                 self.tick.reload_error = None;
                 let mut what = "the configuration was read again".to_string();
                 if fixed.is_empty() {
@@ -170,6 +172,12 @@ impl Program {
                 self.note("reloaded", &what);
             }
             Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
+        }
+    }
+
+    fn adopt_orphans(&mut self, config: &Config) {
+        if let Some(repairs) = &mut self.tick.repairs {
+            repairs.adopt_orphans(|places| assemble::orphans(config, &self.clock, places));
         }
     }
 

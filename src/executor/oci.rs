@@ -41,7 +41,7 @@ fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> 
         if let Err(what) = ocid(&node.instance_id, region.as_deref()) {
             problems.extend(config.error(&format!("node[{index}].instance_id"), what).problems);
         }
-        let machine = Instance { oci: oci.clone(), id: node.instance_id.clone() };
+        let machine = Instance { oci: oci.clone(), id: Arc::from(node.instance_id.as_str()) };
         machines.insert(Arc::from(node.name.as_str()), Box::new(machine));
     }
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
@@ -64,12 +64,16 @@ fn ocid(id: &str, region: Option<&str>) -> Result<(), String> {
 /// One instance.
 struct Instance {
     oci: Oci,
-    id: String,
+    id: Arc<str>,
 }
 
 impl Machine for Instance {
     fn executor(&self) -> &'static str {
         NAME
+    }
+
+    fn id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     fn look(&mut self) -> Result<Seen, String> {

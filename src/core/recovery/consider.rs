@@ -155,6 +155,7 @@ impl Fleet {
         member.told = None;
         member.trouble = None;
         member.dirty = true;
+        member.note_place();
         let kept = &mut member.target.kept;
         kept.attempts = kept.attempts.saturating_add(1);
         kept.imagined = simulated;

@@ -15,7 +15,7 @@ use super::heartbeat::{Beat, Life};
 use super::journal::{Event, Record, Told};
 use super::left::Left;
 use super::member::{Check, Member, Repair};
-use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
+use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Place, Plan, Policy, Standing, Task};
 use super::repairs::in_few_words;
 use super::saga::End;
 use super::story;
@@ -167,8 +167,26 @@ impl Fleet {
             member.target.kept.enter(Phase::Recovering, now);
             member.target.kept.repair_at.get_or_insert(now);
             member.repair = Some(Repair::resumed(told, now));
+            member.note_place();
             member.out = None;
             member.dirty = true;
+        }
+    }
+
+    /// Machines of repairs under way whose nodes are not configured, and where they are found.
+    pub fn orphans(&self) -> Vec<(Arc<str>, Place)> {
+        let orphan = |member: &Member| {
+            let place = member.target.kept.place.as_deref().filter(|_| member.repair.is_some());
+            Some((member.name(), place.filter(|_| !member.node.repairable)?.clone()))
+        };
+        self.members.values().filter_map(orphan).collect()
+    }
+
+    /// The machine of an orphan can be reached all the same: its repair is finished, and it is left alone then.
+    pub fn reach(&mut self, name: &str) {
+        if let Some(member) = self.members.get_mut(name).filter(|member| member.repair.is_some()) {
+            member.node.repairable = true;
+            member.leaving = true;
         }
     }
 

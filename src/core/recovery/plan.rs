@@ -93,6 +93,17 @@ pub struct Node {
     pub times: Times,
     /// There is something that can repair it.
     pub repairable: bool,
+    /// Which executor switches its machine, and by what name that knows it.
+    pub machine: Option<(&'static str, Arc<str>)>,
+}
+
+/// Where the machine of a node is found when the node is not configured any more.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The executor's name.
+    pub executor: String,
+    /// What the executor knows it by.
+    pub machine: Arc<str>,
 }
 
 /// How a signal stands, as far as a repair asks.

@@ -239,6 +239,7 @@ fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     member.dirty = true;
     member.check = Check::Idle(now.mono);
     member.out = None;
+    member.note_place();
     let kept = &mut member.target.kept;
     // The agent before us saw it alive, or there would be no repair; without this it would wait for ever after.
     kept.was_alive = true;

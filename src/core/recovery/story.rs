@@ -67,6 +67,7 @@ pub fn unconfigured(name: Arc<str>) -> Node {
         ladder: Vec::new(),
         times: Times { after: hour, boot_grace: hour, attempts_reset_after: hour },
         repairable: false,
+        machine: None,
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
+use super::plan::Place;
 use crate::core::edge::Incident;
 use crate::core::time::{Mono, Now, Wall};
 
@@ -93,6 +94,8 @@ pub struct Kept {
     pub own: bool,
     /// The repair whose note other agents still find, until the node is back or no longer waited for.
     pub note: Option<String>,
+    /// Where its machine was found when the present or last repair began.
+    pub place: Option<Box<Place>>,
     /// It is not configured any more, and was last known to be there then.
     pub left_at: Option<Wall>,
     /// Why nothing is done, for commands without a daemon.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::heartbeat::{Beat, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::plan::{Mode, Note};
+use watchdog::core::recovery::plan::{Mode, Note, Place};
 use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Verb};
 use watchdog::core::recovery::target::Phase;
 use watchdog::core::signal::State;
@@ -345,4 +345,44 @@ fn a_node_that_stays_configured_is_known_however_long_it_is_away() {
         world.restart(true);
     }
     assert!(world.kept_of("n1").was_alive && world.kept.len() == 3);
+}
+
+#[test]
+fn a_node_removed_before_a_restart_is_started_where_its_machine_can_be_reached_and_then_left_alone() {
+    let mut world = World::of(3);
+    world.machine("n1").heals = false;
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 7, |world| world.asked.len() == 1);
+    let gone = world.nodes.remove(0);
+    world.restart(false);
+    let place = Place { executor: "cloud".into(), machine: "machine-of-n1".into() };
+    assert_eq!(world.fleet.orphans(), [(Arc::from("n1"), place)]);
+    world.fleet.reach("n1");
+    assert_eq!(world.fleet.orphans(), []);
+    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs() == CYCLE);
+    // It is nobody's node: whatever it does, no repair begins.
+    world.time_passes(HOUR * 3);
+    assert_eq!((world.verbs(), world.fleet.standings(world.now).len()), (CYCLE.to_vec(), 2));
+    assert!(world.fleet.own_facts(world.now).iter().all(|fact| fact.key != "recovery/n1" || fact.trouble.is_none()));
+    // And if it is put back it is known.
+    world.nodes.push(gone);
+    world.reload();
+    world.time_passes(Duration::from_secs(5));
+    assert!(world.kept_of("n1").was_alive && world.kept_of("n1").attempts == 1);
+}
+
+#[test]
+fn of_what_an_earlier_version_kept_the_place_of_a_machine_is_not_known_and_the_repair_is_told() {
+    let mut world = World::of(3);
+    world.heartbeat_dies("n1");
+    world.until(MINUTE * 7, |world| world.asked.len() == 1);
+    world.nodes.remove(0);
+    let mut row: serde_json::Value = serde_json::from_str(&world.kept["n1"]).unwrap();
+    assert_eq!(row["place"]["machine"], "machine-of-n1", "written down with the decision");
+    row.as_object_mut().unwrap().remove("place");
+    world.kept.insert("n1".to_string(), row.to_string());
+    world.restart(false);
+    assert_eq!(world.fleet.orphans(), []);
+    world.time_passes(MINUTE);
+    assert!(told(&mut world, "recovery/n1").unwrap().contains("put it back"));
 }

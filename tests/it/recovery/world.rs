@@ -102,6 +102,7 @@ pub fn node(name: &str) -> Node {
         ladder: vec![Rung::StopStart],
         times: Times { after: MINUTE * 5, boot_grace: MINUTE * 10, attempts_reset_after: HOUR },
         repairable: true,
+        machine: Some(("cloud", Arc::from(format!("machine-of-{name}")))),
     }
 }
 
