@@ -7,10 +7,14 @@ use std::time::Duration;
 use watchdog::act::{Operator, Tools};
 use watchdog::client::consul::Consul as Client;
 use watchdog::clock::Clock;
-use watchdog::core::recovery::plan::{Order, Outcome, Task};
+use watchdog::config::Config;
+use watchdog::core::recovery::fleet::Fleet;
+use watchdog::core::recovery::plan::{Order, Outcome, Plan, Task};
 use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
 use watchdog::executor::{Machine, Machines};
 use watchdog::lease::{Lease, Terms};
+use watchdog::nodes::Nodes;
+use watchdog::repair::Repairs;
 use watchdog::wake::Waker;
 
 use crate::daemon::wait;
@@ -90,13 +94,17 @@ impl Rig {
     }
 
     fn ask(&self, verb: Verb) -> Outcome {
-        let fence = Fence { etag: "v1".to_string(), token: "t".to_string() };
-        self.carry_out("n1", Task::Ask { verb, fence, saga: "s1".to_string() })
+        self.carry_out("n1", ask(verb))
     }
 
     fn asked(&self) -> Vec<(Verb, bool)> {
         self.asked.lock().unwrap().clone()
     }
+}
+
+fn ask(verb: Verb) -> Task {
+    let fence = Fence { etag: "v1".to_string(), token: "t".to_string() };
+    Task::Ask { verb, fence, saga: "s1".to_string() }
 }
 
 fn assert_not_sent(outcome: &Outcome, why: &str) {
@@ -164,4 +172,21 @@ fn whether_a_provider_answers_is_known_from_the_last_look() {
         assert_eq!(rig.operator.reached().get("book"), Some(&answers), "{target}");
     }
     assert!(matches!(rig.carry_out("stranger", Task::Look), Outcome::Seen(Err(_))));
+}
+
+#[test]
+fn what_takes_down_does_not_leave_before_its_intent_is_on_the_disk() {
+    if !parts::consul() {
+        return;
+    }
+    let Rig { operator, lease, asked, proxy: _proxy, consul: _consul, .. } = Rig::new();
+    let nodes = Nodes::read(&Config::from_toml("").unwrap()).unwrap();
+    let repairs = Repairs::new(Fleet::new(nodes.policy, nodes.nodes), operator, lease, None);
+    let order = |verb| Order { id: 1, target: Arc::from("n1"), task: ask(verb) };
+    let orders = || Plan { orders: Verb::ALL.map(order).to_vec(), ..Plan::default() };
+    let verbs = || asked.lock().unwrap().iter().map(|(verb, _)| *verb).collect::<Vec<_>>();
+    repairs.dispatch(orders(), false);
+    wait("the START", || (verbs() == [Verb::Start]).then_some(()));
+    repairs.dispatch(orders(), true);
+    wait(|| format!("all: {:?}", verbs()), || (verbs()[1..] == Verb::ALL).then_some(()));
 }

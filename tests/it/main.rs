@@ -25,6 +25,7 @@ mod e2e_reload;
 mod engine;
 mod exposition;
 mod hard;
+mod heartbeats;
 mod host;
 mod message;
 mod model;
