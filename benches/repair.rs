@@ -21,6 +21,7 @@ mod parts;
 mod peer {
     pub mod consul;
     pub mod html;
+    pub mod listener;
     pub mod oci;
     pub mod proxy;
     pub mod telegram;

@@ -266,6 +266,9 @@ impl Beacon {
     pub fn on_time(&mut self, now: Mono) {
         if self.expires_at().is_some_and(|at| now >= at) {
             self.state = State::Disconnected;
+            // The tries before were close together for the TTL's sake: from here on the waits grow anew, or an
+            // outage that is about to end would cost half a minute more, and with it the session.
+            self.attempts = 0;
         }
     }
 
@@ -582,6 +585,20 @@ mod tests {
         }
         assert!(longest > Duration::from_secs(20), "{longest:?}");
         assert_eq!(sim.beacon.counts().failures, 40);
+    }
+
+    #[test]
+    fn the_waits_begin_anew_when_the_ttl_has_passed() {
+        let mut sim = Sim::active();
+        while sim.beacon.state() == State::Active {
+            sim.answer(Err(Fault::Unreachable));
+        }
+        assert!(sim.beacon.counts().failures > 3, "{:?}", sim.beacon.counts());
+        for most in [1, 2, 4] {
+            let (_, waited) = sim.call();
+            assert!(waited <= Duration::from_secs(most), "{waited:?}");
+            sim.answer(Err(Fault::Unreachable));
+        }
     }
 
     #[test]
