@@ -228,16 +228,16 @@ fn a_node_that_was_the_only_one_and_is_put_back_by_a_reload_is_known_as_seen_ali
         return;
     }
     let (scene, consul) = scene();
-    let plan = Plan::new(&consul.url()).node("n1", GONE);
+    let (nobody, one) = (scene.agent(&consul.url()), scene.agent(&consul.url()).node("n1", GONE));
     let beat = Beat::start(&consul, "n1", "boot-1");
-    let agent = scene.start(&plan);
+    let agent = scene.start(&one);
     wait_phase(&agent, "n1", "healthy");
     agent.wait_pass();
-    scene.configure(&Plan { nodes: String::new(), ..plan.clone() });
+    scene.configure(&nobody);
     agent.signal(rustix::process::Signal::HUP);
     wait("nobody to be looked after", || agent.status()["targets"].as_array()?.is_empty().then_some(()));
     beat.dies();
-    scene.configure(&plan);
+    scene.configure(&one);
     agent.signal(rustix::process::Signal::HUP);
     scene.wait_started(1);
     let _beat = Beat::start(&consul, "n1", "boot-2");
