@@ -19,6 +19,7 @@ mod parts;
 #[path = "../tests/it/peer"]
 mod peer {
     pub mod html;
+    pub mod listener;
     pub mod telegram;
 }
 

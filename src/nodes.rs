@@ -168,7 +168,7 @@ pub struct Switch {
     /// The executor.
     pub executor: &'static str,
     /// The instance, as the executor's provider names it.
-    pub instance_id: Box<str>,
+    pub instance_id: Arc<str>,
 }
 
 impl Nodes {
@@ -193,7 +193,7 @@ impl Nodes {
             let read = read_node(config, &settings, &node, index, &mut names, &mut problems);
             // An executor that is not known is a problem already.
             if let Some(executor) = EXECUTORS.into_iter().find(|known| *known != NOBODY && *known == node.executor) {
-                let instance_id = node.instance_id.into();
+                let instance_id = Arc::from(node.instance_id);
                 switches.push(Switch { index, node: Arc::clone(&read.name), executor, instance_id });
             }
             nodes.push(read);
@@ -320,6 +320,7 @@ fn read_node(
             attempts_reset_after: all.attempts_reset_after.0,
         },
         repairable,
+        machine: None,
     }
 }
 

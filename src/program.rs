@@ -120,6 +120,7 @@ impl Program {
         if let Some(repairs) = &mut program.tick.repairs {
             repairs.restore(&remembered.repairs, now, remembered.same_boot);
         }
+        program.adopt_orphans(config);
         program.previous_boot = None;
         Ok(program)
     }
@@ -153,12 +154,17 @@ impl Program {
 
     fn take_over(&mut self, config: &Config, parts: Parts, waker: &Waker) {
         let fixed = self.fixed(config);
+        let had_repairs = self.tick.repairs.is_some();
         self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
         self.tick.watch.set_policy(policy(&self.root, false, false));
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
+                if !had_repairs {
+                    self.remember_repairs();
+                }
+                self.adopt_orphans(config);
                 self.tick.reload_error = None;
                 let mut what = "the configuration was read again".to_string();
                 if fixed.is_empty() {
@@ -170,6 +176,21 @@ impl Program {
                 self.note("reloaded", &what);
             }
             Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
+        }
+    }
+
+    /// Repairs that begin with a reload know what is kept: their nodes may have been configured before.
+    fn remember_repairs(&mut self) {
+        let Some(repairs) = &mut self.tick.repairs else { return };
+        match self.tick.store.repairs() {
+            Ok(remembered) => repairs.restore(&remembered, self.clock.now(), true),
+            Err(error) => tracing::error!("state: what is kept of repairs cannot be read: {error}"),
+        }
+    }
+
+    fn adopt_orphans(&mut self, config: &Config) {
+        if let Some(repairs) = &mut self.tick.repairs {
+            repairs.adopt_orphans(|places| assemble::orphans(config, &self.clock, places));
         }
     }
 
@@ -267,6 +288,7 @@ impl Program {
             (Some(running), Some(parts)) => {
                 running.lease().stop();
                 running.configure(&parts.nodes, parts.tools);
+                running.fleet.know_own_boot(parts.own_boot);
             }
             (Some(running), None) if !running.is_busy() => {
                 if let Some(running) = self.tick.repairs.take() {
@@ -275,7 +297,8 @@ impl Program {
             }
             (Some(running), None) => running.wind_down(),
             (None, Some(parts)) => {
-                let fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                let mut fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                fleet.know_own_boot(parts.own_boot);
                 let lease = parts.tools.lease.clone();
                 let operator = Operator::start(parts.tools, self.clock.clone(), waker.clone());
                 let operator = operator.context("cannot start a thread")?;

@@ -73,8 +73,8 @@ pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
     sweep(db, records.len(), ROWS)
 }
 
-/// Remembers what is kept of targets, and the budget if it changed. Targets are as many as were ever
-/// configured: people bound them.
+/// Remembers what is kept of targets, and the budget if it changed. Targets are as many as are configured, or were
+/// within a month: people bound them.
 pub fn keep(db: &Connection, targets: &dyn Rows, budget: Option<&str>) -> Result<()> {
     const PUT: &str = "INSERT OR REPLACE INTO targets (key, body, sum) VALUES (?1, ?2, ?3)";
     signals::put(db, PUT, targets)?;
@@ -82,6 +82,18 @@ pub fn keep(db: &Connection, targets: &dyn Rows, budget: Option<&str>) -> Result
         Some(body) => signals::put(db, PUT, &[(Arc::from(BUDGET), body.to_string())]),
         None => Ok(()),
     }
+}
+
+/// Nothing is kept of these targets any more.
+pub fn forget(db: &Connection, targets: &[Arc<str>]) -> Result<()> {
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let mut remove = db.prepare_cached("DELETE FROM targets WHERE key = ?1 AND key <> ?2")?;
+    for target in targets {
+        remove.execute(params![target, BUDGET])?;
+    }
+    Ok(())
 }
 
 /// Everything that is remembered of repairs.

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use watchdog::client::consul::{Behavior, Class, How};
 
-use crate::daemon::{Daemon, SOON, configure};
+use crate::daemon::{Daemon, SOON};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev, MANAGEMENT, client};
 use crate::peer::proxy::{Fault, Proxy};
-use crate::peer::telegram::{TOKEN, Telegram};
+use crate::peer::telegram::Telegram;
+use crate::setup::Setup;
 
 #[test]
 fn a_consul_that_dies_is_told_and_so_is_its_return() {
@@ -18,32 +19,16 @@ fn a_consul_that_dies_is_told_and_so_is_its_return() {
     let telegram = Telegram::start();
     let mut consul = Consul::dev(Dev::default());
     let dir = tempfile::tempdir().unwrap();
-    configure(
-        dir.path(),
-        &format!(
-            r#"
-tick = "200ms"
-timeout = "2s"
-instance = "web-1"
-[telegram]
-bot_token = "{TOKEN}"
-chat_id = "42"
-api_base = "{}"
-[host]
-enabled = false
-[docker]
-enabled = false
-[[probe]]
+    let probe = format!(
+        r#"[[probe]]
 name = "consul"
-target = "http://127.0.0.1:{}/v1/agent/self"
+target = "{}/v1/agent/self"
 json_pointer = "/Config/Server"
 json_equals = "true"
-interval = "200ms"
-"#,
-            telegram.base_url(),
-            consul.port()
-        ),
+interval = "200ms""#,
+        consul.url()
     );
+    Setup::new("200ms").set("timeout", "2s").telegram(&telegram).block(&probe).write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_state("probe/consul", "ok");
     consul.kill();
@@ -149,7 +134,7 @@ fn a_write_whose_answer_is_lost_is_unknown_and_one_that_never_left_is_not() {
     }
     let server = Consul::dev(Dev::default());
     let proxy = Proxy::to(&server.address());
-    let consul = client(&proxy.url(), None).with_timeout(Duration::from_millis(500));
+    let consul = client(&proxy.url(), None);
     assert!(consul.put("w/a", b"1", How::Plain).unwrap());
     proxy.set(Fault::LoseAnswer);
     assert_eq!(consul.put("w/a", b"2", How::Plain).unwrap_err().class(), Class::Unknown);
@@ -157,7 +142,8 @@ fn a_write_whose_answer_is_lost_is_unknown_and_one_that_never_left_is_not() {
     assert_eq!(consul.get("w/a").unwrap_err().class(), Class::Unavailable);
     for fault in [Fault::Hang, Fault::Reset] {
         proxy.set(fault);
-        assert_eq!(consul.put("w/a", b"3", How::Plain).unwrap_err().class(), Class::Unknown, "{fault:?}");
+        let impatient = consul.with_timeout(Duration::from_millis(500));
+        assert_eq!(impatient.put("w/a", b"3", How::Plain).unwrap_err().class(), Class::Unknown, "{fault:?}");
     }
     proxy.set(Fault::None);
     assert!(consul.get("w/a").unwrap().is_some());

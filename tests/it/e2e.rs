@@ -9,34 +9,11 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, SOON, configure, run, wait};
 use crate::peer::small_app::SmallApp;
 use crate::peer::telegram::{Answer, Delivered, TOKEN, Telegram};
+use crate::setup::Setup;
 
-fn toml(telegram: &Telegram, app: &SmallApp, more: &str) -> String {
-    format!(
-        r#"
-tick = "100ms"
-timeout = "1s"
-instance = "web-1"
-state = "state.db"
-{more}
-[telegram]
-bot_token = "{TOKEN}"
-chat_id = "42"
-api_base = "{}"
-[host]
-enabled = false
-[docker]
-enabled = false
-[app]
-metrics_url = "{}"
-down_after = 2
-[[app.rule]]
-name = "job-failed"
-value = "/queue/counts/failed"
-when = "increases"
-"#,
-        telegram.base_url(),
-        app.url()
-    )
+/// The rule by which a job that fails is told.
+fn rule(name: &str) -> String {
+    format!("[[app.rule]]\nname = \"{name}\"\nvalue = \"/queue/counts/failed\"\nwhen = \"increases\"")
 }
 
 struct World {
@@ -46,11 +23,17 @@ struct World {
 }
 
 impl World {
-    fn new(more: &str) -> World {
+    fn new() -> World {
         let (telegram, app) = (Telegram::start(), SmallApp::start());
-        let dir = tempfile::tempdir().unwrap();
-        configure(dir.path(), &toml(&telegram, &app, more));
-        World { dir, telegram, app }
+        let world = World { dir: tempfile::tempdir().unwrap(), telegram, app };
+        world.setup().block(&rule("job-failed")).write(world.path());
+        world
+    }
+
+    /// Its settings but for the rule.
+    fn setup(&self) -> Setup {
+        let setup = Setup::new("100ms").set("timeout", "1s").set("instance", "web-1").telegram(&self.telegram);
+        setup.set("app.metrics_url", self.app.url()).set("app.down_after", 2)
     }
 
     fn path(&self) -> &Path {
@@ -72,7 +55,7 @@ fn incident(message: &Delivered) -> String {
 
 #[test]
 fn an_outage_is_told_with_its_end_as_a_reply_and_a_failed_job_each_time() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     world.app.job_fails();
@@ -102,7 +85,7 @@ fn an_outage_is_told_with_its_end_as_a_reply_and_a_failed_job_each_time() {
 
 #[test]
 fn a_restart_repeats_no_alert_and_forgets_no_recovery() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     world.app.down(true);
@@ -155,7 +138,7 @@ fn kill_9_at_any_point_loses_nothing_and_repeats_at_most_what_was_unanswered() {
 }
 
 fn story_with_a_kill(point: Point) {
-    let world = World::new("");
+    let world = World::new();
     let mut daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     let step = Duration::from_millis(33);
@@ -201,7 +184,7 @@ fn story_with_a_kill(point: Point) {
 
 #[test]
 fn what_began_and_ended_while_telegram_was_dead_is_still_told_once() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     world.telegram.script(std::iter::repeat_n(Answer::Refuse(502, "Bad Gateway"), 2));
@@ -222,7 +205,7 @@ fn what_began_and_ended_while_telegram_was_dead_is_still_told_once() {
 
 #[test]
 fn a_token_that_is_refused_is_said_on_the_console_and_the_page() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     world.telegram.script(std::iter::repeat_n(Answer::Refuse(401, "Unauthorized"), 3));
@@ -237,16 +220,15 @@ fn a_token_that_is_refused_is_said_on_the_console_and_the_page() {
 
 #[test]
 fn a_bad_configuration_on_reload_keeps_the_old_one_and_is_told() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
-    let good = std::fs::read_to_string(world.path().join("watchdog.toml")).unwrap();
     configure(world.path(), "tik = \"1s\"\n");
     daemon.signal(Signal::HUP);
     let told = world.telegram.wait_delivered(1, SOON);
     assert!(told[0].text.contains("config/reload") && told[0].text.contains("did you mean `tick`"), "{told:?}");
     daemon.wait_state("app/down", "ok");
-    configure(world.path(), &good.replace("job-failed", "job-broke"));
+    world.setup().block(&rule("job-broke")).write(world.path());
     daemon.signal(Signal::HUP);
     let told = world.telegram.wait_delivered(2, SOON);
     assert!(told[1].text.starts_with("🟢"), "{told:?}");
@@ -257,7 +239,8 @@ fn a_bad_configuration_on_reload_keeps_the_old_one_and_is_told() {
 
 #[test]
 fn a_disabled_watchdog_is_alive_idle_and_says_so() {
-    let world = World::new("enabled = false");
+    let world = World::new();
+    world.setup().set("enabled", false).write(world.path());
     let daemon = Daemon::start(world.path());
     daemon.wait_pass();
     world.app.down(true);
@@ -285,7 +268,7 @@ fn status_address(daemon: &Daemon) -> String {
 
 #[test]
 fn one_pass_from_cron_counts_across_passes_and_ends_with_1_while_something_fires() {
-    let world = World::new("");
+    let world = World::new();
     world.app.down(true);
     let once = || run(world.path(), &["run", "--once"]);
     let first = once();
@@ -303,7 +286,7 @@ fn one_pass_from_cron_counts_across_passes_and_ends_with_1_while_something_fires
 
 #[test]
 fn an_idle_daemon_ends_within_a_second_and_a_hanging_telegram_delays_the_end_by_seconds_only() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     let (status, took) = daemon.terminate();
     assert!(status.success());
@@ -320,7 +303,8 @@ fn an_idle_daemon_ends_within_a_second_and_a_hanging_telegram_delays_the_end_by_
 
 #[test]
 fn no_secret_shows_in_any_output() {
-    let world = World::new("heartbeat_url = \"http://127.0.0.1:9/CANARY-ping-token\"");
+    let world = World::new();
+    world.setup().set("heartbeat_url", "http://127.0.0.1:9/CANARY-ping-token").write(world.path());
     let daemon = world.daemon();
     daemon.wait_state("app/down", "ok");
     world.telegram.script([Answer::Refuse(401, "Unauthorized"), Answer::Reset, Answer::Page(502)]);
@@ -353,7 +337,7 @@ fn no_secret_shows_in_any_output() {
 
 #[test]
 fn two_daemons_on_one_state_file_are_refused_by_name() {
-    let world = World::new("");
+    let world = World::new();
     let daemon = world.daemon();
     let began = Instant::now();
     let second = run(world.path(), &["--set", "listen=", "run"]);

@@ -8,10 +8,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::daemon::{Daemon, configure};
+use crate::daemon::Daemon;
 use crate::engine::{self, Engine};
 use crate::parts;
-use crate::peer::telegram::{Delivered, TOKEN, Telegram};
+use crate::peer::telegram::{Delivered, Telegram};
+use crate::setup::Setup;
 
 /// The longest that any message may take that is due; the machine is shared with other tests.
 const DUE: Duration = Duration::from_secs(40);
@@ -22,39 +23,22 @@ struct World {
     dir: tempfile::TempDir,
     telegram: Telegram,
     engine: Engine,
-    settings: String,
+    setup: Setup,
 }
 
 impl World {
     /// A story on the machine's engine; `docker` holds further settings of that section.
-    fn new(prefix: &str, tick: &str, docker: &str) -> World {
+    fn new(prefix: &str, tick: &str, docker: &[(&str, &str)]) -> World {
         World::on(Engine::local(&format!("e2e-{prefix}")), tick, docker)
     }
 
-    fn on(engine: Engine, tick: &str, docker: &str) -> World {
+    fn on(engine: Engine, tick: &str, docker: &[(&str, &str)]) -> World {
         let telegram = Telegram::start();
-        let settings = format!(
-            r#"
-tick = "{tick}"
-timeout = "5s"
-instance = "web-1"
-state = "state.db"
-[telegram]
-bot_token = "{TOKEN}"
-chat_id = "42"
-api_base = "{}"
-[host]
-enabled = false
-[docker]
-socket = "{}"
-containers = ["{}"]
-{docker}
-"#,
-            telegram.base_url(),
-            engine.socket().display(),
-            engine.all(),
-        );
-        World { dir: tempfile::tempdir().unwrap(), telegram, engine, settings }
+        let setup = Setup::new(tick).set("timeout", "5s").set("instance", "web-1").telegram(&telegram);
+        let setup = setup.set("docker.enabled", true).set("docker.socket", engine.socket().display().to_string());
+        let setup = setup.set("docker.containers", [engine.all()].as_slice());
+        let setup = docker.iter().fold(setup, |setup, (key, value)| setup.set(&format!("docker.{key}"), *value));
+        World { dir: tempfile::tempdir().unwrap(), telegram, engine, setup }
     }
 
     fn key(&self, name: &str) -> String {
@@ -70,7 +54,7 @@ containers = ["{}"]
 
     /// A daemon that has made its first passes.
     fn restarted(&self) -> Daemon {
-        configure(self.dir.path(), &self.settings);
+        self.setup.write(self.dir.path());
         let daemon = Daemon::start(self.dir.path());
         // The stream of events rings once when it is open.
         let count = || daemon.status()["tick"]["count"].as_u64().unwrap_or(0);
@@ -135,7 +119,7 @@ fn a_crash_is_told_once_and_its_end_once() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("crash", "15s", "");
+    let world = World::new("crash", "15s", &[]);
     world.engine.run("web", &[], "trap 'exit 3' USR1; while :; do sleep 0.1; done");
     world.engine.run("other", &[], "sleep 999");
     let daemon = world.daemon("web");
@@ -155,7 +139,7 @@ fn a_real_oom_kill_is_told_as_that_once_and_its_end_after_the_calm() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("oom", "15s", "oom_calm = \"3s\"");
+    let world = World::new("oom", "15s", &[("oom_calm", "3s")]);
     let limits = ["--memory", "16m", "--memory-swap", "16m"];
     let hungry = "[ -e /full ] && sleep 999; while [ ! -e /go ]; do sleep 0.1; done; touch /full; dd if=/dev/zero of=/dev/null bs=64M";
     world.engine.run("eater", &limits, hungry);
@@ -174,7 +158,7 @@ fn an_unhealthy_container_is_told_with_what_its_check_said_and_its_recovery() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("health", "15s", "");
+    let world = World::new("health", "15s", &[]);
     let check = ["--health-cmd", "cat /well", "--health-interval", "500ms", "--health-retries", "2"];
     world.engine.run("web", &check, "touch /well; sleep 999");
     let daemon = world.daemon("web");
@@ -192,7 +176,7 @@ fn a_crash_loop_is_one_alert_until_it_was_quiet_for_its_window() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("loop", "500ms", "restart_window = \"12s\"");
+    let world = World::new("loop", "500ms", &[("restart_window", "12s")]);
     let script = "n=$(cat /n 2>/dev/null || echo 0); n=$((n+1)); echo $n > /n; [ $n -eq 1 ] && sleep 3; [ $n -ge 8 ] && sleep 999; sleep 0.2; exit 7";
     world.engine.run("web", &["--restart", "always"], script);
     let daemon = world.daemon("web");
@@ -218,7 +202,7 @@ fn a_paused_container_is_told_and_its_going_on() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("pause", "15s", "");
+    let world = World::new("pause", "15s", &[]);
     world.engine.run("web", &[], "sleep 999");
     let daemon = world.daemon("web");
     world.engine.act(&["pause"], "web");
@@ -235,7 +219,7 @@ fn a_removed_container_is_missing_after_its_grace_and_recovers_under_its_name() 
     if !parts::busybox() {
         return;
     }
-    let world = World::new("removal", "15s", "grace = \"2s\"");
+    let world = World::new("removal", "15s", &[("grace", "2s")]);
     world.engine.run("web", &[], "sleep 999");
     world.engine.run("other", &[], "sleep 999");
     let daemon = world.daemon("web");
@@ -255,7 +239,7 @@ fn a_container_stopped_by_an_operator_is_told_once_after_the_grace() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("stop", "15s", "grace = \"3s\"");
+    let world = World::new("stop", "15s", &[("grace", "3s")]);
     let script = "trap 'exit 1' TERM; while :; do sleep 0.1; done";
     world.engine.run("web", &["--restart", "unless-stopped"], script);
     let daemon = world.daemon("web");
@@ -281,7 +265,7 @@ fn containers_that_die_together_are_told_together_each_once() {
     if !parts::busybox() {
         return;
     }
-    let world = World::new("together", "15s", "");
+    let world = World::new("together", "15s", &[]);
     let names: Vec<String> = (0..8).map(|n| format!("c{n}")).collect();
     for name in &names {
         world.engine.run(name, &[], "trap 'exit 3' USR1; while :; do sleep 999 & wait; done");
@@ -328,7 +312,7 @@ fn deploys_by_compose_are_silent_and_a_version_that_crash_loops_is_told() {
     if !parts::compose() || !parts::busybox() {
         return;
     }
-    let world = World::new("deploy", "500ms", "");
+    let world = World::new("deploy", "500ms", &[]);
     let project = tempfile::tempdir().unwrap();
     let file = compose_file(project.path(), "sleep 999");
     world.engine.compose(&file, &["up", "--detach"]);
@@ -363,7 +347,7 @@ fn a_watchdog_killed_while_a_container_is_down_repeats_nothing_and_misses_nothin
     if !parts::busybox() {
         return;
     }
-    let world = World::new("killed", "500ms", "");
+    let world = World::new("killed", "500ms", &[]);
     let script = "trap 'exit 3' USR1; while :; do sleep 0.1; done";
     world.engine.run("web", &[], script);
     world.engine.run("db", &[], script);
@@ -398,7 +382,7 @@ fn a_watchdog_killed_while_a_container_is_down_repeats_nothing_and_misses_nothin
 fn own_engine(prefix: &str) -> (engine::Daemon, World, Daemon, Delivered) {
     let dockerd = engine::Daemon::start();
     let engine = Engine::at(&dockerd.socket(), &format!("e2e-{prefix}"));
-    let world = World::on(engine, "500ms", "");
+    let world = World::on(engine, "500ms", &[]);
     world.engine.run("web", &["--restart", "always", "--stop-timeout", "1"], "sleep 999");
     world.engine.run("task", &[], "trap 'exit 3' USR1; while :; do sleep 0.1; done");
     let daemon = world.daemon("task");

@@ -1,15 +1,14 @@
 //! The real daemon reads its configuration again: nothing of the old one stays behind, and what a
 //! reload cannot change it says.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, SOON, configure, wait};
+use crate::daemon::{Daemon, SOON, wait};
 use crate::peer::docker::{self, CHUNKED, Reply};
 use crate::peer::http::{self, Manner};
 use crate::peer::small_app::SmallApp;
-use crate::peer::telegram::{TOKEN, Telegram};
+use crate::peer::telegram::Telegram;
+use crate::setup::Setup;
 
 /// How often the old must make room for the new.
 const RELOADS: usize = 50;
@@ -44,28 +43,9 @@ fn engine() -> docker::Peer {
     })
 }
 
-fn small(app: &SmallApp, telegram: &Telegram, more: &str) -> String {
-    format!(
-        r#"
-tick = "100ms"
-timeout = "500ms"
-state = "state.db"
-{more}
-[telegram]
-bot_token = "{TOKEN}"
-chat_id = "42"
-api_base = "{}"
-[app]
-metrics_url = "{}"
-down_after = 2
-[host]
-enabled = false
-[docker]
-enabled = false
-"#,
-        telegram.base_url(),
-        app.url()
-    )
+fn small(app: &SmallApp, telegram: &Telegram) -> Setup {
+    let setup = Setup::new("100ms").set("timeout", "500ms").telegram(telegram);
+    setup.set("app.metrics_url", app.url()).set("app.down_after", 2)
 }
 
 #[test]
@@ -73,13 +53,8 @@ fn after_fifty_reloads_no_thread_file_or_beat_of_the_old_configurations_is_left(
     let (telegram, app, engine) = (Telegram::start(), SmallApp::start(), engine());
     let (hung, switch) = (http::Peer::start(Manner::Hang), http::Peer::start(Manner::answer("200 OK", "")));
     let dir = tempfile::tempdir().unwrap();
-    let rest = small(&app, &telegram, &format!("heartbeat_url = \"{}\"", switch.url()));
-    let rest = rest.replace("[docker]\nenabled = false", "");
-    let more = format!(
-        r#"
-[docker]
-socket = "{}"
-[[probe]]
+    let probes = format!(
+        r#"[[probe]]
 name = "hung"
 target = "{}"
 interval = "200ms"
@@ -88,12 +63,11 @@ timeout = "300ms"
 name = "command"
 type = "exec"
 command = ["sleep", "0.1"]
-interval = "200ms"
-"#,
-        engine.socket().display(),
+interval = "200ms""#,
         hung.url()
     );
-    configure(dir.path(), &format!("{rest}{more}"));
+    let all = small(&app, &telegram).set("heartbeat_url", switch.url()).set("docker.enabled", true);
+    all.set("docker.socket", engine.socket().display().to_string()).block(&probes).write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_pass();
     reload(&daemon, 1);
@@ -104,18 +78,11 @@ interval = "200ms"
     }
     let named = |threads: &[String]| threads.iter().filter(|name| *name != "probe").cloned().collect::<Vec<_>>();
     // How many workers look at this instant depends on the instant; that they are few does not.
-    let (mut last, mut open) = (Vec::new(), 0);
-    let settled = std::time::Instant::now() + SOON;
-    while std::time::Instant::now() < settled {
-        (last, open) = belongings(&daemon);
-        if named(&last) == named(&before) && count(&last, "probe") <= 5 && open <= files + 6 {
-            break;
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    assert_eq!(named(&last), named(&before));
-    assert!(count(&last, "probe") <= 5, "{last:?}");
-    assert!(open <= files + 6, "{open} open files, {files} before");
+    let all = || format!("nothing more to be left than {before:?} and {files} files: {:?}", belongings(&daemon));
+    wait(all, || {
+        let (last, open) = belongings(&daemon);
+        (named(&last) == named(&before) && count(&last, "probe") <= 5 && open <= files + 6).then_some(())
+    });
     assert_eq!(switch.connections(), 1, "the dead-man's switch is fetched at most once a minute");
     daemon.terminate();
 }
@@ -128,19 +95,19 @@ fn count(threads: &[String], name: &str) -> usize {
 fn what_a_reload_cannot_change_is_named() {
     let (telegram, app) = (Telegram::start(), SmallApp::start());
     let dir = tempfile::tempdir().unwrap();
-    configure(dir.path(), &small(&app, &telegram, ""));
+    let setup = small(&app, &telegram);
+    setup.write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_pass();
-    let more = "log = \"debug\"\ncooldown = \"2h\"";
-    configure(dir.path(), &small(&app, &telegram, more).replace("state.db", "other.db"));
+    setup.clone().set("log", "debug").set("cooldown", "2h").set("state", "other.db").write(dir.path());
     reload(&daemon, 1);
     let told = lines_of_history(&daemon, "reloaded").remove(0);
     assert!(told.ends_with("restart for the new value of state, log"), "{told}");
     assert!(daemon.stderr().contains(&told), "{}", daemon.stderr());
-    configure(dir.path(), &small(&app, &telegram, ""));
+    setup.write(dir.path());
     reload(&daemon, 2);
     assert_eq!(lines_of_history(&daemon, "reloaded").remove(0), "the configuration was read again");
-    configure(dir.path(), &small(&app, &telegram, "").replace("[host]", "[serve]\ntoken = \"short\"\n[host]"));
+    setup.set("serve.token", "short").write(dir.path());
     daemon.signal(Signal::HUP);
     daemon.wait_state("config/reload", "firing");
     daemon.terminate();
@@ -150,13 +117,13 @@ fn what_a_reload_cannot_change_is_named() {
 fn switched_off_and_on_by_reload_an_open_alert_is_neither_forgotten_nor_repeated() {
     let (telegram, app) = (Telegram::start(), SmallApp::start());
     let dir = tempfile::tempdir().unwrap();
-    let on = small(&app, &telegram, "");
-    configure(dir.path(), &on);
+    let on = small(&app, &telegram);
+    on.write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_state("app/down", "ok");
     app.down(true);
     telegram.wait_delivered(1, SOON);
-    configure(dir.path(), &small(&app, &telegram, "enabled = false"));
+    on.clone().set("enabled", false).write(dir.path());
     reload(&daemon, 1);
     assert_eq!(daemon.status()["enabled"], false);
     assert_eq!(daemon.status()["signals"].as_array().unwrap().len(), 0);
@@ -165,7 +132,7 @@ fn switched_off_and_on_by_reload_an_open_alert_is_neither_forgotten_nor_repeated
     daemon.wait_pass();
     assert_eq!(app.asked(), asked, "switched off it looks at nothing");
     assert_eq!(daemon.get("/readyz").status, 200);
-    configure(dir.path(), &on);
+    on.write(dir.path());
     reload(&daemon, 2);
     daemon.wait_state("app/down", "firing");
     daemon.wait_pass();

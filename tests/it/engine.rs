@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+
+use crate::daemon::wait;
 
 /// The image that tests run.
 pub const IMAGE: &str = "wdt-docker-busybox:latest";
@@ -184,11 +185,7 @@ impl Daemon {
     /// Ends it with SIGTERM and waits until it is gone.
     pub fn stop(&mut self) {
         self.signal("TERM");
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < deadline, "the daemon does not end");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        wait("the engine to end", || self.child.try_wait().unwrap());
     }
 
     /// Starts it again in the same place.
@@ -199,17 +196,16 @@ impl Daemon {
 
     fn wait_until_it_answers(&mut self) {
         let host = format!("unix://{}", self.socket().display());
-        let deadline = Instant::now() + Duration::from_mins(1);
-        loop {
-            let version = Command::new("docker").args(["--host", &host, "version"]).output().unwrap();
-            if version.status.success() {
-                return;
-            }
-            let log = || std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-            assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended: {}", log());
-            assert!(Instant::now() < deadline, "the daemon does not answer: {}", log());
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
+        let file = self.directory.path().join("log");
+        let log = || std::fs::read_to_string(&file).unwrap_or_default();
+        wait(
+            || format!("the engine to answer: {}", log()),
+            || {
+                assert!(self.child.try_wait().unwrap().is_none(), "the engine ended: {}", log());
+                let version = Command::new("docker").args(["--host", &host, "version"]).output().unwrap();
+                version.status.success().then_some(())
+            },
+        );
     }
 }
 

@@ -17,17 +17,14 @@ use watchdog::client::resolve::{ResolveError, resolve};
 use crate::daemon::{Daemon, SOON, configure, run, wait, watchdog};
 use crate::peer::http::{Manner, Peer};
 use crate::peer::small_app::SmallApp;
-use crate::peer::telegram::{Answer, TOKEN, Telegram};
+use crate::peer::telegram::{Answer, Telegram};
+use crate::setup::Setup;
 
 /// A quiet watchdog: no host, no Docker, no state file.
 const QUIET: &str = "tick = \"100ms\"\n[host]\nenabled = false\n[docker]\nenabled = false\n";
 
-fn told_by(telegram: &Telegram, more: &str) -> String {
-    let base = telegram.base_url();
-    format!(
-        "instance = \"web-1\"\nstate = \"state.db\"\n{more}\n{QUIET}\
-         [telegram]\nbot_token = \"{TOKEN}\"\nchat_id = \"42\"\napi_base = \"{base}\"\n"
-    )
+fn told_by(telegram: &Telegram) -> Setup {
+    Setup::new("100ms").set("instance", "web-1").telegram(telegram)
 }
 
 /// A pipe whose reader has gone away.
@@ -80,7 +77,7 @@ fn a_daemon_to_which_nobody_listens_lives_on_and_still_tells_by_telegram() {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // The refused beat is something to log and something to tell.
-    configure(dir.path(), &told_by(&telegram, "log = \"trace\"\nheartbeat_url = \"http://127.0.0.1:9/\""));
+    told_by(&telegram).set("log", "trace").set("heartbeat_url", "http://127.0.0.1:9/").write(dir.path());
     let command = &mut watchdog(dir.path());
     command.args(["--set", &format!("listen=127.0.0.1:{port}")]).stdout(nobody().unwrap()).stderr(nobody().unwrap());
     let mut child = Killed(command.spawn().unwrap());
@@ -112,9 +109,9 @@ impl Drop for Killed {
 fn a_frozen_watchdog_says_so_raises_no_false_alarm_and_goes_on() {
     let (telegram, app) = (Telegram::start(), SmallApp::start());
     let dir = tempfile::tempdir().unwrap();
-    let rule = "[[app.rule]]\nname = \"stuck\"\nvalue = \"/queue/counts/failed\"\nwhen = \"stalls\"\nfor = \"5s\"\n";
-    let app_toml = format!("[app]\nmetrics_url = \"{}\"\ndown_after = 1\n{rule}", app.url());
-    configure(dir.path(), &format!("{}{app_toml}", told_by(&telegram, "")));
+    let rule = "[[app.rule]]\nname = \"stuck\"\nvalue = \"/queue/counts/failed\"\nwhen = \"stalls\"\nfor = \"5s\"";
+    let setup = told_by(&telegram).set("app.metrics_url", app.url()).set("app.down_after", 1);
+    setup.block(rule).write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_state("app/down", "ok");
     app.job_fails();
@@ -231,7 +228,7 @@ fn the_switch_is_fetched_from_the_loop_and_a_server_that_hangs_holds_nothing_up(
 fn a_restart_is_no_recovery_of_a_channel_and_a_channel_that_is_taken_away_leaves_nothing_open() {
     let telegram = Telegram::start();
     let dir = tempfile::tempdir().unwrap();
-    configure(dir.path(), &told_by(&telegram, "heartbeat_url = \"http://127.0.0.1:9/\""));
+    told_by(&telegram).set("heartbeat_url", "http://127.0.0.1:9/").write(dir.path());
     let daemon = Daemon::start(dir.path());
     let told = telegram.wait_delivered(1, SOON);
     assert!(told[0].text.contains("channel/heartbeat"), "{told:?}");
@@ -243,7 +240,7 @@ fn a_restart_is_no_recovery_of_a_channel_and_a_channel_that_is_taken_away_leaves
     daemon.terminate();
     assert_eq!(telegram.delivered().len(), 1, "{:?}", telegram.delivered());
 
-    configure(dir.path(), &told_by(&telegram, ""));
+    told_by(&telegram).write(dir.path());
     let daemon = Daemon::start(dir.path());
     let told = telegram.wait_delivered(2, SOON);
     assert!(told[1].text.starts_with("🟢") && told[1].text.contains("channel/heartbeat"), "{told:?}");
@@ -256,7 +253,7 @@ fn a_refused_token_stays_refused_over_a_restart() {
     let telegram = Telegram::start();
     let dir = tempfile::tempdir().unwrap();
     telegram.script(std::iter::repeat_n(Answer::Refuse(401, "Unauthorized"), 50));
-    configure(dir.path(), &told_by(&telegram, "heartbeat_url = \"http://127.0.0.1:9/\""));
+    told_by(&telegram).set("heartbeat_url", "http://127.0.0.1:9/").write(dir.path());
     let daemon = Daemon::start(dir.path());
     daemon.wait_state("channel/telegram", "firing");
     daemon.terminate();

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod act;
 mod app;
 mod architecture;
 mod beacon;
@@ -24,6 +25,7 @@ mod e2e_reload;
 mod engine;
 mod exposition;
 mod hard;
+mod heartbeats;
 mod host;
 mod message;
 mod model;
@@ -37,6 +39,7 @@ mod repair;
 mod repair_consul;
 mod repair_kill;
 mod serve;
+mod setup;
 mod store;
 mod story;
 mod telegram;

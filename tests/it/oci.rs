@@ -20,7 +20,7 @@ use self::config::Home;
 use crate::daemon::wait;
 use crate::peer::oci::{self as peer, COMPARTMENT, Door, Durations, Fault, Kind, Lifecycle, ocid, vector};
 
-const LIMIT: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_secs(2);
 
 struct Rig {
     peer: peer::Oci,

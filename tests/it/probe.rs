@@ -21,10 +21,8 @@ use watchdog::source::probe::{ENTRY, Probes, settings};
 use watchdog::source::{Ask, Outfit, Source};
 use watchdog::wake::{Wake, Waker};
 
+use crate::daemon::{SOON, wait};
 use crate::peer::http::{Manner, Peer};
-
-/// Long enough for anything on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 fn outfit(clock: &Clock) -> Outfit {
     Outfit {
@@ -59,17 +57,6 @@ fn look_at(keys: &str, clock: &Clock) -> Observation {
     let report = source.observe(&once(clock)).unwrap();
     assert!(report.complete && report.blind.is_none(), "{report:?}");
     report.observations.into_iter().next().unwrap()
-}
-
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(begun.elapsed() < PATIENCE, "waited too long for: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -283,7 +270,7 @@ fn a_hung_command_is_killed_with_its_whole_group() {
     let script = format!("sleep {mark} & (sleep {mark} & wait) & echo started; wait");
     let seen = look(&format!("command = [{script:?}]\nshell = true\ntimeout = \"500ms\""));
     assert_eq!((seen.reading, seen.fact), (Reading::Down, "killed after 500ms: started".into()));
-    wait_for("the group to be gone", || marked(&mark).is_empty().then_some(()));
+    wait("the group to be gone", || marked(&mark).is_empty().then_some(()));
 }
 
 #[test]
@@ -323,14 +310,14 @@ fn two_hundred_hung_commands_leave_no_process_and_no_pipe() {
     let mut source = source(&text, &outfit(&clock));
     let report = source.observe(&once(&clock)).unwrap();
     assert_eq!(report.observations.len(), 200);
-    wait_for("all to be judged", || {
+    wait("all to be judged", || {
         let report = source.observe(&ask(&clock)).unwrap();
         report.observations.iter().all(|o| o.reading == Reading::Down && o.fact == "killed after 1.0s").then_some(())
     });
     drop(source);
-    wait_for("all processes to be gone", || marked(&mark).is_empty().then_some(()));
+    wait("all processes to be gone", || marked(&mark).is_empty().then_some(()));
     // Other tests of this process hold pipes for moments.
-    wait_for("all pipes to be closed", || (pipes() <= before + 8).then_some(()));
+    wait("all pipes to be closed", || (pipes() <= before + 8).then_some(()));
 }
 
 #[test]
@@ -346,11 +333,11 @@ fn ending_the_source_kills_its_commands_and_waits_for_nothing() {
     let mut source = source(&text, &outfit(&clock));
     let report = source.observe(&ask(&clock)).unwrap();
     assert!(!report.complete && report.observations.iter().all(|o| o.reading == Reading::Unknown), "{report:?}");
-    wait_for("both to hang", || (silent.connections() == 1 && !marked(&mark).is_empty()).then_some(()));
+    wait("both to hang", || (silent.connections() == 1 && !marked(&mark).is_empty()).then_some(()));
     let begun = Instant::now();
     drop(source);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    wait_for("the command to be gone", || marked(&mark).is_empty().then_some(()));
+    wait("the command to be gone", || marked(&mark).is_empty().then_some(()));
 }
 
 /// In a network namespace of its own, where the only name server takes questions and never answers.

@@ -12,101 +12,22 @@ mod many;
 
 mod partition;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, configure, wait, watchdog};
+use crate::daemon::{Daemon, wait, watchdog};
 use crate::peer::consul::Consul;
 use crate::peer::oci::{Durations, Entry, Kind, Lifecycle, Oci, ocid};
-use crate::peer::telegram::{TOKEN, Telegram};
-
-/// Says that the node is gone: nobody listens there, and nobody else can take the port meanwhile.
-const GONE: &str = "evidence = [\"probe/gone\"]";
-/// The heartbeat alone decides, so that nothing but what a test is about stands in the way.
-const ALONE: &str = "evidence = \"heartbeat-only\"";
+use crate::peer::telegram::Telegram;
+use crate::setup::Setup;
 
 /// A cloud, a chat, and a place for agents and beacons.
 struct Scene {
     oci: Oci,
     telegram: Telegram,
     home: tempfile::TempDir,
-}
-
-/// How one agent is configured; values as TOML writes them.
-#[derive(Clone)]
-struct Plan {
-    name: String,
-    consul: String,
-    oci: Option<String>,
-    telegram: Option<String>,
-    root: BTreeMap<&'static str, String>,
-    recovery: BTreeMap<&'static str, String>,
-    more_consul: String,
-    more: String,
-    nodes: String,
-}
-
-impl Plan {
-    fn new(consul: &str) -> Plan {
-        let text = |pairs: &[(&'static str, &str)]| pairs.iter().map(|(k, v)| (*k, (*v).to_string())).collect();
-        Plan {
-            name: "agent-1".to_string(),
-            consul: consul.to_string(),
-            oci: None,
-            telegram: None,
-            root: text(&[
-                ("tick", "\"200ms\""),
-                ("timeout", "\"2s\""),
-                ("state", "\"state.db\""),
-                ("deps", "[\"gone=tcp://127.0.0.1:1\"]"),
-                ("log", "\"info\""),
-            ]),
-            recovery: text(&[
-                ("mode", "\"active\""),
-                ("after", "\"1s\""),
-                ("poll", "\"100ms\""),
-                ("boot_grace", "\"20s\""),
-                ("lease_ttl", "\"3s\""),
-            ]),
-            more_consul: String::new(),
-            more: String::new(),
-            nodes: String::new(),
-        }
-    }
-
-    fn named(mut self, name: &str) -> Plan {
-        self.name = name.to_string();
-        self
-    }
-
-    /// One more node with its instance.
-    fn node(mut self, name: &str, more: &str) -> Plan {
-        let _ = write!(self.nodes, "[[node]]\nname = \"{name}\"\ninstance_id = \"{}\"\n{more}\n", ocid(name));
-        self
-    }
-
-    fn root(mut self, key: &'static str, value: &str) -> Plan {
-        self.root.insert(key, value.to_string());
-        self
-    }
-
-    fn recovery(mut self, key: &'static str, value: &str) -> Plan {
-        self.recovery.insert(key, value.to_string());
-        self
-    }
-
-    fn consul(mut self, line: &str) -> Plan {
-        let _ = writeln!(self.more_consul, "{line}");
-        self
-    }
-
-    fn observe(self) -> Plan {
-        self.recovery("mode", "\"observe\"")
-    }
 }
 
 impl Scene {
@@ -123,63 +44,38 @@ impl Scene {
         scene
     }
 
-    /// Writes an agent's configuration into a directory of its own.
-    fn configure(&self, plan: &Plan) -> PathBuf {
-        let dir = self.home.path().join(&plan.name);
+    /// The settings of the only agent: it repairs in this cloud, and tells in this chat.
+    fn agent(&self, consul: &str) -> Setup {
+        self.named("agent-1", consul)
+    }
+
+    /// Those of one of several, with a directory of its own.
+    fn named(&self, name: &str, consul: &str) -> Setup {
+        let dir = self.home.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        let lines = |pairs: &BTreeMap<&str, String>| {
-            let set = pairs.iter().filter(|(_, value)| !value.is_empty());
-            set.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join("\n")
-        };
-        let toml = format!(
-            r#"{}
-instance = "{}"
-{}
-[telegram]
-bot_token = "{TOKEN}"
-chat_id = "42"
-api_base = "{}"
-[host]
-enabled = false
-[docker]
-enabled = false
-[consul]
-address = "{}"
-{}
-[oci]
-config_file = "{}"
-endpoint = "{}"
-[recovery]
-{}
-{}"#,
-            lines(&plan.root),
-            plan.name,
-            plan.more,
-            plan.telegram.clone().unwrap_or_else(|| self.telegram.base_url()),
-            plan.consul,
-            plan.more_consul,
-            self.oci.config_file(&dir).display(),
-            plan.oci.clone().unwrap_or_else(|| self.oci.url()),
-            lines(&plan.recovery),
-            plan.nodes,
-        );
-        configure(&dir, &toml);
+        let setup = Setup::agent(name, consul).telegram(&self.telegram).oci(&self.oci, &dir);
+        setup.set("host.sys", sys(&dir, false))
+    }
+
+    /// Writes an agent's configuration into its directory.
+    fn configure(&self, agent: &Setup) -> PathBuf {
+        let dir = self.home.path().join(agent.get("instance").as_str().unwrap());
+        agent.write(&dir);
         dir
     }
 
-    fn start(&self, plan: &Plan) -> Daemon {
-        Daemon::start(&self.configure(plan))
+    fn start(&self, agent: &Setup) -> Daemon {
+        Daemon::start(&self.configure(agent))
     }
 
     /// A real beacon for this node, renewed ten times in its TTL.
     fn beacon(&self, node: &str, consul: &str, ttl: &str, renew: &str) -> Daemon {
         let dir = self.home.path().join(format!("beacon-{node}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let beacon =
-            format!("[beacon]\nlisten = \"127.0.0.1:0\"\nnode = \"{node}\"\nttl = \"{ttl}\"\nrenew = \"{renew}\"\n");
-        configure(&dir, &format!("{beacon}[consul]\naddress = \"{consul}\"\n"));
+        let setup = Setup::default().set("consul.address", consul).set("beacon.listen", "127.0.0.1:0");
+        setup.set("beacon.node", node).set("beacon.ttl", ttl).set("beacon.renew", renew).write(&dir);
         let daemon = Daemon::start_with(watchdog(&dir).arg("beacon"));
-        wait(&format!("the beacon of {node}"), || (daemon.get("/healthz").status == 200).then_some(()));
+        wait(|| format!("the beacon of {node}"), || (daemon.get("/healthz").status == 200).then_some(()));
         daemon
     }
 
@@ -189,9 +85,10 @@ endpoint = "{}"
     }
 
     fn wait_told(&self, words: &str) {
-        wait(&format!("\"{words}\" to be told; told was:\n{}", self.story()), || {
-            self.story().contains(words).then_some(())
-        });
+        wait(
+            || format!("\"{words}\" to be told; told was:\n{}", self.story()),
+            || self.story().contains(words).then_some(()),
+        );
     }
 
     /// Requests that switch anything, whatever came of them.
@@ -224,6 +121,14 @@ endpoint = "{}"
     }
 }
 
+/// The /sys of a machine of the cloud, or of another.
+fn sys(dir: &std::path::Path, in_cloud: bool) -> String {
+    let id = dir.join("sys/class/dmi/id");
+    std::fs::create_dir_all(&id).unwrap();
+    std::fs::write(id.join("chassis_asset_tag"), if in_cloud { "OracleCloud.com\n" } else { "\n" }).unwrap();
+    dir.join("sys").display().to_string()
+}
+
 /// One node as the agent's page shows it.
 fn target(daemon: &Daemon, node: &str) -> Value {
     let status = daemon.status();
@@ -232,15 +137,17 @@ fn target(daemon: &Daemon, node: &str) -> Value {
 }
 
 fn wait_phase(daemon: &Daemon, node: &str, wanted: &str) {
-    wait(&format!("{node} to be {wanted}: {} {}", daemon.status(), daemon.stderr()), || {
-        (target(daemon, node)["phase"] == wanted).then_some(())
-    });
+    wait(
+        || format!("{node} to be {wanted}: {} {}", daemon.status(), daemon.stderr()),
+        || (target(daemon, node)["phase"] == wanted).then_some(()),
+    );
 }
 
 fn wait_blocked(daemon: &Daemon, node: &str, reason: &str) {
-    wait(&format!("{node} to be blocked by {reason}: {} {}", daemon.status(), daemon.stderr()), || {
-        target(daemon, node)["blocked"].as_array()?.iter().any(|word| word == reason).then_some(())
-    });
+    wait(
+        || format!("{node} to be blocked by {reason}: {} {}", daemon.status(), daemon.stderr()),
+        || target(daemon, node)["blocked"].as_array()?.iter().any(|word| word == reason).then_some(()),
+    );
 }
 
 /// The value of a line on the agent's metrics; `None` where there is no such line.

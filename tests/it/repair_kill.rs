@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use self::world::{Place, Plan, World, at, node, phase, wait};
-use crate::daemon::Daemon;
+use self::world::{Place, Plan, World, at, node, phase};
+use crate::daemon::{Daemon, wait};
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Fault, Kind, Lifecycle, Strike};
 
@@ -111,10 +111,10 @@ impl Then {
         }
         match self {
             Then::Nothing | Then::NoState => {}
-            Then::OtherAgent => world.edit("agent-1", "agent-2"),
-            Then::Paused => world.edit("[recovery]", "[recovery]\npaused = true"),
-            Then::Observe => world.edit("mode = \"active\"", "mode = \"observe\""),
-            Then::NoConsul => world.edit(&format!("http://{}", world.address), "http://127.0.0.1:1"),
+            Then::OtherAgent => world.configure(|setup| setup.set("instance", "agent-2")),
+            Then::Paused => world.configure(|setup| setup.set("recovery.paused", true)),
+            Then::Observe => world.configure(|setup| setup.set("recovery.mode", "observe")),
+            Then::NoConsul => world.configure(|setup| setup.set("consul.address", "http://127.0.0.1:1")),
         }
     }
 }

@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use super::listener::{Ended, Listener};
 
 /// What one connection gets.
 #[derive(Debug, Clone)]
@@ -44,31 +44,24 @@ pub struct Peer {
     pub address: SocketAddr,
     script: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<String>>>,
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _listener: Listener,
 }
 
 impl Peer {
     /// Listens; the answers are taken one after the other, the last one stays.
     pub fn new(script: Vec<Answer>) -> Peer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(VecDeque::from(script)));
-        let (asked, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (plan, heard, end) = (Arc::clone(&script), Arc::clone(&asked), Arc::clone(&ended));
-        let thread = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if end.load(Ordering::SeqCst) {
-                    return;
-                }
-                let answer = {
-                    let mut plan = plan.lock().unwrap();
-                    if plan.len() > 1 { plan.pop_front().unwrap() } else { plan[0].clone() }
-                };
-                serve(stream.unwrap(), answer, &heard, &end);
-            }
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (plan, heard) = (Arc::clone(&script), Arc::clone(&asked));
+        let listener = Listener::start(move || {
+            let answer = {
+                let mut plan = plan.lock().unwrap();
+                if plan.len() > 1 { plan.pop_front().unwrap() } else { plan[0].clone() }
+            };
+            let heard = Arc::clone(&heard);
+            move |stream: TcpStream, ended: &Ended| serve(stream, answer, &heard, ended)
         });
-        Peer { address, script, asked, ended, thread: Some(thread) }
+        Peer { address: listener.address(), script, asked, _listener: listener }
     }
 
     /// From now on the answer is this one.
@@ -87,17 +80,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<String>>, end: &AtomicBool) {
+fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<String>>, ended: &Ended) {
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut head = Vec::new();
     let mut byte = [0];
@@ -130,7 +113,7 @@ fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<String>>, end:
             let head = format!("{}Transfer-Encoding: chunked\r\n\r\n", good("text/plain"));
             let chunk = format!("4000\r\n{}\r\n", "a 1\n".repeat(0x1000));
             let mut sent = stream.write_all(head.as_bytes());
-            while sent.is_ok() && !end.load(Ordering::SeqCst) {
+            while sent.is_ok() && !ended.is() {
                 sent = stream.write_all(chunk.as_bytes());
             }
             sent
@@ -139,7 +122,7 @@ fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<String>>, end:
             let head = format!("{}Content-Length: 1000\r\n\r\n", good("text/plain"));
             let mut sent = stream.write_all(head.as_bytes());
             stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            while sent.is_ok() && !end.load(Ordering::SeqCst) && !matches!(stream.read(&mut byte), Ok(0)) {
+            while sent.is_ok() && !ended.is() && !matches!(stream.read(&mut byte), Ok(0)) {
                 sent = stream.write_all(b"#");
             }
             sent

@@ -70,7 +70,7 @@ impl Consul {
 
     /// Waits until it leads; false when it has ended instead.
     fn leads_or_ends(&mut self) -> bool {
-        wait(&format!("consul to lead or end: {}", self.log_tail()), || {
+        wait("consul to lead or end", || {
             if self.child.as_mut()?.try_wait().unwrap().is_some() {
                 println!("Consul ended: {}", self.log_tail());
                 return Some(false);
@@ -147,7 +147,7 @@ impl Consul {
 
     /// Waits until the server leads, itself is registered (sessions need that), and ACLs work.
     pub fn wait_leader(&self) {
-        wait(&format!("consul to lead: {}", self.log_tail()), || self.is_ready());
+        wait(|| format!("consul to lead: {}", self.log_tail()), || self.is_ready());
     }
 
     /// The last lines of its log.

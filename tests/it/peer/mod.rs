@@ -7,6 +7,8 @@ pub mod consul;
 pub mod docker;
 pub mod html;
 pub mod http;
+pub mod kv;
+pub mod listener;
 pub mod oci;
 pub mod otlp;
 pub mod proxy;

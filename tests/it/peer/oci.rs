@@ -13,7 +13,7 @@ mod serve;
 mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ use watchdog::client::oci::principal::Where;
 
 use self::machine::Machine;
 pub use self::machine::{Durations, Lifecycle};
+use super::listener::{Ended, Listener, wait_until};
 
 /// The compartment that every instance is in.
 pub const COMPARTMENT: &str = "ocid1.compartment.oc1..aaaatestcompartment";
@@ -188,8 +189,6 @@ struct State {
     tokens: BTreeMap<String, Vec<u8>>,
     token_life: Option<Duration>,
     page_size: Option<usize>,
-    connections: usize,
-    stopped: bool,
 }
 
 #[derive(Default)]
@@ -200,38 +199,26 @@ struct Shared {
 
 /// The peer. Ends when it is dropped, and panics then if there were violations that nobody took.
 pub struct Oci {
-    address: SocketAddr,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 impl Oci {
     /// A cloud without instances.
     pub fn start() -> Oci {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { continue };
-                let door = {
-                    let mut state = serving.lock();
-                    if state.stopped {
-                        return;
-                    }
-                    state.connections += 1;
-                    state.doors.pop_front()
-                };
-                let serving = Arc::clone(&serving);
-                thread::spawn(move || serve::connection(&serving, stream, door));
-            }
+        let listener = Listener::start(move || {
+            let door = serving.lock().doors.pop_front();
+            let serving = Arc::clone(&serving);
+            move |stream: TcpStream, ended: &Ended| serve::connection(&serving, stream, door, ended)
         });
-        Oci { address, shared }
+        Oci { listener, shared }
     }
 
     /// For `oci.endpoint`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
     /// Writes a configuration file with its key into `dir`, for `oci.config_file`.
@@ -347,7 +334,7 @@ impl Oci {
 
     /// Connections so far, also those on which nothing was read.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.listener.connections()
     }
 
     /// How it stands with an instance.
@@ -392,13 +379,9 @@ impl Oci {
 
     /// Waits until `reached` holds for the ledger; panics after `deadline`.
     pub fn wait(&self, what: &str, deadline: Duration, reached: impl Fn(&[Entry]) -> bool) {
-        let until = Instant::now() + deadline;
-        let mut state = self.shared.lock();
-        while !reached(&state.ledger) {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {what} within {deadline:?}; ledger: {:#?}", state.ledger);
-            state = self.shared.changed.wait_timeout(state, left).unwrap().0;
-        }
+        let guarded = (&self.shared.state, &self.shared.changed);
+        let context = |state: &State| format!("{what}; ledger: {:#?}", state.ledger);
+        wait_until(guarded, deadline, |state| reached(&state.ledger), context);
     }
 
     /// What was asked wrongly so far; takes them, so that the end of the peer does not panic.
@@ -409,10 +392,6 @@ impl Oci {
 
 impl Drop for Oci {
     fn drop(&mut self) {
-        self.shared.lock().stopped = true;
-        self.shared.changed.notify_all();
-        // Lets `incoming` see that it is over.
-        let _ = TcpStream::connect(self.address);
         let violations = self.violations();
         if !thread::panicking() {
             assert!(violations.is_empty(), "OCI was asked wrong things: {violations:#?}");

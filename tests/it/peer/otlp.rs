@@ -4,10 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -24,9 +22,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+
+use super::listener::{Ended, Listener};
 
 /// How to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,17 +72,14 @@ impl Received {
 struct Shared {
     script: Mutex<VecDeque<Answer>>,
     received: Mutex<Vec<Received>>,
-    connections: Mutex<usize>,
-    end: Notify,
 }
 
 /// The collector. Ends when it is dropped.
 pub struct Collector {
-    pub address: SocketAddr,
+    listener: Listener,
     speech: Speech,
     tls: bool,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 fn certificate(name: &str) -> PathBuf {
@@ -114,37 +110,21 @@ fn acceptor(speech: Speech) -> TlsAcceptor {
 impl Collector {
     /// Listens; answers by the script, then takes everything.
     pub fn start(speech: Speech, tls: bool, script: impl IntoIterator<Item = Answer>) -> Collector {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        listener.set_nonblocking(true).unwrap();
         let shared = Arc::new(Shared { script: Mutex::new(script.into_iter().collect()), ..Shared::default() });
-        let own = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let serving = Arc::clone(&own);
-            runtime.spawn(async move {
-                let listener = TcpListener::from_std(listener).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    *serving.connections.lock().unwrap() += 1;
-                    let serving = Arc::clone(&serving);
-                    tokio::spawn(async move {
-                        if !tls {
-                            return serve(speech, stream, serving).await;
-                        }
-                        if let Ok(stream) = acceptor(speech).accept(stream).await {
-                            serve(speech, stream, serving).await;
-                        }
-                    });
-                }
-            });
-            runtime.block_on(own.end.notified());
+        let serving = Arc::clone(&shared);
+        let listener = Listener::start(move || {
+            let serving = Arc::clone(&serving);
+            move |stream: std::net::TcpStream, _: &Ended| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(connection(speech, tls, stream, serving));
+            }
         });
-        Collector { address, speech, tls, shared, thread: Some(thread) }
+        Collector { listener, speech, tls, shared }
     }
 
     /// The address to give out, without a path.
     pub fn url(&self) -> String {
-        format!("{}://localhost:{}", if self.tls { "https" } else { "http" }, self.address.port())
+        format!("{}://localhost:{}", if self.tls { "https" } else { "http" }, self.listener.address().port())
     }
 
     /// The variables that lead here, with short delays.
@@ -166,16 +146,18 @@ impl Collector {
 
     /// Connections so far.
     pub fn connections(&self) -> usize {
-        *self.shared.connections.lock().unwrap()
+        self.listener.connections()
     }
 }
 
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.shared.end.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+async fn connection(speech: Speech, tls: bool, stream: std::net::TcpStream, shared: Arc<Shared>) {
+    stream.set_nonblocking(true).unwrap();
+    let stream = TcpStream::from_std(stream).unwrap();
+    if !tls {
+        return serve(speech, stream, shared).await;
+    }
+    if let Ok(stream) = acceptor(speech).accept(stream).await {
+        serve(speech, stream, shared).await;
     }
 }
 

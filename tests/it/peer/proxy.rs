@@ -4,11 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use super::listener::{Ended, Listener};
 
 /// What happens to bytes from now on, also on connections that are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub enum Fault {
 
 /// A running proxy. Ends when dropped.
 pub struct Proxy {
-    address: SocketAddr,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
@@ -35,7 +36,6 @@ struct Shared {
     to: String,
     fault: Mutex<Fault>,
     requests: Mutex<Vec<String>>,
-    end: AtomicBool,
 }
 
 impl Proxy {
@@ -46,35 +46,24 @@ impl Proxy {
 
     /// The same at another address of this machine.
     pub fn at(address: &str, to: &str) -> Proxy {
-        let listener = TcpListener::bind((address, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            to: to.to_string(),
-            fault: Mutex::new(Fault::None),
-            requests: Mutex::default(),
-            end: AtomicBool::new(false),
-        });
+        let shared =
+            Arc::new(Shared { to: to.to_string(), fault: Mutex::new(Fault::None), requests: Mutex::default() });
         let own = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                if own.end.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (stream, own) = (stream.unwrap(), Arc::clone(&own));
-                thread::spawn(move || own.connect(stream));
-            }
+        let listener = Listener::at(address, move || {
+            let own = Arc::clone(&own);
+            move |stream: TcpStream, ended: &Ended| own.connect(stream, ended)
         });
-        Proxy { address, shared }
+        Proxy { listener, shared }
     }
 
     /// `http://127.0.0.1:1234`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// What it does from now on.
@@ -93,33 +82,24 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.shared.end.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-    }
-}
-
 impl Shared {
     fn fault(&self) -> Fault {
         *self.fault.lock().unwrap()
     }
 
-    fn hold(&self) {
-        while self.fault() == Fault::Hang && !self.end.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(5));
-        }
+    fn hold(&self, ended: &Ended) {
+        while self.fault() == Fault::Hang && !ended.within(Duration::from_millis(5)) {}
     }
 
-    fn connect(self: Arc<Shared>, client: TcpStream) {
+    fn connect(self: Arc<Shared>, client: TcpStream, ended: &Ended) {
         let Ok(server) = TcpStream::connect(&self.to) else { return };
         let (mut back_from, mut back_to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-        let own = Arc::clone(&self);
-        thread::spawn(move || own.answers(&mut back_from, &mut back_to));
-        self.questions(client, server);
+        let (own, end) = (Arc::clone(&self), ended.clone());
+        thread::spawn(move || own.answers(&mut back_from, &mut back_to, &end));
+        self.questions(client, server, ended);
     }
 
-    fn questions(&self, mut client: TcpStream, mut server: TcpStream) {
+    fn questions(&self, mut client: TcpStream, mut server: TcpStream, ended: &Ended) {
         let mut text = Vec::new();
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -130,22 +110,22 @@ impl Shared {
             }
             let Ok(length @ 1..) = client.read(&mut buffer) else { break };
             self.note(&mut text, &buffer[..length]);
-            self.hold();
+            self.hold(ended);
             if let Fault::Delay(wait) = self.fault() {
-                thread::sleep(wait);
+                ended.within(wait);
             }
-            if self.end.load(Ordering::SeqCst) || server.write_all(&buffer[..length]).is_err() {
+            if ended.is() || server.write_all(&buffer[..length]).is_err() {
                 break;
             }
         }
         let _ = server.shutdown(Shutdown::Write);
     }
 
-    fn answers(&self, server: &mut TcpStream, client: &mut TcpStream) {
+    fn answers(&self, server: &mut TcpStream, client: &mut TcpStream, ended: &Ended) {
         let mut buffer = [0; 16 * 1024];
         while let Ok(length @ 1..) = server.read(&mut buffer) {
-            self.hold();
-            if self.fault() == Fault::LoseAnswer || self.end.load(Ordering::SeqCst) {
+            self.hold(ended);
+            if self.fault() == Fault::LoseAnswer || ended.is() {
                 break;
             }
             if client.write_all(&buffer[..length]).is_err() {

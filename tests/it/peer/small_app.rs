@@ -1,11 +1,12 @@
 //! A small application on loopback with an envelope at `/metrics`, for stories told by the whole daemon.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::listener::{Ended, Listener, Request};
 
 /// What the application says of itself.
 #[derive(Default)]
@@ -15,31 +16,28 @@ struct Story {
     asked: AtomicI64,
 }
 
-/// The application. Goes on serving until the test process ends.
+/// The application. Serves until the last of its handles is dropped.
 #[derive(Clone)]
 pub struct SmallApp {
-    address: SocketAddr,
+    listener: Arc<Listener>,
     story: Arc<Story>,
 }
 
 impl SmallApp {
     /// Starts it, well.
     pub fn start() -> SmallApp {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let app = SmallApp { address: listener.local_addr().unwrap(), story: Arc::default() };
-        let story = Arc::clone(&app.story);
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let story = Arc::clone(&story);
-                thread::spawn(move || answer(stream, &story));
-            }
+        let story = Arc::<Story>::default();
+        let telling = Arc::clone(&story);
+        let listener = Listener::start(move || {
+            let story = Arc::clone(&telling);
+            move |stream: TcpStream, _: &Ended| answer(stream, &story)
         });
-        app
+        SmallApp { listener: Arc::new(listener), story }
     }
 
     /// For `app.metrics_url`, or any probe.
     pub fn url(&self) -> String {
-        format!("http://{}/metrics", self.address)
+        format!("{}/metrics", self.listener.url())
     }
 
     /// From now on it answers 503, or is well again.
@@ -59,15 +57,7 @@ impl SmallApp {
 }
 
 fn answer(mut stream: TcpStream, story: &Story) {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let mut request = Vec::new();
-    let mut chunk = [0; 1024];
-    while !request.windows(4).any(|w| w == b"\r\n\r\n") {
-        match stream.read(&mut chunk) {
-            Ok(n) if n > 0 => request.extend_from_slice(&chunk[..n]),
-            _ => return,
-        }
-    }
+    let Some(_) = Request::read(&mut stream) else { return };
     story.asked.fetch_add(1, Ordering::SeqCst);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let (status, body) = if story.down.load(Ordering::SeqCst) {

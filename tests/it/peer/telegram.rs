@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::html;
+use super::listener::{self, Ended, Listener, hang, hang_unread, reset, wait_until};
 
 /// The token that is let in; any other gets a 401. It must never turn up in an output.
 pub const TOKEN: &str = "987654321:CANARY-token_that-must-not-show";
@@ -83,11 +84,9 @@ pub struct Delivered {
 #[derive(Default)]
 struct State {
     script: VecDeque<Answer>,
-    connections: usize,
     requests: Vec<Request>,
     delivered: Vec<Delivered>,
     faults: Vec<String>,
-    stopped: bool,
 }
 
 #[derive(Default)]
@@ -98,34 +97,21 @@ struct Shared {
 
 /// The peer. Ends when it is dropped, and panics then if it was asked anything wrong.
 pub struct Telegram {
-    address: SocketAddr,
+    listener: Listener,
     shared: Arc<Shared>,
 }
 
 impl Telegram {
     /// A peer that delivers everything.
     pub fn start() -> Telegram {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(stream) = stream else { continue };
-                let answer = {
-                    let mut state = serving.lock();
-                    if state.stopped {
-                        return;
-                    }
-                    state.connections += 1;
-                    state.script.pop_front().unwrap_or(Answer::Deliver)
-                };
-                let serving = Arc::clone(&serving);
-                serving.changed.notify_all();
-                thread::spawn(move || serve(&serving, stream, &answer));
-            }
+        let listener = Listener::start(move || {
+            let answer = serving.lock().script.pop_front().unwrap_or(Answer::Deliver);
+            let serving = Arc::clone(&serving);
+            move |stream: TcpStream, ended: &Ended| serve(&serving, stream, &answer, ended)
         });
-        Telegram { address, shared }
+        Telegram { listener, shared }
     }
 
     /// Answers for the next connections, in order; after them everything is delivered again.
@@ -135,7 +121,7 @@ impl Telegram {
 
     /// For `telegram.api_base`.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
     /// Every request read so far, delivered or not.
@@ -150,7 +136,7 @@ impl Telegram {
 
     /// Connections accepted so far, also those whose request was never read.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.listener.connections()
     }
 
     /// Waits until `n` requests were read; panics after `deadline`.
@@ -166,26 +152,14 @@ impl Telegram {
     }
 
     fn wait(&self, deadline: Duration, what: &str, reached: impl Fn(&State) -> bool) {
-        let until = Instant::now() + deadline;
-        let mut state = self.shared.lock();
-        while !reached(&state) {
-            let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no {what} within {deadline:?}; requests: {:#?}", state.requests);
-            state = self.shared.changed.wait_timeout(state, left).unwrap().0;
-        }
+        let guarded = (&self.shared.state, &self.shared.changed);
+        wait_until(guarded, deadline, reached, |state| format!("{what}; requests: {:#?}", state.requests));
     }
 }
 
 impl Drop for Telegram {
     fn drop(&mut self) {
-        let faults = {
-            let mut state = self.shared.lock();
-            state.stopped = true;
-            std::mem::take(&mut state.faults)
-        };
-        self.shared.changed.notify_all();
-        // Lets `incoming` see that it is over.
-        let _ = TcpStream::connect(self.address);
+        let faults = std::mem::take(&mut self.shared.lock().faults);
         if !thread::panicking() {
             assert!(faults.is_empty(), "Telegram was asked wrong things: {faults:#?}");
         }
@@ -196,38 +170,17 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-
-    /// Holds the connection until the client gives up or the peer ends.
-    fn hang(&self, stream: &mut TcpStream, read: bool) {
-        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        let mut byte = [0];
-        while !self.lock().stopped {
-            if read {
-                match stream.read(&mut byte) {
-                    Ok(0) => return,
-                    Ok(_) => {}
-                    Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
-                    Err(_) => return,
-                }
-            } else {
-                thread::sleep(Duration::from_millis(20));
-            }
-        }
-    }
 }
 
-fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
+fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer, ended: &Ended) {
     match answer {
-        Answer::HangBeforeReading => return shared.hang(&mut stream, false),
-        Answer::Reset => {
-            // Closing with unread bytes resets the connection; one byte shows that they are there.
-            let _ = stream.read(&mut [0]);
-            return;
-        }
+        Answer::HangBeforeReading => return hang_unread(ended),
+        Answer::Reset => return reset(stream),
         _ => {}
     }
-    let Some((method, path, headers, body)) = read(&mut stream) else { return };
-    let asked = check(&method, &path, &headers, &body);
+    let Some(request) = listener::Request::read(&mut stream) else { return };
+    let body = serde_json::from_slice(&request.body).unwrap_or(Value::Null);
+    let asked = check(&request, &body);
     let arrives = matches!(
         answer,
         Answer::Deliver
@@ -238,13 +191,13 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
             | Answer::EndlessBody
     );
     if let Answer::Slow(span) = answer {
-        thread::sleep(*span);
+        ended.within(*span);
     }
     let mut id = 0;
     {
         let mut state = shared.lock();
-        let name = path.rsplit('/').next().unwrap_or_default().to_string();
-        state.requests.push(Request { method: name, headers, body: body.clone(), at: Instant::now() });
+        let method = request.path.rsplit('/').next().unwrap_or_default().to_string();
+        state.requests.push(Request { method, headers: request.headers, body, at: Instant::now() });
         if let Asked::Fault(fault) = &asked {
             state.faults.push(fault.clone());
         }
@@ -259,10 +212,10 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
         format!("HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n{extra}Connection: close\r\n{length}\r\n")
     };
     let _ = match answer {
-        Answer::HangAfterReading => return shared.hang(&mut stream, true),
+        Answer::HangAfterReading => return hang(&mut stream, ended),
         Answer::EndlessBody => {
             let mut sent = stream.write_all(head("").as_bytes());
-            while sent.is_ok() && !shared.lock().stopped {
+            while sent.is_ok() && !ended.is() {
                 sent = stream.write_all(&[b' '; 4096]);
             }
             sent
@@ -270,10 +223,9 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer) {
         Answer::OneByteASecond => {
             let whole = format!("{}{text}", head(&format!("Content-Length: {}\r\n", text.len())));
             for byte in whole.bytes() {
-                if stream.write_all(&[byte]).is_err() || shared.lock().stopped {
+                if stream.write_all(&[byte]).is_err() || ended.within(Duration::from_secs(1)) {
                     return;
                 }
-                thread::sleep(Duration::from_secs(1));
             }
             Ok(())
         }
@@ -326,26 +278,6 @@ fn reply(asked: &Asked, answer: &Answer, id: i64) -> (u16, String, String) {
     (status, extra, text)
 }
 
-fn read(stream: &mut TcpStream) -> Option<(String, String, BTreeMap<String, String>, Value)> {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let mut words = line.split_whitespace();
-    let (method, path) = (words.next()?.to_string(), words.next()?.to_string());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.insert(name.to_lowercase(), value.trim().to_string());
-    }
-    let length: usize = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((method, path, headers, serde_json::from_slice(&body).unwrap_or(Value::Null)))
-}
-
 enum Asked {
     Message(Delivered),
     Me,
@@ -354,24 +286,25 @@ enum Asked {
     Fault(String),
 }
 
-fn check(method: &str, path: &str, headers: &BTreeMap<String, String>, body: &Value) -> Asked {
-    let Some((token, name)) = path.strip_prefix("/bot").and_then(|rest| rest.split_once('/')) else {
-        return Asked::Fault(format!("path {path}"));
+fn check(request: &listener::Request, body: &Value) -> Asked {
+    let Some((token, name)) = request.path.strip_prefix("/bot").and_then(|rest| rest.split_once('/')) else {
+        return Asked::Fault(format!("path {}", request.path));
     };
     if token != TOKEN {
         return Asked::Stranger;
     }
-    let header = |name: &str| headers.get(name).map(String::as_str).unwrap_or_default();
-    if !header("user-agent").starts_with("watchdog/") || header("host").is_empty() {
-        return Asked::Fault(format!("headers {headers:?}"));
+    if !request.header("user-agent").starts_with("watchdog/") || request.header("host").is_empty() {
+        return Asked::Fault(format!("headers {:?}", request.headers));
     }
-    match (method, name) {
+    match (request.verb.as_str(), name) {
         ("GET", "getMe") => Asked::Me,
-        ("POST", "sendMessage") if header("content-type").starts_with("application/json") => match message(body) {
-            Ok(message) => Asked::Message(message),
-            Err(fault) => Asked::Fault(fault),
-        },
-        _ => Asked::Fault(format!("{method} {name} as {}", header("content-type"))),
+        ("POST", "sendMessage") if request.header("content-type").starts_with("application/json") => {
+            match message(body) {
+                Ok(message) => Asked::Message(message),
+                Err(fault) => Asked::Fault(fault),
+            }
+        }
+        _ => Asked::Fault(format!("{} {name} as {}", request.verb, request.header("content-type"))),
     }
 }
 

@@ -62,7 +62,7 @@ fn at_its_bound_the_pool_says_so_and_never_grows_beyond_it() {
         .unwrap();
     }
     let mut source = probes(&text, &outfit, Bounds { workers: 4, idle: Duration::from_millis(200) });
-    let blind = wait_for("the pool to be late", || source.observe(&ask(&clock)).unwrap().blind);
+    let blind = wait("the pool to be late", || source.observe(&ask(&clock)).unwrap().blind);
     assert!(blind.starts_with("all 4 workers are busy with targets that hang"), "{blind}");
     assert_eq!((source.workers(), silent.connections()), (4, 4));
 }
@@ -81,9 +81,9 @@ fn a_pool_shrinks_when_nobody_hangs_any_more() {
     };
     let pool = Pool::new(vec![pace; 40], bounds, clock, look, || {});
     pool.hurry(Mono(0));
-    wait_for("40 to hang", || (pool.workers() == 40).then_some(()));
+    wait("40 to hang", || (pool.workers() == 40).then_some(()));
     hang.store(false, std::sync::atomic::Ordering::SeqCst);
-    wait_for("the pool to shrink", || (pool.workers() <= 4).then_some(()));
+    wait("the pool to shrink", || (pool.workers() <= 4).then_some(()));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn the_loop_is_woken_for_changes_and_their_confirmation_only() {
     let heard = || news.load(std::sync::atomic::Ordering::SeqCst);
     let further = |n: usize| {
         let before = looks.load(std::sync::atomic::Ordering::SeqCst);
-        wait_for("more looks", || (looks.load(std::sync::atomic::Ordering::SeqCst) > before + n).then_some(()));
+        wait("more looks", || (looks.load(std::sync::atomic::Ordering::SeqCst) > before + n).then_some(()));
     };
     pool.hurry(Mono(0));
     further(10);
@@ -126,18 +126,18 @@ fn a_change_wakes_the_loop_by_the_sources_name_and_stale_results_are_not_handed_
     let peer = Peer::start(Manner::answer("200 OK", "ok"));
     let mut source = source(&format!("deps = [\"web={}/\"]", peer.url()), &outfit);
     assert!(!source.observe(&ask(&clock)).unwrap().complete);
-    let wakes = outfit.waker.wait_until(Instant::now() + PATIENCE);
+    let wakes = outfit.waker.wait_until(Instant::now() + SOON);
     assert!(wakes.contains(&Wake::Look(Arc::from("probe"))), "{wakes:?}");
     let report = source.observe(&ask(&clock)).unwrap();
     assert!(report.complete && report.observations[0].reading == Reading::Up, "{report:?}");
     // After a suspend: what was seen before it counts no more, and is looked at again at once, not in 15 s.
     let since = clock.now().mono.plus(Duration::from_millis(1));
-    wait_for("the clock to go on", || (clock.now().mono >= since).then_some(()));
+    wait("the clock to go on", || (clock.now().mono >= since).then_some(()));
     let later = || Ask { now: clock.now(), fresh_since: since, hurry_since: Mono(i64::MIN), once: false };
     let report = source.observe(&later()).unwrap();
     assert!(!report.complete && report.observations[0].reading == Reading::Unknown, "{report:?}");
     let begun = Instant::now();
-    wait_for("a fresh look", || source.observe(&later()).unwrap().complete.then_some(()));
+    wait("a fresh look", || source.observe(&later()).unwrap().complete.then_some(()));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(open_files() < 10_000);
 }

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-use super::{ALONE, Plan, Scene, linger, wait_phase};
+use super::{Scene, linger, wait_phase};
 use crate::daemon::wait;
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::Kind;
 use crate::repair::Beat;
+use crate::setup::{ALONE, Setup};
 
 const RULES: &str = "session_prefix \"\" { policy = \"write\" } key_prefix \"watchdog/\" { policy = \"write\" }";
 
-fn plan(scene: &Scene, consul: &Consul, token: &str) -> Plan {
+fn with_token(scene: &Scene, consul: &Consul, token: &str) -> Setup {
     let file = scene.home.path().join("token");
     std::fs::write(&file, token).unwrap();
-    let plan = Plan::new(&consul.url()).node("n1", ALONE).consul("resettle = \"2s\"");
-    plan.consul(&format!("token_file = \"{}\"", file.display()))
+    let setup = scene.agent(&consul.url()).node("n1", ALONE);
+    setup.set("consul.token_file", file.display().to_string())
 }
 
 #[test]
@@ -26,7 +27,7 @@ fn a_revoked_token_makes_blind_and_a_rotated_one_heals() {
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev { acl: true, ..Dev::default() }));
     let beat = Beat::start(&consul, "n1", "boot-1");
     let token = consul.make_token("agent", RULES);
-    let agent = scene.start(&plan(&scene, &consul, &token.secret));
+    let agent = scene.start(&with_token(&scene, &consul, &token.secret));
     wait_phase(&agent, "n1", "healthy");
     agent.wait_state("node/n1", "ok");
     consul.revoke(&token);
@@ -60,7 +61,7 @@ fn keys_that_are_hidden_from_us_are_not_missing() {
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev { acl: true, ..Dev::default() }));
     let _beat = Beat::start(&consul, "n1", "boot-1");
     let token = consul.make_token("agent", RULES);
-    let agent = scene.start(&plan(&scene, &consul, &token.secret));
+    let agent = scene.start(&with_token(&scene, &consul, &token.secret));
     wait_phase(&agent, "n1", "healthy");
     for (what, rules) in [
         ("everything", "session_prefix \"\" { policy = \"write\" }".to_string()),

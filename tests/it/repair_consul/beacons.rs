@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{ALONE, GONE, Plan, Scene, linger, metric, target, wait_phase};
+use super::{Scene, linger, metric, sys, target, wait_blocked, wait_phase};
 use crate::daemon::wait;
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::Kind;
 use crate::repair::Beat;
+use crate::setup::{ALONE, GONE};
 
 #[test]
 fn the_node_of_a_killed_beacon_is_repaired_exactly_once() {
@@ -18,7 +19,7 @@ fn the_node_of_a_killed_beacon_is_repaired_exactly_once() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
     wait_phase(&agent, "n1", "healthy");
     beacon.kill();
     scene.wait_started(1);
@@ -42,7 +43,7 @@ fn a_frozen_beacon_that_goes_on_after_the_repair_is_told_as_what_it_is_and_nothi
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
     wait_phase(&agent, "n1", "healthy");
     beacon.signal(Signal::STOP);
     wait_phase(&agent, "n1", "waiting");
@@ -62,14 +63,16 @@ fn a_frozen_beacon_that_goes_on_before_it_is_due_is_left_alone() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&Plan::new(&consul.url()).node("n1", ALONE).recovery("after", "\"4s\""));
+    let agent = scene.start(&scene.agent(&consul.url()).node("n1", ALONE).set("recovery.after", "8s"));
     wait_phase(&agent, "n1", "healthy");
     beacon.signal(Signal::STOP);
     wait_phase(&agent, "n1", "suspect");
+    let lost = Instant::now();
     scene.wait_told("its heartbeat is gone");
     beacon.signal(Signal::CONT);
     wait_phase(&agent, "n1", "healthy");
-    linger(&agent, Duration::from_secs(5));
+    // Past the moment at which it would have been due.
+    linger(&agent, Duration::from_secs(9).saturating_sub(lost.elapsed()));
     scene.assert_untouched();
     assert_eq!(target(&agent, "n1")["attempts"], 0);
 }
@@ -81,7 +84,7 @@ fn a_planned_stop_is_maintenance_for_two_ttls_and_then_counts_as_missing() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "3s", "300ms");
-    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
     wait_phase(&agent, "n1", "healthy");
     let stopped = Instant::now();
     beacon.terminate();
@@ -106,4 +109,29 @@ fn a_planned_stop_is_maintenance_for_two_ttls_and_then_counts_as_missing() {
     let _beat = Beat::start(&consul, "n1", "boot-2");
     wait_phase(&agent, "n1", "healthy");
     scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn an_agent_does_not_take_down_the_machine_that_it_shares_with_a_beacon() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let setup = scene.agent(&consul.url()).node("n1", GONE);
+    let setup = setup.set("host.sys", sys(scene.home.path(), true));
+    let agent = scene.start(&setup);
+    wait_phase(&agent, "n1", "healthy");
+    agent.wait_pass();
+    beacon.kill();
+    wait_blocked(&agent, "n1", "own-machine");
+    scene.wait_told("not touched: own-machine");
+    linger(&agent, Duration::from_secs(2));
+    scene.assert_untouched();
+    agent.kill();
+    // It is remembered: the heartbeat that told it is gone.
+    let agent = scene.start(&setup);
+    wait_blocked(&agent, "n1", "own-machine");
+    linger(&agent, Duration::from_secs(4));
+    scene.assert_untouched();
 }

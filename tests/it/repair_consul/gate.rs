@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::{ALONE, GONE, Plan, Scene, linger, metric, side_by_side, target, wait_blocked, wait_phase};
-use crate::daemon::Daemon;
+use super::{Scene, linger, metric, side_by_side, target, wait_blocked, wait_phase};
+use crate::daemon::{Daemon, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Fault, Kind, Lifecycle, ocid};
 use crate::repair::Beat;
+use crate::setup::{ALONE, GONE, Setup};
 
 fn scene() -> (Scene, Consul) {
     (Scene::new(&["n1"]), Consul::dev(Dev::default()))
 }
 
 /// Starts an agent, sees n1 well, and lets n1 die.
-fn loses_n1(scene: &Scene, consul: &Consul, plan: &Plan) -> Daemon {
+fn loses_n1(scene: &Scene, consul: &Consul, plan: &Setup) -> Daemon {
     let beat = Beat::start(consul, "n1", "boot-1");
     let agent = scene.start(plan);
     wait_phase(&agent, "n1", "healthy");
@@ -32,7 +33,7 @@ fn observe_lives_the_whole_life_with_the_same_messages_marked_and_asks_for_nothi
         return;
     }
     let (scene, consul) = scene();
-    let agent = loses_n1(&scene, &consul, &Plan::new(&consul.url()).node("n1", GONE).observe());
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE).set("recovery.mode", "observe"));
     scene.wait_told("[observe] would stop and start it");
     wait_phase(&agent, "n1", "waiting");
     let _beat = Beat::start(&consul, "n1", "boot-2");
@@ -56,7 +57,7 @@ fn a_node_that_was_never_seen_alive_is_not_touched_and_one_that_was_is_known_aft
         return;
     }
     let (scene, consul) = scene();
-    let plan = Plan::new(&consul.url()).node("n1", ALONE);
+    let plan = scene.agent(&consul.url()).node("n1", ALONE);
     let agent = scene.start(&plan);
     wait_blocked(&agent, "n1", "never-seen");
     linger(&agent, Duration::from_secs(3));
@@ -69,7 +70,6 @@ fn a_node_that_was_never_seen_alive_is_not_touched_and_one_that_was_is_known_aft
     // It dies while nobody looks.
     beat.dies();
     let agent = scene.start(&plan);
-    wait_phase(&agent, "n1", "suspect");
     scene.wait_started(1);
     let _beat = Beat::start(&consul, "n1", "boot-2");
     wait_phase(&agent, "n1", "healthy");
@@ -84,7 +84,7 @@ fn evidence_that_disagrees_or_cannot_tell_or_does_not_exist_keeps_the_hands_off(
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = open.local_addr().unwrap().port();
     std::thread::spawn(move || open.incoming().for_each(drop));
-    let deps = format!("[\"gone=tcp://127.0.0.1:1\", \"open=tcp://127.0.0.1:{port}\"]");
+    let deps = ["gone=tcp://127.0.0.1:1".to_string(), format!("open=tcp://127.0.0.1:{port}")];
     let cannot_tell = "[[probe]]\nname = \"dark\"\ntype = \"exec\"\ncommand = [\"/nonexistent/program\"]\n";
     let table = [
         ("evidence = [\"probe/gone\", \"probe/open\"]", "probe/open ok"),
@@ -94,8 +94,7 @@ fn evidence_that_disagrees_or_cannot_tell_or_does_not_exist_keeps_the_hands_off(
     ];
     side_by_side(table, |(evidence, told)| {
         let (scene, consul) = scene();
-        let mut plan = Plan::new(&consul.url()).root("deps", &deps).node("n1", evidence);
-        plan.nodes.push_str(cannot_tell);
+        let plan = scene.agent(&consul.url()).set("deps", deps.as_slice()).node("n1", evidence).block(cannot_tell);
         let agent = loses_n1(&scene, &consul, &plan);
         wait_phase(&agent, "n1", "suspect");
         wait_blocked(&agent, "n1", "evidence-disagrees");
@@ -112,12 +111,12 @@ fn paused_is_told_and_nothing_begins_but_what_was_begun_is_finished() {
         return;
     }
     let (scene, consul) = scene();
-    let plan = Plan::new(&consul.url()).node("n1", GONE);
+    let plan = scene.agent(&consul.url()).node("n1", GONE);
     let slow = Duration::from_secs(2);
     scene.oci.durations(Durations { stopping: slow, ..Durations::default() });
     let agent = loses_n1(&scene, &consul, &plan);
     scene.oci.wait("STOP", Duration::from_secs(20), |ledger| ledger.iter().any(|entry| entry.kind == Kind::Stop));
-    scene.configure(&plan.clone().recovery("paused", "true"));
+    scene.configure(&plan.clone().set("recovery.paused", true));
     agent.signal(rustix::process::Signal::HUP);
     agent.wait_state("recovery/paused", "firing");
     scene.wait_started(1);
@@ -145,7 +144,7 @@ fn without_a_state_file_nothing_is_touched() {
         return;
     }
     let (scene, consul) = scene();
-    let agent = loses_n1(&scene, &consul, &Plan::new(&consul.url()).node("n1", GONE).root("state", ""));
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE).set("state", ""));
     wait_blocked(&agent, "n1", "no-state-file");
     scene.wait_told("not touched: no-state-file");
     linger(&agent, Duration::from_secs(2));
@@ -160,7 +159,7 @@ fn a_machine_that_somebody_stopped_is_told_or_started_as_configured() {
     side_by_side([("tell", 0), ("start", 1)], |(when, starts)| {
         let (scene, consul) = scene();
         scene.oci.set(&ocid("n1"), Lifecycle::Stopped);
-        let plan = Plan::new(&consul.url()).node("n1", &format!("{GONE}\nwhen_stopped = \"{when}\""));
+        let plan = scene.agent(&consul.url()).node("n1", &format!("{GONE}\nwhen_stopped = \"{when}\""));
         let agent = loses_n1(&scene, &consul, &plan);
         if starts == 0 {
             wait_blocked(&agent, "n1", "not-running");
@@ -183,7 +182,7 @@ fn an_instance_that_is_not_found_is_told_and_left_alone() {
     }
     let (scene, consul) = scene();
     scene.oci.script(Kind::Get, vec![Fault::Refuse(404, "NotAuthorizedOrNotFound", "not found"); 1_000]);
-    let agent = loses_n1(&scene, &consul, &Plan::new(&consul.url()).node("n1", GONE));
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE));
     wait_blocked(&agent, "n1", "observer-blind");
     scene.wait_told("not touched: observer-blind");
     linger(&agent, Duration::from_secs(2));
@@ -205,7 +204,7 @@ fn a_state_file_that_fails_in_the_middle_stops_new_repairs_and_not_the_start_tha
     }
     let (scene, consul) = scene();
     let beat = Beat::start(&consul, "n1", "boot-1");
-    let agent = scene.start(&Plan::new(&consul.url()).node("n1", GONE));
+    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
     wait_phase(&agent, "n1", "healthy");
     let pid = agent.pid();
     scene.oci.on_arrival(Kind::Stop, 1, Box::new(move || limit(pid, Some(0))));
@@ -220,5 +219,28 @@ fn a_state_file_that_fails_in_the_middle_stops_new_repairs_and_not_the_start_tha
     wait_blocked(&agent, "n1", "no-state-file");
     scene.wait_told("not touched: no-state-file");
     linger(&agent, Duration::from_secs(2));
+    scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn a_node_that_was_the_only_one_and_is_put_back_by_a_reload_is_known_as_seen_alive() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = scene();
+    let (nobody, one) = (scene.agent(&consul.url()), scene.agent(&consul.url()).node("n1", GONE));
+    let beat = Beat::start(&consul, "n1", "boot-1");
+    let agent = scene.start(&one);
+    wait_phase(&agent, "n1", "healthy");
+    agent.wait_pass();
+    scene.configure(&nobody);
+    agent.signal(rustix::process::Signal::HUP);
+    wait("nobody to be looked after", || agent.status()["targets"].as_array()?.is_empty().then_some(()));
+    beat.dies();
+    scene.configure(&one);
+    agent.signal(rustix::process::Signal::HUP);
+    scene.wait_started(1);
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(&agent, "n1", "healthy");
     scene.assert_repaired_once("n1");
 }

@@ -4,22 +4,25 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{GONE, Plan, Scene, linger, side_by_side, wait_phase};
+use watchdog::client::consul::How;
+
+use super::{Scene, linger, side_by_side, wait_phase};
 use crate::daemon::{Daemon, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::Kind;
 use crate::repair::Beat;
+use crate::setup::{GONE, Setup};
 
 const HOLDS: &str = "this agent holds the lease";
 const TTL: Duration = Duration::from_secs(3);
 
-fn plan(consul: &Consul, name: &str) -> Plan {
-    Plan::new(&consul.url()).named(name).node("n1", GONE)
+fn plan(scene: &Scene, consul: &Consul, name: &str) -> Setup {
+    scene.named(name, &consul.url()).node("n1", GONE)
 }
 
 /// Starts agents one after another; the first leads.
-fn agents(scene: &Scene, count: usize, plan: impl Fn(&str) -> Plan) -> Vec<Daemon> {
+fn agents(scene: &Scene, count: usize, plan: impl Fn(&str) -> Setup) -> Vec<Daemon> {
     let start = |n: usize| {
         let agent = scene.start(&plan(&format!("agent-{n}")));
         wait_phase(&agent, "n1", "healthy");
@@ -32,7 +35,7 @@ fn agents(scene: &Scene, count: usize, plan: impl Fn(&str) -> Plan) -> Vec<Daemo
 }
 
 fn wait_leads(agent: &Daemon) {
-    wait(&format!("the lease: {}", agent.stderr()), || agent.stderr().contains(HOLDS).then_some(()));
+    wait(|| format!("the lease: {}", agent.stderr()), || agent.stderr().contains(HOLDS).then_some(()));
 }
 
 fn leads(agent: &Daemon) -> bool {
@@ -52,14 +55,17 @@ fn of_three_agents_one_leads_and_only_that_one_acts() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beat = Beat::start(&consul, "n1", "boot-1");
-    let all = agents(&scene, 3, |name| plan(&consul, name));
+    let all = agents(&scene, 3, |name| plan(&scene, &consul, name));
     beat.dies();
     scene.wait_started(1);
     for agent in &all[1..] {
-        wait(&format!("not-leader: {}", agent.status()), || {
-            let page = String::from_utf8(agent.get("/metrics").body).unwrap();
-            page.contains("watchdog_recovery_blocked_total{reason=\"not-leader\"}").then_some(())
-        });
+        wait(
+            || format!("not-leader: {}", agent.status()),
+            || {
+                let page = String::from_utf8(agent.get("/metrics").body).unwrap();
+                page.contains("watchdog_recovery_blocked_total{reason=\"not-leader\"}").then_some(())
+            },
+        );
     }
     wait_phase(&all[0], "n1", "waiting");
     let _beat = Beat::start(&consul, "n1", "boot-2");
@@ -83,7 +89,7 @@ fn when_the_leader_is_killed_another_takes_over_within_two_ttls_and_a_tick_and_a
     let beat = Beat::start(&consul, "n1", "boot-1");
     // Who waits asks four times in a TTL, which is within a tick as ticks usually are.
     let tick = Duration::from_secs(1);
-    let mut all = agents(&scene, 3, |name| plan(&consul, name).root("tick", "\"1s\""));
+    let mut all = agents(&scene, 3, |name| plan(&scene, &consul, name).set("tick", "1s"));
     let mut killed = Instant::now();
     let mut beat = Some(beat);
     for round in 1..=2 {
@@ -115,7 +121,7 @@ fn a_leader_killed_in_the_middle_of_a_stop_leaves_a_note_and_the_next_one_starts
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beat = Beat::start(&consul, "n1", "boot-1");
-    let mut all = agents(&scene, 2, |name| plan(&consul, name));
+    let mut all = agents(&scene, 2, |name| plan(&scene, &consul, name));
     at(&scene, Kind::Stop, all[0].pid(), Signal::KILL);
     beat.dies();
     scene.wait_started(1);
@@ -126,7 +132,7 @@ fn a_leader_killed_in_the_middle_of_a_stop_leaves_a_note_and_the_next_one_starts
     scene.assert_repaired_once("n1");
     // The first comes back with its journal in which the STOP has no answer: it only looks.
     drop(all.remove(0));
-    let again = scene.start(&plan(&consul, "agent-1"));
+    let again = scene.start(&plan(&scene, &consul, "agent-1"));
     linger(&again, Duration::from_secs(3));
     again.wait_state("node/n1", "ok");
     scene.assert_repaired_once("n1");
@@ -141,7 +147,7 @@ fn a_leader_frozen_for_longer_than_its_lease_never_sends_a_second_stop() {
     side_by_side([Kind::Stop, Kind::Get], |kind| {
         let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
         let beat = Beat::start(&consul, "n1", "boot-1");
-        let all = agents(&scene, 2, |name| plan(&consul, name));
+        let all = agents(&scene, 2, |name| plan(&scene, &consul, name));
         at(&scene, kind, all[0].pid(), Signal::STOP);
         beat.dies();
         scene.wait_started(1);
@@ -164,12 +170,31 @@ fn a_leader_that_is_told_to_stop_gives_the_lease_back_at_once() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let _beat = Beat::start(&consul, "n1", "boot-1");
-    let mut all = agents(&scene, 2, |name| plan(&consul, name));
+    let mut all = agents(&scene, 2, |name| plan(&scene, &consul, name));
     let told = Instant::now();
     all.remove(0).terminate();
     wait("the next leader", || leads(&all[0]).then_some(()));
     let took = told.elapsed();
     println!("the lease went over {took:?} after SIGTERM");
     assert!(took < TTL, "{took:?}");
+    scene.assert_untouched();
+}
+
+#[test]
+fn a_note_about_a_node_that_nobody_here_knows_is_told_until_somebody_removes_it() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let key = "watchdog/repairs/n9/0123";
+    let note = r#"{"target":"n9","saga":"0123","agent":"agent-0","verb":"stop","fence":{"etag":"e","token":"t"}}"#;
+    consul.client().put(key, note.as_bytes(), How::Plain).unwrap();
+    let _beat = Beat::start(&consul, "n1", "boot-1");
+    let all = agents(&scene, 2, |name| plan(&scene, &consul, name).set("recovery.lease_ttl", "1s"));
+    all[0].wait_state("recovery/unconfigured", "firing");
+    scene.wait_told("n9 (agent agent-0 was about to ask for STOP");
+    all[1].wait_state("recovery/unconfigured", "ok");
+    consul.client().delete(key, None).unwrap();
+    all[0].wait_state("recovery/unconfigured", "ok");
     scene.assert_untouched();
 }

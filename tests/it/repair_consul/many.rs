@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{GONE, Plan, Scene, hold, linger, metric, wait_phase};
+use super::{Scene, hold, linger, metric, wait_phase};
 use crate::daemon::{SOON, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::Kind;
 use crate::peer::proxy::Proxy;
 use crate::repair::Beat;
+use crate::setup::{GONE, Setup};
 
 const MANY: usize = 1_000;
 
@@ -16,8 +17,8 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("n{n:04}")).collect()
 }
 
-fn plan(consul: &str, names: &[String]) -> Plan {
-    names.iter().fold(Plan::new(consul), |plan, name| plan.node(name, "")).root("tick", "\"500ms\"")
+fn fleet(scene: &Scene, consul: &str, names: &[String]) -> Setup {
+    names.iter().fold(scene.agent(consul), |setup, name| setup.node(name, "")).set("tick", "500ms")
 }
 
 fn nodes(agent: &crate::daemon::Daemon, state: &str) -> f64 {
@@ -33,8 +34,8 @@ fn a_thousand_nodes_lost_at_once_are_one_message_and_no_action_and_one_of_a_thou
     let scene = Scene::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let consul = Consul::dev(Dev::default());
     let session = hold(&consul, &names, "boot-1");
-    let plan = plan(&consul.url(), &names);
-    let agent = scene.start(&plan);
+    let fleet = fleet(&scene, &consul.url(), &names);
+    let agent = scene.start(&fleet);
     wait("a thousand to be alive", || (nodes(&agent, "alive") == 1_000.0).then_some(()));
     linger(&agent, Duration::from_secs(2));
     consul.client().session_destroy(&session).unwrap();
@@ -68,7 +69,7 @@ fn a_thousand_nodes_lost_at_once_are_one_message_and_no_action_and_one_of_a_thou
     let one = Beat::start(&consul, &names[0], "boot-2");
     wait("a thousand to be alive", || (nodes(&agent, "alive") == 1_000.0).then_some(()));
     agent.terminate();
-    let agent = scene.start(&plan);
+    let agent = scene.start(&fleet);
     wait("a thousand to be alive", || (nodes(&agent, "alive") == 1_000.0).then_some(()));
     linger(&agent, Duration::from_secs(2));
     one.dies();
@@ -91,8 +92,8 @@ fn a_quiet_fleet_costs_one_request_per_tick_and_a_loss_is_seen_within_a_second()
     let proxy = Proxy::to(&consul.address());
     let _session = hold(&consul, &names[1..], "boot-1");
     let one = Beat::start(&consul, &names[0], "boot-1");
-    let plan = plan(&proxy.url(), &names).root("tick", "\"3s\"").recovery("after", "\"1m\"");
-    let agent = scene.start(&plan);
+    let fleet = fleet(&scene, &proxy.url(), &names).set("tick", "3s").set("recovery.after", "1m");
+    let agent = scene.start(&fleet);
     wait("all to be alive", || (nodes(&agent, "alive") == 50.0).then_some(()));
     let ticks = || agent.status()["tick"]["count"].as_u64().unwrap();
     let reads = || proxy.count("GET /v1/kv/watchdog/nodes");
@@ -128,7 +129,7 @@ fn beacons_that_write_do_not_make_the_agent_ask_in_a_circle() {
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let proxy = Proxy::to(&consul.address());
     let beacon = scene.beacon("n1", &consul.url(), "3s", "100ms");
-    let agent = scene.start(&Plan::new(&proxy.url()).node("n1", GONE).root("tick", "\"1s\""));
+    let agent = scene.start(&scene.agent(&proxy.url()).node("n1", GONE).set("tick", "1s"));
     wait_phase(&agent, "n1", "healthy");
     let reads = || proxy.count("GET /v1/kv/watchdog/nodes");
     let (before, begun) = (reads(), Instant::now());

@@ -5,22 +5,25 @@
 //! whose sockets belong to the namespace and lead over the same link.
 
 use std::fs::File;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fd::AsFd as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
 
-use super::{GONE, Plan, Scene, linger, side_by_side, wait_phase};
+use super::{Scene, linger, side_by_side, wait_phase};
 use crate::daemon::{Daemon, wait, watchdog};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Kind};
 use crate::peer::proxy::{Fault, Proxy};
 use crate::repair::Beat;
+use crate::setup::GONE;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -80,6 +83,17 @@ impl Island {
         thread::spawn(enter).join().unwrap()
     }
 
+    /// The binary as it runs in there.
+    fn watchdog(&self, dir: &Path) -> Command {
+        let outside = watchdog(dir);
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(outside.get_program()).current_dir(dir).stdin(Stdio::null());
+        for (name, _) in outside.get_envs() {
+            command.env_remove(name);
+        }
+        command
+    }
+
     fn cut(&self) {
         ip(&format!("link set {} down", self.link));
     }
@@ -96,12 +110,12 @@ impl Drop for Island {
     }
 }
 
-/// The page of an agent in a namespace is not reachable from here: what it says is read from its log and
-/// the chat.
+/// The page of an agent in a namespace is reached from within only.
 struct Cut {
     scene: Scene,
     consul: Consul,
     island: Island,
+    dir: PathBuf,
     doors: Vec<Proxy>,
     beat: Option<Beat>,
     agent: Daemon,
@@ -118,34 +132,56 @@ fn cut_off() -> Option<Cut> {
     let to_oci = island.shore(scene.oci.url().trim_start_matches("http://"));
     let to_telegram = island.shore(scene.telegram.base_url().trim_start_matches("http://"));
     let door = island.inside(&to_oci.address().to_string());
-    let mut plan = Plan::new(&to_consul.url()).node("n1", GONE).root("timeout", "\"1s\"");
-    plan.oci = Some(door.url());
-    plan.telegram = Some(to_telegram.url());
-    let dir = scene.configure(&plan);
-    let inner = watchdog(&dir);
-    let mut command = Command::new("ip");
-    command.args(["netns", "exec", &island.name]).arg(inner.get_program()).current_dir(&dir);
-    command.args(["--set", "listen=127.0.0.1:0"]);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WATCHDOG_")) {
-        command.env_remove(name);
+    let setup = scene.agent(&to_consul.url()).node("n1", GONE).set("timeout", "1s");
+    let dir = scene.configure(&setup.set("oci.endpoint", door.url()).set("telegram.api_base", to_telegram.url()));
+    let agent = Daemon::start_with(island.watchdog(&dir).args(["--set", "listen=127.0.0.1:0"]));
+    wait(
+        || format!("the lease: {}", agent.stderr()),
+        || agent.stderr().contains("this agent holds the lease").then_some(()),
+    );
+    let cut =
+        Cut { scene, consul, island, dir, doors: vec![to_consul, to_oci, to_telegram, door], beat: Some(beat), agent };
+    wait(
+        || format!("n1 to be well: {}", cut.status()),
+        || (cut.status()["targets"][0]["phase"] == "healthy").then_some(()),
+    );
+    Some(cut)
+}
+
+impl Cut {
+    /// The agent's status, asked for from where it is.
+    fn status(&self) -> Value {
+        let listen = format!("listen={}", self.agent.page().trim_start_matches("http://"));
+        let output = self.island.watchdog(&self.dir).args(["--set", &listen, "status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
-    let agent = Daemon::start_with(&mut command);
-    wait(&format!("the lease: {}", agent.stderr()), || {
-        agent.stderr().contains("this agent holds the lease").then_some(())
-    });
-    Some(Cut { scene, consul, island, doors: vec![to_consul, to_oci, to_telegram, door], beat: Some(beat), agent })
+
+    /// Lets passes of the agent go by for this long: time in which what must not happen could.
+    fn linger(&self, span: Duration) {
+        let begun = Instant::now();
+        let passes = || self.status()["tick"]["count"].as_u64().unwrap();
+        let before = passes();
+        wait("time and passes to go by", || (begun.elapsed() >= span && passes() > before + 2).then_some(()));
+    }
+
+    /// Cuts the link; the node dies, which the agent cannot see. Waits until it has given the lease up.
+    fn off(&mut self) {
+        self.island.cut();
+        self.beat.take().unwrap().dies();
+        wait(
+            || format!("the lease to be lost: {}", self.agent.stderr()),
+            || self.agent.stderr().contains("lost the lease").then_some(()),
+        );
+    }
 }
 
 #[test]
 fn an_agent_that_is_cut_off_touches_nobody_and_repairs_what_is_still_missing_when_it_is_back() {
     let Some(mut cut) = cut_off() else { return };
-    thread::sleep(Duration::from_secs(2));
-    cut.island.cut();
-    cut.beat.take().unwrap().dies();
-    // Long past `after`, and the lease: whatever it did out of blindness, it would have done by then.
-    thread::sleep(Duration::from_secs(8));
+    cut.off();
+    // Long past `after`: whatever it did out of blindness, it would have done by then.
+    cut.linger(Duration::from_secs(5));
     assert!(cut.scene.oci.ledger().is_empty(), "{:#?}", cut.scene.oci.ledger());
-    assert!(cut.agent.stderr().contains("lost the lease"), "{}", cut.agent.stderr());
     cut.island.mend();
     cut.scene.wait_started(1);
     let _beat = Beat::start(&cut.consul, "n1", "boot-2");
@@ -157,14 +193,12 @@ fn an_agent_that_is_cut_off_touches_nobody_and_repairs_what_is_still_missing_whe
 #[test]
 fn an_agent_that_is_cut_off_while_a_node_comes_back_does_nothing_at_all() {
     let Some(mut cut) = cut_off() else { return };
-    thread::sleep(Duration::from_secs(2));
-    cut.island.cut();
-    cut.beat.take().unwrap().dies();
-    thread::sleep(Duration::from_secs(4));
+    cut.off();
+    cut.linger(Duration::from_secs(2));
     let _beat = Beat::start(&cut.consul, "n1", "boot-2");
     cut.island.mend();
     wait("the lease again", || (cut.agent.stderr().matches("this agent holds the lease").count() >= 2).then_some(()));
-    thread::sleep(Duration::from_secs(2));
+    cut.linger(Duration::from_secs(2));
     cut.scene.assert_untouched();
 }
 
@@ -178,7 +212,7 @@ fn cut_from_consul_after_the_stop_it_starts_the_machine_all_the_same() {
         scene.oci.durations(Durations { stopping: Duration::from_secs(5), ..Durations::default() });
         let proxy = Arc::new(Proxy::to(&consul.address()));
         let beat = Beat::start(&consul, "n1", "boot-1");
-        let agent = scene.start(&Plan::new(&proxy.url()).node("n1", GONE));
+        let agent = scene.start(&scene.agent(&proxy.url()).node("n1", GONE));
         wait_phase(&agent, "n1", "healthy");
         let cut = Arc::clone(&proxy);
         scene.oci.on_answered(Kind::Stop, 1, Box::new(move || cut.set(fault)));

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::world::{Place, Plan, World, node, phase, wait};
+use super::world::{Place, Plan, World, node, phase};
 use super::{Blow, Case, Moment, Tally, consul, each, healthy, live};
+use crate::daemon::wait;
 use crate::parts;
 use crate::peer::consul::Consul;
 use crate::peer::oci::{Fault, Kind, Lifecycle};
@@ -83,10 +84,7 @@ fn answered(consul: &Consul, batch: &Batch, tally: &Tally) {
     // Slow enough that a look at each state is made also while another node's request hangs.
     let span = if matches!(batch.place, Place::Stopping | Place::Starting) { 4_000 } else { 300 };
     let span = Duration::from_millis(span);
-    let world = World::new(
-        consul,
-        &Plan { tells: true, nodes, stopping: span, starting: span, recovery: "lease_ttl = \"5s\"" },
-    );
+    let world = World::new(consul, &Plan { tells: true, nodes, stopping: span, starting: span, lease_ttl: "5s" });
     let (daemon, sessions) = healthy(&world);
     for (index, (fault, _)) in batch.faults.iter().enumerate() {
         world.faults(index + 1, batch.place, fault, batch.times);

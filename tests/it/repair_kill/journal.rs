@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::world::{LONG, Plan, World, wait};
+use super::world::{Plan, World};
 use super::{Tally, come_back, consul, each, healthy};
-use crate::daemon::watchdog;
+use crate::daemon::{SOON, wait, watchdog};
 use crate::parts;
 use crate::peer::consul::Consul;
 
@@ -105,7 +105,7 @@ impl Drop for Traced {
         }
         // strace may end before the one it traced, which still holds the state file then.
         let Some(agent) = self.agent.map(Pid::as_raw_nonzero) else { return };
-        let deadline = Instant::now() + LONG;
+        let deadline = Instant::now() + SOON;
         let lives = || {
             let stat = std::fs::read_to_string(format!("/proc/{agent}/stat")).unwrap_or_default();
             let threads = std::fs::read_dir(format!("/proc/{agent}/task")).map_or(0, Iterator::count);

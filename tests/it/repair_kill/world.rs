@@ -9,27 +9,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use watchdog::client::consul::{Behavior, Consul as Client, How};
 
-use crate::daemon::{Daemon, configure, watchdog};
+use crate::daemon::{Daemon, SOON, wait, watchdog};
 use crate::peer::consul::Consul;
 use crate::peer::oci::{Durations, Entry, Fault, Hook, Kind, Lifecycle, Oci, Strike, ocid};
-use crate::peer::telegram::{TOKEN, Telegram};
+use crate::peer::telegram::Telegram;
+use crate::setup::{GONE, Setup};
 
-/// The longest that anything may take here: many worlds share few cores.
-pub const LONG: Duration = Duration::from_mins(1);
 /// No agent: a blow that falls now has nobody to hit yet.
 const NOBODY: i32 = 0;
-
-/// Waits until `ask` gives something; panics with `what` after [`LONG`].
-pub fn wait<T>(what: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + LONG;
-    loop {
-        if let Some(found) = ask() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {}", what());
-        std::thread::park_timeout(Duration::from_millis(40));
-    }
-}
 
 /// A request of the story, by how it stands with the machine when it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,28 +66,27 @@ pub struct World {
     /// Of Consul: host and port.
     pub address: String,
     base: String,
+    lease_ttl: &'static str,
     /// The agent that blows fall on.
     agent: Arc<AtomicI32>,
 }
 
 /// What a world is configured with.
 #[derive(Clone)]
-pub struct Plan<'a> {
+pub struct Plan {
     pub tells: bool,
     pub nodes: usize,
-    pub recovery: &'a str,
+    /// Short: an agent that is killed leaves the lease to the next one when it ends.
+    pub lease_ttl: &'static str,
     pub stopping: Duration,
     pub starting: Duration,
 }
 
-/// Short: an agent that is killed leaves the lease to the next one when it ends.
-pub const LEASE: &str = "lease_ttl = \"1s\"";
-
-impl Default for Plan<'_> {
-    fn default() -> Plan<'static> {
+impl Default for Plan {
+    fn default() -> Plan {
         // Some looks fall into each, also on a machine that is busy.
         let span = Duration::from_millis(800);
-        Plan { tells: false, nodes: 1, recovery: LEASE, stopping: span, starting: span }
+        Plan { tells: false, nodes: 1, lease_ttl: "1s", stopping: span, starting: span }
     }
 }
 
@@ -118,75 +104,41 @@ impl World {
             consul: consul.client(),
             address: consul.address(),
             base,
+            lease_ttl: plan.lease_ttl,
             agent: Arc::new(AtomicI32::new(NOBODY)),
         };
         for n in 1..=plan.nodes {
             world.oci.add_instance(&ocid(&node(n)), Lifecycle::Running);
         }
-        world.configure(plan.nodes, plan.recovery);
+        world.configure(|setup| setup);
         world
     }
 
-    /// Writes the configuration with the first `nodes` nodes.
-    pub fn configure(&self, nodes: usize, recovery: &str) {
-        let tells = self.telegram.as_ref().map_or(String::new(), |telegram| {
-            format!("[telegram]\nbot_token = \"{TOKEN}\"\nchat_id = \"42\"\napi_base = \"{}\"\n", telegram.base_url())
-        });
-        let list: Vec<String> = (1..=nodes)
-            .map(|n| {
-                let (name, id) = (node(n), ocid(&node(n)));
-                format!("[[node]]\nname = \"{name}\"\ninstance_id = \"{id}\"\nevidence = [\"probe/ssh\"]\n")
-            })
-            .collect();
-        let toml = format!(
-            r#"
-tick = "100ms"
-timeout = "1s"
-instance = "agent-1"
-state = "state.db"
-log = "info"
-deps = ["ssh=tcp://127.0.0.1:1", "ref=tcp://{address}"]
-{tells}
-[host]
-enabled = false
-[docker]
-enabled = false
-[consul]
-address = "http://{address}"
-prefix = "{base}/nodes"
-[oci]
-config_file = "{config_file}"
-endpoint = "{oci}"
-[recovery]
-mode = "active"
-after = "300ms"
-poll = "100ms"
-boot_grace = "90s"
-min_healthy = "0%"
-max_in_flight = 100
-max_per_domain = 100
-max_per_hour = 100
-max_per_day = 100
-references = ["probe/ref"]
-lease = "{base}"
-{recovery}
-{}
-"#,
-            list.concat(),
-            address = self.address,
-            base = self.base,
-            config_file = self.oci.config_file(self.dir.path()).display(),
-            oci = self.oci.url(),
-        );
-        configure(self.path(), &toml);
+    /// The agent's settings with these nodes.
+    pub fn setup(&self, nodes: impl IntoIterator<Item = usize>) -> Setup {
+        let setup = Setup::agent("agent-1", &format!("http://{}", self.address))
+            .set("tick", "100ms")
+            .set("timeout", "1s")
+            .set("deps", ["gone=tcp://127.0.0.1:1".to_string(), format!("ref=tcp://{}", self.address)].as_slice())
+            .set("consul.prefix", format!("{}/nodes", self.base))
+            .set("recovery.after", "300ms")
+            .set("recovery.boot_grace", "90s")
+            .set("recovery.min_healthy", "0%")
+            .set("recovery.max_in_flight", 100)
+            .set("recovery.max_per_domain", 100)
+            .set("recovery.max_per_hour", 100)
+            .set("recovery.max_per_day", 100)
+            .set("recovery.references", ["probe/ref"].as_slice())
+            .set("recovery.lease", self.base.as_str())
+            .set("recovery.lease_ttl", self.lease_ttl)
+            .oci(&self.oci, self.path());
+        let setup = self.telegram.iter().fold(setup, Setup::telegram);
+        nodes.into_iter().fold(setup, |setup, n| setup.node(&node(n), GONE))
     }
 
-    /// Changes the configuration, which must hold `from`.
-    pub fn edit(&self, from: &str, to: &str) {
-        let file = self.path().join("watchdog.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.contains(from), "{from} in {text}");
-        std::fs::write(file, text.replace(from, to)).unwrap();
+    /// Writes the configuration as `change` makes it.
+    pub fn configure(&self, change: impl FnOnce(Setup) -> Setup) {
+        change(self.setup(1..=self.nodes)).write(self.path());
     }
 
     pub fn path(&self) -> &Path {
@@ -209,7 +161,7 @@ lease = "{base}"
     pub fn blow(&self, signal: Signal) -> Hook {
         let agent = Arc::clone(&self.agent);
         Box::new(move || {
-            let deadline = Instant::now() + LONG;
+            let deadline = Instant::now() + SOON;
             while agent.load(Ordering::Acquire) == NOBODY && Instant::now() < deadline {
                 std::thread::park_timeout(Duration::from_millis(1));
             }

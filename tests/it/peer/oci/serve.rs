@@ -1,17 +1,17 @@
 //! One connection of the scripted cloud: read, recorded, judged, answered or not.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::super::listener::{Ended, Request, hang, hang_unread, reset};
 use super::machine::Lifecycle;
-use super::verify::{Asked, Signer, Wrong, verify};
+use super::verify::{Signer, Wrong, verify};
 use super::{CANARY, COMPARTMENT, Door, Entry, Fault, Kind, Shared, State, date, vector};
 
 /// What will be sent.
@@ -31,21 +31,17 @@ impl Reply {
     }
 }
 
-pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
+pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>, ended: &Ended) {
     match door {
-        Some(Door::Hang) => return hang(shared, &mut stream, false),
-        Some(Door::Reset) => {
-            // Closing with unread bytes resets the connection; one byte shows that they are there.
-            let _ = stream.read(&mut [0]);
-            return;
-        }
+        Some(Door::Hang) => return hang_unread(ended),
+        Some(Door::Reset) => return reset(stream),
         None => {}
     }
-    let Some(asked) = read(&mut stream) else { return };
+    let Some(asked) = Request::read(&mut stream) else { return };
     let kind = kind(&asked);
     let Arrived { index, fault, answered, shown } = arrive(shared, &asked, kind);
     if let Fault::Slow(span) = fault {
-        thread::sleep(span);
+        ended.within(span);
     }
     let mut reply = match fault {
         Fault::Refuse(status, code, message) => Some(Reply::refuse(status, code, message)),
@@ -70,13 +66,13 @@ pub fn connection(shared: &Shared, mut stream: TcpStream, door: Option<Door>) {
     }
     if let Some(reply) = &reply {
         shared.lock().ledger[index].answered = Some(reply.status);
-        send(shared, &mut stream, reply, &fault);
+        send(&mut stream, reply, &fault, ended);
     }
     shared.changed.notify_all();
     depart(shared, kind);
     answered.into_iter().for_each(|hook| hook());
     if matches!(fault, Fault::Hang | Fault::EffectThenHang) {
-        hang(shared, &mut stream, true);
+        hang(&mut stream, ended);
     }
 }
 
@@ -91,7 +87,7 @@ struct Arrived {
 }
 
 /// Writes the request into the ledger, runs the hooks, and takes its fault.
-fn arrive(shared: &Shared, asked: &Asked, kind: Kind) -> Arrived {
+fn arrive(shared: &Shared, asked: &Request, kind: Kind) -> Arrived {
     let (hooks, arrived) = {
         let mut state = shared.lock();
         let n = state.arrivals.entry(kind).or_default();
@@ -178,7 +174,7 @@ fn take(hooks: &mut Vec<(Kind, usize, super::Hook)>, kind: Kind, n: usize) -> Ve
     taken
 }
 
-fn kind(asked: &Asked) -> Kind {
+fn kind(asked: &Request) -> Kind {
     let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
     match (asked.verb.as_str(), path) {
         ("GET", path) if path.starts_with("/opc/v2/") => Kind::Metadata,
@@ -198,7 +194,7 @@ fn kind(asked: &Asked) -> Kind {
 }
 
 /// What the real one would do and say.
-fn judge(state: &mut State, asked: &Asked, kind: Kind, arrived: (usize, Option<(String, Value)>)) -> Reply {
+fn judge(state: &mut State, asked: &Request, kind: Kind, arrived: (usize, Option<(String, Value)>)) -> Reply {
     if kind == Kind::Metadata {
         return metadata(state, asked);
     }
@@ -263,7 +259,7 @@ fn instance(state: &mut State, kind: Kind, (index, shown): (usize, Option<(Strin
     Reply { headers: vec![("etag", machine.etag())], ..Reply::json(200, &machine.json()) }
 }
 
-fn list(state: &mut State, asked: &Asked) -> Reply {
+fn list(state: &mut State, asked: &Request) -> Reply {
     let query = asked.path.split_once('?').map_or("", |(_, query)| query);
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     if value("compartmentId") != Some(COMPARTMENT) {
@@ -288,7 +284,7 @@ fn list(state: &mut State, asked: &Asked) -> Reply {
     reply
 }
 
-fn metadata(state: &mut State, asked: &Asked) -> Reply {
+fn metadata(state: &mut State, asked: &Request) -> Reply {
     if asked.header("authorization") != "Bearer Oracle" {
         state.violations.push(format!("metadata without its header: {}", asked.path));
         return Reply::refuse(401, "", "");
@@ -309,7 +305,7 @@ fn metadata(state: &mut State, asked: &Asked) -> Reply {
     Reply { status: 200, headers: Vec::new(), body }
 }
 
-fn token(state: &mut State, asked: &Asked) -> Reply {
+fn token(state: &mut State, asked: &Request) -> Reply {
     let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
     let plain = |value: &Value| value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok());
     let Some(public) = body["publicKey"].as_str().and_then(|text| STANDARD.decode(text).ok()) else {
@@ -327,7 +323,7 @@ fn token(state: &mut State, asked: &Asked) -> Reply {
     Reply::json(200, &json!({"token": token}))
 }
 
-fn send(shared: &Shared, stream: &mut TcpStream, reply: &Reply, fault: &Fault) {
+fn send(stream: &mut TcpStream, reply: &Reply, fault: &Fault, ended: &Ended) {
     let ahead = if let Fault::Skew(seconds) = fault { *seconds } else { 0 };
     let mut head = format!(
         "HTTP/1.1 {} X\r\nDate: {}\r\nContent-Type: application/json\r\nopc-request-id: PEER/1/2\r\nConnection: close\r\n",
@@ -344,47 +340,11 @@ fn send(shared: &Shared, stream: &mut TcpStream, reply: &Reply, fault: &Fault) {
         }
         Fault::EffectThenEndless => {
             let mut sent = stream.write_all(format!("{head}\r\n").as_bytes());
-            while sent.is_ok() && !shared.lock().stopped {
+            while sent.is_ok() && !ended.is() {
                 sent = stream.write_all(&[b' '; 16 * 1024]);
             }
             sent
         }
         _ => stream.write_all(format!("{head}{length}{}", reply.body).as_bytes()),
     };
-}
-
-/// Holds the connection until the client gives up or the peer ends.
-fn hang(shared: &Shared, stream: &mut TcpStream, read: bool) {
-    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-    while !shared.lock().stopped {
-        if !read {
-            thread::park_timeout(Duration::from_millis(20));
-            continue;
-        }
-        match stream.read(&mut [0]) {
-            Ok(0) => return,
-            Err(e) if !matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => return,
-            _ => {}
-        }
-    }
-}
-
-fn read(stream: &mut TcpStream) -> Option<Asked> {
-    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let mut words = line.split_whitespace();
-    let (verb, path) = (words.next()?.to_string(), words.next()?.to_string());
-    let mut headers = std::collections::BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.insert(name.to_lowercase(), value.trim().to_string());
-    }
-    let length: usize = headers.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(Asked { verb, path, headers, body })
 }

@@ -9,24 +9,11 @@ use ring::digest::{SHA256, digest};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use watchdog::client::oci::key::Key;
 
+use super::super::listener::Request;
 use super::vector;
 
 /// Bytes before the RSA public key in a `SubjectPublicKeyInfo` of 2048 bits.
 const SPKI_HEAD: usize = 24;
-
-/// A request as it came.
-pub struct Asked {
-    pub verb: String,
-    pub path: String,
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
-}
-
-impl Asked {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(String::as_str).unwrap_or_default()
-    }
-}
 
 /// What is wrong.
 #[derive(Debug, PartialEq)]
@@ -46,7 +33,7 @@ pub enum Signer<'a> {
 }
 
 /// Checks everything about the signature.
-pub fn verify(asked: &Asked, signer: &Signer) -> Result<(), Wrong> {
+pub fn verify(asked: &Request, signer: &Signer) -> Result<(), Wrong> {
     let violation = |what: String| Err(Wrong::Violation(format!("{} {}: {what}", asked.verb, asked.path)));
     let parameters = parameters(asked.header("authorization"));
     let parameter = |name: &str| parameters.get(name).map(String::as_str).unwrap_or_default();

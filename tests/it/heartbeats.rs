@@ -1,0 +1,218 @@
+//! Reading heartbeats from a Consul that says of itself that it is not to be believed, in ways that a real one
+//! shows seldom: nothing of it may look like a node that is gone.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use watchdog::clock::Clock;
+use watchdog::core::recovery::heartbeat::Life;
+use watchdog::core::signal::{Reading, Report};
+use watchdog::core::time::{Mono, Now};
+use watchdog::source::consul::{Heart, Where, confirm};
+use watchdog::source::{Ask, Outfit, Source};
+use watchdog::wake::Waker;
+
+use crate::daemon::wait;
+use crate::peer::consul::client;
+use crate::peer::kv::{Held, Kv};
+
+const N1: &str = "watchdog/nodes/n1";
+const N2: &str = "watchdog/nodes/n2";
+const SENTINEL: &str = "watchdog/sentinel";
+const RESETTLE: Duration = Duration::from_mins(3);
+
+fn place() -> Where {
+    Where { prefix: "watchdog/nodes".to_string(), sentinel: SENTINEL.to_string(), resettle: RESETTLE }
+}
+
+/// What happens to a Consul.
+type Change = fn(&mut Held);
+
+/// A source that reads this Consul, by a clock that is moved by hand.
+struct Rig {
+    kv: Kv,
+    heart: Heart,
+    clock: Clock,
+    hand: Arc<Mutex<Now>>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let kv = Kv::start(&[N1, N2, SENTINEL]);
+        let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let outfit = Outfit {
+            clock: clock.clone(),
+            waker: Waker::new(),
+            timeout: Duration::from_secs(5),
+            tick: Duration::from_secs(1),
+            previous_boot: None,
+        };
+        let configured = BTreeSet::from([Arc::from("n1"), Arc::from("n2")]);
+        let heart = Heart::new(client(&kv.url(), None), place(), configured, outfit);
+        Rig { kv, heart, clock, hand }
+    }
+
+    fn observe(&mut self, once: bool) -> Result<Report, String> {
+        let ask = Ask { now: self.clock.now(), fresh_since: Mono(0), hurry_since: Mono(i64::MIN), once };
+        self.heart.observe(&ask)
+    }
+
+    fn pass_time(&self, span: Duration) {
+        let mut now = self.hand.lock().unwrap();
+        now.mono = now.mono.plus(span);
+        now.awake = now.awake.plus(span);
+    }
+
+    /// Waits until the thread that reads has brought a report that is as wanted.
+    fn wait(&mut self, what: &str, wanted: impl Fn(&Result<Report, String>) -> bool) -> Result<Report, String> {
+        wait(what, || Some(self.observe(false)).filter(|report| wanted(report)))
+    }
+
+    fn wait_well(&mut self) {
+        let _ = self.wait("both to be well", |report| report.as_ref().is_ok_and(is_well));
+    }
+}
+
+fn readings(report: &Report) -> Vec<(&str, Reading)> {
+    report.observations.iter().map(|seen| (seen.spec.key.as_str(), seen.reading)).collect()
+}
+
+fn is_well(report: &Report) -> bool {
+    readings(report) == [("node/n1", Reading::Up), ("node/n2", Reading::Up)]
+}
+
+fn is_blind(words: &str) -> impl Fn(&Result<Report, String>) -> bool {
+    move |report| report.as_ref().is_err_and(|said| said.contains(words))
+}
+
+/// What a Consul says of itself, and what is made of it.
+fn doubts() -> [(Change, &'static str); 3] {
+    [
+        (|held| held.known_leader = false, "no leader"),
+        (|held| held.last_contact = 5_001, "5.0s ago"),
+        (|held| held.filtered = true, "key_prefix \"watchdog/nodes\" read"),
+    ]
+}
+
+#[test]
+fn a_listing_that_is_in_doubt_is_no_look_at_any_node() {
+    for (doubt, words) in doubts() {
+        let mut rig = Rig::new();
+        rig.wait_well();
+        {
+            let mut held = rig.kv.held();
+            held.keys.remove(N1);
+            held.index += 1;
+            doubt(&mut held);
+        }
+        rig.wait(words, is_blind(words)).unwrap_err();
+        assert!(is_blind(words)(&rig.observe(true)), "{words}");
+        let error = confirm(&client(&rig.kv.url(), None), &place(), &rig.clock, "n1").unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+    let mut rig = Rig::new();
+    rig.kv.held().last_contact = 5_000;
+    assert!(is_well(&rig.observe(true).unwrap()), "a follower that heard of its leader lately");
+}
+
+#[test]
+fn a_decision_is_made_on_a_consistent_read_with_our_own_key_there_and_the_node_s_not_hidden() {
+    let kv = Kv::start(&[N1, SENTINEL]);
+    let consul = client(&kv.url(), None);
+    let confirm = |node: &str| confirm(&consul, &place(), &Clock::system(), node);
+    assert_eq!(confirm("n1").unwrap().life("n1"), Life::Alive);
+    assert_eq!(confirm("n2").unwrap().life("n2"), Life::Gone);
+    let listings: Vec<String> = kv.asked().into_iter().filter(|asked| asked.contains("recurse")).collect();
+    assert!(listings.len() == 2 && listings.iter().all(|asked| asked.contains("consistent")), "{listings:?}");
+    kv.held().hidden = vec![N1.to_string()];
+    assert!(confirm("n1").is_err(), "hidden is not gone");
+    kv.held().hidden.clear();
+    kv.held().keys.remove(SENTINEL);
+    let error = confirm("n2").unwrap_err();
+    assert!(error.contains(SENTINEL), "{error}");
+}
+
+#[test]
+fn a_key_without_a_holder_is_neither_life_nor_death() {
+    let mut rig = Rig::new();
+    rig.wait_well();
+    {
+        let mut held = rig.kv.held();
+        held.keys.get_mut(N1).unwrap().1 = None;
+        held.index += 1;
+    }
+    let report = rig.observe(true).unwrap();
+    assert_eq!(readings(&report), [("node/n1", Reading::Unknown), ("node/n2", Reading::Up)]);
+}
+
+#[test]
+fn data_that_was_replaced_is_not_believed_until_nodes_had_time_to_register_again() {
+    let replaced: [(Change, &str); 4] = [
+        (|held| held.index = 5, "index went back"),
+        (|held| drop(held.keys.remove(SENTINEL)), "is gone"),
+        (|held| held.keys.get_mut(SENTINEL).unwrap().0 = "somebody else's".to_string(), "is gone"),
+        (
+            |held| {
+                held.keys.clear();
+                held.index = 1;
+            },
+            "index went back",
+        ),
+    ];
+    for (replace, words) in replaced {
+        let mut rig = Rig::new();
+        rig.wait_well();
+        {
+            let mut held = rig.kv.held();
+            held.keys.remove(N1);
+            held.index += 1;
+            replace(&mut held);
+        }
+        rig.wait(words, is_blind(words)).unwrap_err();
+        // Whatever is read meanwhile: the time has to pass.
+        rig.kv.held().index += 1;
+        rig.wait("the wait", is_blind("more to register again")).unwrap_err();
+        rig.pass_time(RESETTLE.saturating_sub(Duration::from_secs(1)));
+        rig.wait("the end of the wait", is_blind("have 1.0s more")).unwrap_err();
+        rig.pass_time(Duration::from_secs(2));
+        let report = rig.wait("sight", Result::is_ok).unwrap();
+        // It was seen by this run before: now it is really missing.
+        assert_eq!(readings(&report)[0], ("node/n1", Reading::Down), "{words}");
+        assert!(rig.kv.held().keys.contains_key(SENTINEL), "{words}: a new one is kept");
+    }
+}
+
+#[test]
+fn a_node_that_is_hidden_all_at_once_makes_blind_and_one_that_is_gone_does_not() {
+    let mut rig = Rig::new();
+    rig.wait_well();
+    {
+        let mut held = rig.kv.held();
+        held.hidden = vec![N1.to_string()];
+        held.index += 1;
+    }
+    rig.wait("the denial", is_blind("key")).unwrap_err();
+    {
+        let mut held = rig.kv.held();
+        held.hidden.clear();
+        held.keys.remove(N1);
+        held.index += 1;
+    }
+    let report = rig.wait("sight", Result::is_ok).unwrap();
+    assert_eq!(readings(&report), [("node/n1", Reading::Down), ("node/n2", Reading::Up)]);
+}
+
+#[test]
+fn a_picture_that_nobody_renews_is_none() {
+    let mut rig = Rig::new();
+    rig.wait_well();
+    rig.kv.held().hangs = true;
+    rig.wait("the last picture to be of before", Result::is_ok).unwrap();
+    let before = rig.kv.asked().len();
+    wait("a read that hangs", || (rig.kv.asked().len() > before).then_some(()));
+    rig.pass_time(Duration::from_secs(10));
+    assert!(rig.observe(false).is_ok(), "a read may take its time");
+    rig.pass_time(Duration::from_secs(10));
+    assert!(is_blind("no answer from Consul for 20s")(&rig.observe(false)), "{:?}", rig.observe(false));
+}
