@@ -370,6 +370,7 @@ fn fleet() {
         ladder: vec![Rung::StopStart],
         times: Times { after: Duration::from_mins(5), boot_grace: hour, attempts_reset_after: hour },
         repairable: true,
+        machine: None,
     };
     let nodes: Vec<Node> = (0..COUNT).map(node).collect();
     let names: Vec<Arc<str>> = nodes.iter().map(|node| Arc::clone(&node.name)).collect();

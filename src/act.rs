@@ -51,6 +51,7 @@ pub struct Done {
 enum Message {
     Order(Order),
     Tools(Box<Tools>),
+    Machines(Machines),
     End,
 }
 
@@ -109,6 +110,11 @@ impl Operator {
         let _ = self.orders.send(Message::Tools(Box::new(tools)));
     }
 
+    /// Works with these machines, too.
+    pub fn add(&self, machines: Machines) {
+        let _ = self.orders.send(Message::Machines(machines));
+    }
+
     /// Takes what came back.
     pub fn take_answers(&self) -> Vec<Answer> {
         std::mem::take(&mut self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner))
@@ -154,6 +160,7 @@ impl Desk {
                     machines.append(&mut tools.machines);
                     self.tools = Tools { machines, ..*tools };
                 }
+                Message::Machines(mut machines) => self.tools.machines.append(&mut machines),
                 Message::End => return,
             }
         }

@@ -2,6 +2,7 @@
 //! walked, and every part builds itself from its own settings. All problems are reported at once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -9,7 +10,7 @@ use crate::act::Tools;
 use crate::client;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::recovery::plan::Mode;
+use crate::core::recovery::plan::{Mode, Place};
 use crate::executor;
 use crate::lease::{Lease, Terms};
 use crate::nodes::Nodes;
@@ -75,21 +76,38 @@ pub struct RepairParts {
     pub tools: Tools,
     /// Where spans go, when somebody wants them.
     pub traces: Option<Traces>,
+    /// The boot of the machine that we run on, where that is one that could be repaired.
+    pub own_boot: Option<Arc<str>>,
 }
 
 impl RepairParts {
     /// Repairs that touch nothing: what is left of earlier ones is shown and told.
     pub fn without_nodes(nodes: Nodes) -> RepairParts {
         let tools = Tools { machines: executor::Machines::new(), heartbeats: None, lease: Lease::local() };
-        RepairParts { nodes, tools, traces: None }
+        RepairParts { nodes, tools, traces: None, own_boot: None }
     }
+}
+
+fn executor_outfit(config: &Config, clock: &Clock) -> executor::Outfit {
+    executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 }
+}
+
+/// The machines of repairs under way whose nodes are not configured any more, as far as they can be reached.
+pub fn orphans(config: &Config, clock: &Clock, places: &[(Arc<str>, Place)]) -> executor::Machines {
+    let (machines, troubles) = executor::orphans(config, &executor_outfit(config, clock), places);
+    for trouble in troubles {
+        tracing::warn!("a repair under way cannot be finished: {trouble}");
+    }
+    machines
 }
 
 /// Everything that repairs need; `None` when no node is configured.
 pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
-    let nodes = Nodes::read(config)?;
-    let outfit = executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
-    let machines = executor::machines(config, &outfit, &nodes.settings)?;
+    let mut nodes = Nodes::read(config)?;
+    let machines = executor::machines(config, &executor_outfit(config, clock), &nodes.settings)?;
+    for node in &mut nodes.nodes {
+        node.machine = machines.get(&node.name).map(|machine| (machine.executor(), machine.id()));
+    }
     if nodes.nodes.is_empty() {
         return Ok(None);
     }
@@ -104,5 +122,19 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     };
     let place = source::consul::place(config, &nodes)?;
     let traces = Traces::start(&config.variables("OTEL_"))?;
-    Ok(Some(RepairParts { nodes, tools: Tools { machines, heartbeats: Some((consul, place)), lease }, traces }))
+    let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
+    Ok(Some(RepairParts { nodes, tools, traces, own_boot: own_boot(config)? }))
+}
+
+/// The boot of the machine that we run on, where that is one that an executor could take down.
+fn own_boot(config: &Config) -> anyhow::Result<Option<Arc<str>>> {
+    let sys = source::host::sys(config)?;
+    if !executor::EXECUTORS.iter().any(|entry| (entry.is_here)(&sys)) {
+        return Ok(None);
+    }
+    let boot = crate::clock::boot_id();
+    if boot.is_empty() {
+        tracing::warn!("this machine's boot id cannot be read: if it is one of the nodes, give it executor = \"none\"");
+    }
+    Ok(Some(boot).filter(|boot| !boot.is_empty()).map(Arc::from))
 }

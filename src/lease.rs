@@ -26,6 +26,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(5);
 /// Notes read at most.
 const NOTES: usize = 10_000;
+/// While there are notes they are read again after this many lives of the lease: somebody may have removed one.
+const NOTES_AGAIN: u32 = 4;
 
 /// The lease of this agent. Cheap to clone.
 #[derive(Clone)]
@@ -56,8 +58,8 @@ struct Held {
 struct Shown {
     /// Held until this instant, unless renewed; `None` while it is not held.
     until: Option<Mono>,
-    /// Notes that were read when it was taken, until somebody takes them.
-    notes: Vec<Note>,
+    /// Notes as they were read last; none while it is not held.
+    notes: Arc<Vec<Note>>,
     /// Consul answered the last call.
     connected: bool,
 }
@@ -117,11 +119,11 @@ impl Lease {
         }
     }
 
-    /// What agents before us wrote down, once each time the lease is won.
-    pub fn take_notes(&self) -> Vec<Note> {
+    /// What agents wrote down and is still there, as it was read last while the lease was held.
+    pub fn notes(&self) -> Arc<Vec<Note>> {
         match &self.kind {
-            Kind::Local => Vec::new(),
-            Kind::Consul(held) => std::mem::take(&mut held.shown().notes),
+            Kind::Local => Arc::default(),
+            Kind::Consul(held) => Arc::clone(&held.shown().notes),
         }
     }
 
@@ -187,8 +189,8 @@ struct Keeper {
     caller: Caller,
     news: Waker,
     ttl: Duration,
-    /// The notes have been read since the lease was won.
-    has_notes: bool,
+    /// When the notes were read last since the lease was won.
+    noted_at: Option<Mono>,
     said: Option<String>,
 }
 
@@ -210,7 +212,7 @@ impl Keeper {
             Policy { ttl, renew: ttl / 4, rewrite, seed: now.wall.0.unsigned_abs() ^ u64::from(std::process::id()) };
         let machine = Beacon::new(policy, own.clone(), now.mono);
         let caller = Caller::start(work(&held, &own, ttl), &held.waker)?;
-        Ok(Keeper { held, machine, caller, news, ttl, has_notes: false, said: None })
+        Ok(Keeper { held, machine, caller, news, ttl, noted_at: None, said: None })
     }
 
     fn run(mut self) {
@@ -248,18 +250,12 @@ impl Keeper {
 
     fn show(&mut self, now: Mono) {
         let active = self.machine.state() == State::Active;
-        if !active {
-            self.has_notes = false;
-        } else if !self.has_notes {
-            match self.held.notes() {
-                Ok(notes) => {
-                    self.has_notes = true;
-                    self.held.shown().notes = notes;
-                }
-                Err(error) => self.say(format!("the lease is won, but not what other agents left: {error}")),
-            }
+        if active {
+            self.read_notes(now);
+        } else if self.noted_at.take().is_some() {
+            self.held.shown().notes = Arc::default();
         }
-        let until = self.machine.expires_at().filter(|_| active && self.has_notes).filter(|until| now < *until);
+        let until = self.machine.expires_at().filter(|_| self.noted_at.is_some()).filter(|until| now < *until);
         let was_held = {
             let mut shown = self.held.shown();
             std::mem::replace(&mut shown.until, until).is_some()
@@ -279,6 +275,24 @@ impl Keeper {
         if let Why::Held(holder) = self.machine.why() {
             let name = holder.heartbeat.as_ref().map_or("somebody", |heartbeat| heartbeat.node.as_str()).to_string();
             self.say(format!("agent {name} holds the lease; this one watches"));
+        }
+    }
+
+    /// Reads the notes once the lease is won, and again now and then while there are any.
+    fn read_notes(&mut self, now: Mono) {
+        let again = self.ttl.saturating_mul(NOTES_AGAIN);
+        let is_read = |at: Mono| now.since(at) < again || self.held.shown().notes.is_empty();
+        if self.noted_at.is_some_and(is_read) {
+            return;
+        }
+        match self.held.notes() {
+            Ok(notes) => {
+                self.noted_at = Some(now);
+                self.held.shown().notes = Arc::new(notes);
+            }
+            // Those that were read before stand; they are read again when it is their time.
+            Err(_) if self.noted_at.is_some() => self.noted_at = Some(now),
+            Err(error) => self.say(format!("the lease is won, but not what other agents left: {error}")),
         }
     }
 

@@ -299,6 +299,7 @@ fn read_node(
             attempts_reset_after: all.attempts_reset_after.0,
         },
         repairable,
+        machine: None,
     }
 }
 

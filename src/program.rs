@@ -120,6 +120,7 @@ impl Program {
         if let Some(repairs) = &mut program.tick.repairs {
             repairs.restore(&remembered.repairs, now, remembered.same_boot);
         }
+        program.adopt_orphans(config);
         program.previous_boot = None;
         Ok(program)
     }
@@ -159,6 +160,7 @@ impl Program {
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
+                self.adopt_orphans(config);
                 self.tick.reload_error = None;
                 let mut what = "the configuration was read again".to_string();
                 if fixed.is_empty() {
@@ -170,6 +172,12 @@ impl Program {
                 self.note("reloaded", &what);
             }
             Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
+        }
+    }
+
+    fn adopt_orphans(&mut self, config: &Config) {
+        if let Some(repairs) = &mut self.tick.repairs {
+            repairs.adopt_orphans(|places| assemble::orphans(config, &self.clock, places));
         }
     }
 
@@ -267,6 +275,7 @@ impl Program {
             (Some(running), Some(parts)) => {
                 running.lease().stop();
                 running.configure(&parts.nodes, parts.tools);
+                running.fleet.know_own_boot(parts.own_boot);
             }
             (Some(running), None) if !running.is_busy() => {
                 if let Some(running) = self.tick.repairs.take() {
@@ -275,7 +284,8 @@ impl Program {
             }
             (Some(running), None) => running.wind_down(),
             (None, Some(parts)) => {
-                let fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                let mut fleet = Fleet::new(parts.nodes.policy, parts.nodes.nodes);
+                fleet.know_own_boot(parts.own_boot);
                 let lease = parts.tools.lease.clone();
                 let operator = Operator::start(parts.tools, self.clock.clone(), waker.clone());
                 let operator = operator.context("cannot start a thread")?;

@@ -15,11 +15,12 @@ use crate::act::{Operator, Tools};
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
-use crate::core::recovery::plan::{Input, Looked, Mode, Plan, Standing, Task};
+use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::story::Fact;
 use crate::core::signal::{Answer, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 use crate::core::watch::Watch;
+use crate::executor::Machines;
 use crate::lease::Lease;
 use crate::nodes::Nodes;
 use crate::source::consul;
@@ -64,6 +65,18 @@ impl Repairs {
             restored.open.iter().for_each(|told| spans.resume(told));
         }
         self.fleet.restore(restored, now, same_boot);
+    }
+
+    /// Repairs under way of nodes that are not configured any more are finished with the machines that `find` gives
+    /// for their places: what is owed is owed to the machine, whoever names it (B1).
+    pub fn adopt_orphans(&mut self, find: impl FnOnce(&[(Arc<str>, Place)]) -> Machines) {
+        let orphans = self.fleet.orphans();
+        if orphans.is_empty() {
+            return;
+        }
+        let machines = find(&orphans);
+        machines.keys().for_each(|name| self.fleet.reach(name));
+        self.operator.add(machines);
     }
 
     /// The state file could not be read when we began, and can be now: what it knows to be under way is ours.
@@ -116,7 +129,7 @@ impl Repairs {
                 self.beats = self.beats.take().filter(|beats| now.mono.since(beats.at) < old);
             }
         }
-        let notes = self.lease.take_notes();
+        let notes = self.lease.notes();
         let look = |key: &SignalKey| look(watch, key);
         let input = Input {
             beats: self.beats.as_deref(),

@@ -164,6 +164,7 @@ impl Tick {
             channels: &channels,
             records: &plan.records,
             targets: &targets,
+            forgotten: &plan.forgotten,
             budget: budget.as_deref(),
             lines: &repair::lines(plan, now.wall),
         };

@@ -15,8 +15,8 @@ use super::time::Mono;
 
 /// The first wait after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-/// The longest wait after failures.
-const BACKOFF_CAP: Duration = Duration::from_secs(30);
+/// The longest wait after failures. Who waits for nodes to register again waits for longer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// The longest wait for a key that somebody else holds.
 const PAUSE_CAP: Duration = Duration::from_secs(10);
 /// The wait before the one retry at the end.
@@ -441,7 +441,7 @@ impl Beacon {
     }
 
     fn backoff(&mut self) -> Duration {
-        let wait = BACKOFF_FIRST.saturating_mul(1 << self.attempts.min(5)).min(BACKOFF_CAP);
+        let wait = BACKOFF_FIRST.saturating_mul(1 << self.attempts.min(5)).min(LONGEST_WAIT);
         self.attempts = self.attempts.saturating_add(1);
         self.spread(wait)
     }
@@ -578,7 +578,7 @@ mod tests {
         for attempt in 0..40_u32 {
             let (call, waited) = sim.call();
             assert_eq!(call, Call::Create);
-            let most = Duration::from_secs(1 << attempt.saturating_sub(1).min(5)).min(BACKOFF_CAP);
+            let most = Duration::from_secs(1 << attempt.saturating_sub(1).min(5)).min(LONGEST_WAIT);
             assert!(attempt == 0 || (waited >= most / 2 && waited <= most), "{attempt}: {waited:?}");
             longest = longest.max(waited);
             sim.answer(Err(Fault::Denied));

@@ -8,12 +8,14 @@
 pub mod oci;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
+use crate::core::recovery::plan::Place;
 use crate::core::recovery::power::{Fence, Reply, Seen, Verb};
 use crate::nodes::NodeSettings;
 
@@ -28,6 +30,8 @@ pub struct Entry {
     pub sections: &'static [Section],
     /// Makes it for the nodes that name it; each node's place in the list comes with it.
     pub build: Build,
+    /// Is the machine whose /sys is here one that it could switch?
+    pub is_here: fn(&Path) -> bool,
 }
 
 /// How an executor is made.
@@ -49,6 +53,9 @@ pub struct Outfit {
 pub trait Machine: Send {
     /// The executor's name, for metrics.
     fn executor(&self) -> &'static str;
+
+    /// What it is known by: enough to find it again with the executor's own settings.
+    fn id(&self) -> Arc<str>;
 
     /// Looks once. An error is a sentence for people, without secrets.
     fn look(&mut self) -> Result<Seen, String>;
@@ -76,4 +83,26 @@ pub fn machines(config: &Config, outfit: &Outfit, nodes: &[NodeSettings]) -> Res
         }
     }
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
+}
+
+/// The machines of nodes that are not configured any more, each by its name and place, as far as the settings of their
+/// executors lead to them. For the others, why not.
+pub fn orphans(config: &Config, outfit: &Outfit, places: &[(Arc<str>, Place)]) -> (Machines, Vec<String>) {
+    let (mut machines, mut troubles) = (Machines::new(), Vec::new());
+    for (name, place) in places {
+        let Some(entry) = EXECUTORS.iter().find(|entry| entry.name == place.executor) else {
+            troubles.push(format!("node {name}: there is no executor {}", place.executor));
+            continue;
+        };
+        let (executor, instance_id) = (place.executor.clone(), place.machine.to_string());
+        let node = NodeSettings { name: name.to_string(), executor, instance_id, ..NodeSettings::default() };
+        // It stands nowhere in the configuration, and what is wrong with it is no mistake of whoever wrote that.
+        match (entry.build)(config, outfit, &[(usize::MAX, &node)]) {
+            Ok(built) => machines.extend(built),
+            Err(error) => {
+                troubles.extend(error.problems.into_iter().map(|problem| format!("node {name}: {}", problem.what)));
+            }
+        }
+    }
+    (machines, troubles)
 }

@@ -4,6 +4,9 @@
 //! ([`reply`]): where a request may have counted without our knowing, that is what it says. 404 is never
 //! taken for "it is gone" (F68). See `adr/0022-a-repair-is-a-saga.md`.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Entry, Machine, Machines, Outfit};
@@ -17,7 +20,16 @@ use crate::nodes::NodeSettings;
 const NAME: &str = "oci";
 
 /// How the program knows this executor.
-pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci")], build };
+pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci")], build, is_here };
+
+/// Every machine of Oracle Cloud, virtual or not, says so in its DMI, which a container can read as well; cloud-init
+/// knows them by the same words.
+fn is_here(sys: &Path) -> bool {
+    let mut tag = String::new();
+    let read =
+        File::open(sys.join("class/dmi/id/chassis_asset_tag")).and_then(|file| file.take(256).read_to_string(&mut tag));
+    read.is_ok() && tag.trim() == "OracleCloud.com"
+}
 
 fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> Result<Machines, ConfigError> {
     let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
@@ -29,7 +41,7 @@ fn build(config: &Config, outfit: &Outfit, nodes: &[(usize, &NodeSettings)]) -> 
         if let Err(what) = ocid(&node.instance_id, region.as_deref()) {
             problems.extend(config.error(&format!("node[{index}].instance_id"), what).problems);
         }
-        let machine = Instance { oci: oci.clone(), id: node.instance_id.clone() };
+        let machine = Instance { oci: oci.clone(), id: Arc::from(node.instance_id.as_str()) };
         machines.insert(Arc::from(node.name.as_str()), Box::new(machine));
     }
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
@@ -52,12 +64,16 @@ fn ocid(id: &str, region: Option<&str>) -> Result<(), String> {
 /// One instance.
 struct Instance {
     oci: Oci,
-    id: String,
+    id: Arc<str>,
 }
 
 impl Machine for Instance {
     fn executor(&self) -> &'static str {
         NAME
+    }
+
+    fn id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
     }
 
     fn look(&mut self) -> Result<Seen, String> {
@@ -93,6 +109,20 @@ fn reply(error: &OciError) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_of_oracle_cloud_is_known_by_its_asset_tag() {
+        let sys = tempfile::tempdir().unwrap();
+        assert!(!is_here(sys.path()), "no DMI at all");
+        let id = sys.path().join("class/dmi/id");
+        std::fs::create_dir_all(&id).unwrap();
+        for (tag, here) in
+            [("OracleCloud.com\n", true), ("", false), ("Not Specified\n", false), ("x".repeat(10_000).as_str(), false)]
+        {
+            std::fs::write(id.join("chassis_asset_tag"), tag).unwrap();
+            assert_eq!(is_here(sys.path()), here, "{tag:.20}");
+        }
+    }
 
     #[test]
     fn only_an_instance_of_our_region_is_taken() {

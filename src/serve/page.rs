@@ -1,7 +1,8 @@
 //! The status page: one HTML document, readable on a phone at night, without any script.
 //!
 //! State at a glance comes first, then what should worry the reader (a late loop, undelivered
-//! alerts, a switched-off watchdog), then signals from the worst to the best. Refreshes itself.
+//! alerts, a switched-off watchdog), then signals from the worst to the best, with the repairs before
+//! what is well. Refreshes itself.
 //! Everything from outside goes through [`escape`](super::escape); colours never speak alone.
 //! The only style is the one inside, allowed by its hash ([`STYLE_HASH`]).
 
@@ -55,7 +56,9 @@ pub fn render(snapshot: &Snapshot, now: Now, view: View) -> String {
     headline.write(&mut out, seen);
     out.push_str("<main>");
     headline::notes(&mut out, seen);
-    signals::write(&mut out, seen, view);
+    signals::in_trouble(&mut out, seen);
+    lists::repairs(&mut out, seen);
+    signals::well(&mut out, seen, view);
     lists::write(&mut out, seen, view);
     out.push_str("</main>");
     foot(&mut out, snapshot, view);
@@ -165,7 +168,7 @@ mod tests {
     use crate::core::signal::{Severity, SignalKey, State};
     use crate::core::time::Mono;
     use crate::serve::sample::{sample, signal};
-    use crate::serve::snapshot::{HistoryView, StateFile};
+    use crate::serve::snapshot::{HistoryView, StateFile, TargetView};
 
     fn page(change: impl FnOnce(&mut Snapshot)) -> String {
         let (mut snapshot, now) = sample();
@@ -247,14 +250,38 @@ mod tests {
     fn worst_comes_first_and_ages_are_told() {
         let page = page(|_| {});
         let places: Vec<usize> =
-            ["id=\"firing\"", "id=\"unknown\"", "id=\"pending\"", "id=\"ok\"", "h-history", "h-channels", "h-sources"]
+            ["firing", "unknown", "pending", "h-repairs", "ok", "h-history", "h-channels", "h-sources"]
                 .iter()
-                .map(|id| page.find(id).unwrap())
+                .map(|id| page.find(&format!("id=\"{id}\"")).unwrap())
                 .collect();
         assert!(places.is_sorted(), "{places:?}");
         assert!(page.contains("for <b>12m 8s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
         assert!(page.contains("#k3f9"));
         assert!(page.contains("last 24 hours: firing 15m, well 15m, not watched 23h 30m"));
+    }
+
+    #[test]
+    fn of_repairs_those_in_trouble_are_shown_and_the_healthy_ones_counted() {
+        let page = page(|s| {
+            let suspect = Arc::clone(&s.targets[0]);
+            let healthy = |n: usize| TargetView {
+                name: format!("node/a{n}"),
+                phase: "healthy".into(),
+                attempts: 0,
+                blocked: Vec::new(),
+                reason: "its heartbeat is there".into(),
+                ..TargetView::clone(&suspect)
+            };
+            let back = TargetView { attempts: 2, ..healthy(9_999) };
+            s.targets = (0..9_998).map(healthy).chain([back]).map(Arc::new).chain([Arc::clone(&suspect)]).collect();
+        });
+        let (_, repairs) = page.split_once("h-repairs").unwrap();
+        let (repairs, _) = repairs.split_once("</section>").unwrap();
+        for words in ["node/n1", "suspect", "1 attempt<", "not touched: in-flight", "node/a9999", "2 attempts"] {
+            assert!(repairs.contains(words), "{words} in {repairs}");
+        }
+        assert!(repairs.ends_with("<li class=\"ok\">9998 healthy nodes</li></ul>"), "{repairs}");
+        assert!(!repairs.contains("node/a1<"));
     }
 
     #[test]

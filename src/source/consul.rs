@@ -21,6 +21,7 @@ use super::{Ask, Entry, Outfit, Source};
 use crate::client::consul::{self, Consul};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::core::beacon::LONGEST_WAIT;
 use crate::core::recovery::heartbeat::{Heartbeats, Life};
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
@@ -49,6 +50,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     // Checked even where it is off, so that a mistake shows before it matters.
     let client = consul::connect(config, outfit.timeout)?;
     consul::prefix(config)?;
+    resettle(config)?;
     if nodes.nodes.is_empty() && !config.is_set("consul") {
         return Ok(None);
     }
@@ -60,11 +62,23 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
 /// Where the heartbeats are.
 ///
 /// # Errors
-/// A prefix that cannot be used.
+/// A prefix or a time that cannot be used.
 pub fn place(config: &Config, nodes: &Nodes) -> Result<Where, ConfigError> {
-    let settings: consul::Settings = config.section("consul")?;
     let sentinel = format!("{}/sentinel", nodes.lease);
-    Ok(Where { prefix: consul::prefix(config)?, sentinel, resettle: settings.resettle.0 })
+    Ok(Where { prefix: consul::prefix(config)?, sentinel, resettle: resettle(config)? })
+}
+
+/// How long nodes have to register again. Shorter than a beacon may wait between two tries, it would have a fleet that
+/// is about to come back counted as missing (F12).
+fn resettle(config: &Config) -> Result<Duration, ConfigError> {
+    let resettle = config.section::<consul::Settings>("consul")?.resettle;
+    if resettle.0 > LONGEST_WAIT {
+        return Ok(resettle.0);
+    }
+    let (wait, least) = (people(LONGEST_WAIT), people(LONGEST_WAIT + Duration::from_secs(1)));
+    let what =
+        format!("{resettle} is not longer than a beacon may wait between two tries ({wait}); the least is {least}");
+    Err(config.error("consul.resettle", what))
 }
 
 /// Reads heartbeats.
@@ -223,4 +237,20 @@ fn observe(known: &Tracked, at: Mono) -> Observation {
         Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
     };
     Observation { spec: Arc::clone(&known.spec), seen_at: at, reading, fact }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_have_longer_to_register_again_than_a_beacon_may_wait_between_two_tries() {
+        let read = |toml: &str| resettle(&Config::from_toml(toml).unwrap()).map_err(|error| error.to_string());
+        assert_eq!(read(""), Ok(Duration::from_mins(1)), "the default is long enough");
+        assert_eq!(read("[consul]\nresettle = \"31s\""), Ok(Duration::from_secs(31)));
+        for short in ["30s", "1s", "0s"] {
+            let what = read(&format!("[consul]\nresettle = \"{short}\"")).unwrap_err();
+            assert!(what.contains("`consul.resettle`") && what.contains("the least is 31s"), "{what}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod proc;
 mod settings;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,14 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         return Ok(None);
     }
     Ok(Some(Box::new(Host::new(settings, outfit, Arc::new(disk::statvfs)))))
+}
+
+/// Where the machine's /sys is.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn sys(config: &Config) -> Result<PathBuf, ConfigError> {
+    Ok(settings::read(config)?.sys)
 }
 
 struct Host {

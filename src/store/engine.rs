@@ -169,6 +169,7 @@ impl Engine {
             }
             journal::put(db, commit.records)?;
             journal::keep(db, commit.targets, commit.budget)?;
+            journal::forget(db, commit.forgotten)?;
             let lines: Vec<_> = commit.edges.iter().map(history::decided).chain(commit.lines.iter().cloned()).collect();
             history::append(db, now.wall, &lines, bounds)?;
             Ok(tick)

@@ -72,13 +72,25 @@ pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
     sweep(db, records.len(), ROWS)
 }
 
-/// Remembers what is kept of targets, and the budget if it changed. Targets are as many as were ever
-/// configured: people bound them.
+/// Remembers what is kept of targets, and the budget if it changed. Targets are as many as are configured, or were
+/// within a month: people bound them.
 pub fn keep(db: &Connection, targets: &[(Arc<str>, String)], budget: Option<&str>) -> Result<()> {
     let mut put = db.prepare_cached("INSERT OR REPLACE INTO targets (key, body, sum) VALUES (?1, ?2, ?3)")?;
     let budget = budget.map(|body| (BUDGET, body));
     for (key, body) in targets.iter().map(|(key, body)| (&**key, body.as_str())).chain(budget) {
         put.execute(params![key, body, sum(&[key, body])])?;
+    }
+    Ok(())
+}
+
+/// Nothing is kept of these targets any more.
+pub fn forget(db: &Connection, targets: &[Arc<str>]) -> Result<()> {
+    if targets.is_empty() {
+        return Ok(());
+    }
+    let mut remove = db.prepare_cached("DELETE FROM targets WHERE key = ?1 AND key <> ?2")?;
+    for target in targets {
+        remove.execute(params![target, BUDGET])?;
     }
     Ok(())
 }

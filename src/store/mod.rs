@@ -117,6 +117,8 @@ pub struct Commit<'a> {
     pub records: &'a [Record],
     /// What is to be kept of targets, by name, as JSON. A name is never empty.
     pub targets: &'a [(Arc<str>, String)],
+    /// Targets of which nothing is kept any more.
+    pub forgotten: &'a [Arc<str>],
     /// What was spent, as JSON, if that changed.
     pub budget: Option<&'a str>,
     /// Lines for the audit log beyond those of the edges.
@@ -126,7 +128,8 @@ pub struct Commit<'a> {
 impl Commit<'_> {
     fn is_empty(&self) -> bool {
         let says = !self.edges.is_empty() || !self.lines.is_empty();
-        let repairs = !self.records.is_empty() || !self.targets.is_empty() || self.budget.is_some();
+        let targets = !self.targets.is_empty() || !self.forgotten.is_empty();
+        let repairs = !self.records.is_empty() || targets || self.budget.is_some();
         self.signals.is_empty() && self.removed.is_empty() && !says && !repairs
     }
 }

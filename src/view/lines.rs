@@ -132,3 +132,157 @@ fn target(standing: Standing) -> TargetView {
         unhealthy_s: standing.unhealthy.as_secs(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::recovery::target::Phase;
+    use crate::core::rule::{Rule, Test};
+    use crate::core::signal::{Answer, Observation, Reading, Report, Severity, State};
+    use crate::core::time::{Mono, Now};
+    use crate::core::watch::Policy;
+
+    /// A core, the lines about it, and a clock; what is seen is handed in whole with each pass.
+    struct Page {
+        watch: Watch,
+        lines: Lines,
+        strips: BTreeMap<SignalKey, Strip>,
+        now: Now,
+    }
+
+    fn spec(key: &str) -> Arc<Spec> {
+        let (rule, severity) = (Rule::at_once(Test::Verdict), Severity::Warning);
+        Arc::new(Spec { key: SignalKey::new(key), title: format!("the {key}"), severity, rule, parent: None })
+    }
+
+    impl Page {
+        fn new() -> Page {
+            let (cooldown, tick) = (Duration::from_hours(1), Duration::from_secs(15));
+            let policy = Policy { cooldown, tick, warm_up: false, confirm_at_once: true };
+            // At the beginning of a quarter of an hour.
+            let now = Now { wall: Wall(1_767_225_600_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
+            Page { watch: Watch::new(policy), lines: Lines::default(), strips: BTreeMap::new(), now }
+        }
+
+        fn sees(&mut self, seen: &[(&Arc<Spec>, Reading)]) -> Vec<Arc<SignalView>> {
+            self.now.wall = self.now.wall.plus(Duration::from_secs(15));
+            self.now.mono = self.now.mono.plus(Duration::from_secs(15));
+            self.now.awake = self.now.mono;
+            let observe = |(spec, reading): &(&Arc<Spec>, Reading)| Observation {
+                spec: Arc::clone(spec),
+                seen_at: self.now.mono,
+                reading: *reading,
+                fact: Cow::Owned(format!("{reading:?}")),
+            };
+            let report =
+                Report { observations: seen.iter().map(observe).collect(), complete: true, ..Report::default() };
+            let answer = Answer { source: Arc::from("a"), at: self.now.mono, outcome: Ok(report) };
+            self.watch.tick(self.now, vec![answer]);
+            self.lines.signals(&self.watch, &mut self.strips, self.now.wall)
+        }
+    }
+
+    fn keys(lines: &[Arc<SignalView>]) -> Vec<&str> {
+        lines.iter().map(|line| line.key.as_str()).filter(|key| !key.contains('/')).collect()
+    }
+
+    fn of<'a>(lines: &'a [Arc<SignalView>], key: &str) -> &'a Arc<SignalView> {
+        lines.iter().find(|line| line.key.as_str() == key).unwrap()
+    }
+
+    fn worst(line: &SignalView) -> usize {
+        line.strip.quarters(Some(State::Firing))
+    }
+
+    #[test]
+    fn lines_are_sorted_and_those_that_stay_as_they_were_are_shared() {
+        let mut page = Page::new();
+        let [a, b, c] = ["a", "b", "c"].map(spec);
+        let first = page.sees(&[(&c, Reading::Up), (&a, Reading::Up), (&b, Reading::Up)]);
+        assert_eq!(keys(&first), ["a", "b", "c"]);
+        let second = page.sees(&[(&c, Reading::Up), (&a, Reading::Up), (&b, Reading::Down)]);
+        assert_eq!(keys(&second), ["a", "b", "c"]);
+        for (key, same) in [("a", true), ("b", false), ("c", true)] {
+            assert_eq!(Arc::ptr_eq(of(&first, key), of(&second, key)), same, "{key}");
+        }
+        let b = of(&second, "b");
+        assert_eq!((b.state, b.detail.as_str(), worst(b)), (State::Firing, "Down", 1));
+        assert!(b.incident.is_some() && b.last_alert_at.is_some() && !b.reason.is_empty());
+        assert_eq!(of(&first, "b").state, State::Ok, "what was shown stays as it was shown");
+    }
+
+    #[test]
+    fn a_signal_that_goes_takes_its_line_along_and_one_that_comes_finds_its_place() {
+        let mut page = Page::new();
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(spec);
+        let up = Reading::Up;
+        page.sees(&[(&a, up), (&b, Reading::Down), (&d, up)]);
+        let before = page.sees(&[(&a, up), (&b, up), (&d, up)]);
+        assert_eq!(worst(of(&before, "b")), 1);
+        let without = page.sees(&[(&a, up), (&d, up)]);
+        assert_eq!(keys(&without), ["a", "d"]);
+        let with = page.sees(&[(&a, up), (&c, up), (&d, up)]);
+        assert_eq!(keys(&with), ["a", "c", "d"]);
+        for lines in [&without, &with] {
+            assert!(Arc::ptr_eq(of(&before, "a"), of(lines, "a")) && Arc::ptr_eq(of(&before, "d"), of(lines, "d")));
+        }
+        let again = page.sees(&[(&a, up), (&b, up), (&c, up), (&d, up)]);
+        assert_eq!((keys(&again), worst(of(&again, "b"))), (vec!["a", "b", "c", "d"], 0), "it begins anew");
+        let none = page.sees(&[]);
+        assert_eq!(keys(&none), [""; 0]);
+    }
+
+    #[test]
+    fn a_strip_is_carried_on_over_passes_over_a_new_description_and_from_an_earlier_run() {
+        let mut page = Page::new();
+        let (a, b) = (spec("a"), spec("b"));
+        let mut earlier = Strip::default();
+        earlier.advance(page.now.wall);
+        let hour = Duration::from_hours(1);
+        earlier.fill(page.now.wall.minus(hour), page.now.wall.minus(hour / 2), State::Firing);
+        page.strips.insert(SignalKey::new("a"), earlier);
+        let first = page.sees(&[(&a, Reading::Up), (&b, Reading::Up)]);
+        assert_eq!((worst(of(&first, "a")), worst(of(&first, "b"))), (3, 0));
+        assert!(page.strips.is_empty(), "it is taken once");
+        let anew = Arc::new(Spec { title: "another title".to_string(), ..Spec::clone(&a) });
+        let second = page.sees(&[(&anew, Reading::Down), (&b, Reading::Up)]);
+        assert_eq!((of(&second, "a").title.as_str(), worst(of(&second, "a"))), ("another title", 4));
+        assert!(Arc::ptr_eq(of(&first, "b"), of(&second, "b")));
+        // A quarter of an hour further on each strip has moved on, also that of a signal that stays as it was.
+        page.now.wall = page.now.wall.plus(Duration::from_mins(15));
+        let third = page.sees(&[(&anew, Reading::Up), (&b, Reading::Up)]);
+        assert!(!Arc::ptr_eq(of(&second, "b"), of(&third, "b")));
+        assert_eq!(of(&third, "b").strip.quarters(Some(State::Ok)), 2);
+    }
+
+    fn standing(name: &str, attempts: u32) -> Standing {
+        Standing {
+            name: Arc::from(name),
+            phase: Phase::Healthy,
+            since: None,
+            attempts,
+            blocked: Vec::new(),
+            reason: Cow::Borrowed("its heartbeat is there"),
+            unhealthy: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn targets_that_stay_as_they_were_are_shared_whoever_comes_and_goes_around_them() {
+        let mut lines = Lines::default();
+        let first = lines.targets(["n1", "n3", "n5"].map(|name| standing(name, 0)).to_vec());
+        let second = lines.targets(vec![standing("n2", 0), standing("n3", 0), standing("n5", 1), standing("n6", 0)]);
+        let names: Vec<&str> = second.iter().map(|target| target.name.as_str()).collect();
+        assert_eq!(names, ["node/n2", "node/n3", "node/n5", "node/n6"]);
+        let [_, n3, n5] = first.as_slice() else { panic!("{first:?}") };
+        assert!(Arc::ptr_eq(n3, &second[1]) && !Arc::ptr_eq(n5, &second[2]));
+        assert_eq!((n5.attempts, second[2].attempts), (0, 1));
+        let blocked = Standing { blocked: vec![crate::core::recovery::gate::Blocked::InFlight], ..standing("n3", 0) };
+        let third = lines.targets(vec![blocked]);
+        assert_eq!((third.len(), &third[0].blocked[..]), (1, &["in-flight".to_string()][..]));
+        assert!(lines.targets(Vec::new()).is_empty());
+    }
+}

@@ -39,6 +39,10 @@ impl Machine for Book {
         "book"
     }
 
+    fn id(&self) -> Arc<str> {
+        Arc::from("book-1")
+    }
+
     fn look(&mut self) -> Result<Seen, String> {
         let seen = Seen { lifecycle: Lifecycle::Running, etag: "v1".to_string() };
         if self.answers { Ok(seen) } else { Err("nobody is there".to_string()) }

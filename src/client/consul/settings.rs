@@ -37,7 +37,8 @@ crate::settings! {
         /// Datacenter that is asked; empty: that of the agent.
         datacenter: String = String::new(),
         /// After Consul's data was replaced (restored, wiped), nodes have this long to register again before
-        /// one that is missing counts as missing.
+        /// one that is missing counts as missing. At least 31s, because a beacon may wait for 30s between two tries;
+        /// longer than beacon.renew where that was raised.
         resettle: Span = Span::seconds(60),
     }
 }

@@ -15,6 +15,7 @@ use super::journal::Event;
 use super::member::{Check, Member, Repair};
 use super::plan::{Input, Looked, Mode, Plan, Task, WhenStopped};
 use super::power::{Lifecycle, Rung, Seen};
+use super::repairs::in_few_words;
 use super::saga::Saga;
 use super::story;
 use super::target::Phase;
@@ -133,7 +134,7 @@ impl Fleet {
     /// What the look before a repair met with, in words.
     fn explain(&mut self, name: &Arc<str>, fresh: &Confirmation<'_>, blocked: &[Blocked]) {
         let trouble = match (fresh.beats, fresh.seen) {
-            (Err(why), _) | (Ok(_), Err(why)) => Some(why.clone()),
+            (Err(why), _) | (Ok(_), Err(why)) => Some(in_few_words(why)),
             (Ok(_), Ok(seen)) if blocked.contains(&Blocked::NotRunning) => {
                 Some(format!("the provider says {}", seen.lifecycle))
             }
@@ -154,6 +155,7 @@ impl Fleet {
         member.told = None;
         member.trouble = None;
         member.dirty = true;
+        member.note_place();
         let kept = &mut member.target.kept;
         kept.attempts = kept.attempts.saturating_add(1);
         kept.imagined = simulated;
@@ -236,6 +238,7 @@ impl Fleet {
             is_durable: observe || input.is_durable,
             has_attempts: member.target.kept.attempts < self.policy.max_attempts
                 && member.target.kept.given_up.is_none(),
+            is_elsewhere: !member.target.kept.own,
         }
     }
 

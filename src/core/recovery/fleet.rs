@@ -12,12 +12,15 @@ use std::time::Duration;
 use super::budget::{Breaker, Budget, may_be_ill};
 use super::consider::Confirmation;
 use super::heartbeat::{Beat, Life};
-use super::journal::Told;
+use super::journal::{Event, Record, Told};
+use super::left::Left;
 use super::member::{Check, Member, Repair};
-use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Plan, Policy, Standing, Task};
+use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Place, Plan, Policy, Standing, Task};
+use super::repairs::in_few_words;
+use super::saga::End;
 use super::story;
 use super::target::{Change, Kept, Phase, Target};
-use crate::core::time::{Mono, Now};
+use crate::core::time::{Mono, Now, Wall};
 
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -52,11 +55,22 @@ pub struct Fleet {
     pub(super) flights: BTreeMap<String, usize>,
     /// The names of repairs that are over.
     pub(super) closed: BTreeSet<String>,
+    /// Ends of repairs that were only played through, until a pass writes them down.
+    played: Vec<Record>,
     pub(super) orders: u64,
     pub(super) counts: Counts,
     pub(super) fresh_since: Mono,
     /// Nodes about which something may have been told.
     pub(super) spoken: BTreeSet<Arc<str>>,
+    /// Repairs of nodes that are not configured here, begun by agents before us: in words, as many as are named, and how
+    /// many there are.
+    pub(super) strangers: (Vec<String>, usize),
+    /// No note about a node that is not configured is asked to be taken away again before this.
+    pub(super) forget_at: Mono,
+    /// Nodes that are not configured any more.
+    left: Left,
+    /// The boot of the machine that we run on.
+    own_boot: Option<Arc<str>>,
     /// The heartbeats of the pass before, where they could be seen.
     seen: Option<Arc<BTreeMap<Arc<str>, Beat>>>,
 }
@@ -76,12 +90,22 @@ impl Fleet {
             in_flight: 0,
             flights: BTreeMap::new(),
             closed: BTreeSet::new(),
+            played: Vec::new(),
             orders: 0,
             counts: Counts::default(),
             fresh_since: Mono(i64::MIN),
             spoken: BTreeSet::new(),
+            strangers: (Vec::new(), 0),
+            forget_at: Mono(i64::MIN),
+            left: Left::default(),
+            own_boot: None,
             seen: None,
         }
+    }
+
+    /// A node in this boot is the machine that we run on, and is never touched (F79).
+    pub fn know_own_boot(&mut self, boot: Option<Arc<str>>) {
+        self.own_boot = boot;
     }
 
     /// Takes back what an earlier run kept. Repairs under way go on; one of a node that is no longer
@@ -90,8 +114,13 @@ impl Fleet {
         self.budget = restored.budget.carried(now, same_boot);
         self.closed = restored.closed;
         for (name, kept) in restored.targets {
-            if let Some(member) = self.members.get_mut(name.as_str()) {
-                member.target = Target::restored(kept.carried(now, same_boot));
+            let kept: Kept = kept.carried(now, same_boot);
+            match self.members.get_mut(name.as_str()) {
+                Some(member) => {
+                    member.dirty |= kept.left_at.is_some();
+                    member.target = Target::restored(Kept { left_at: None, ..kept });
+                }
+                None => self.left.put(Arc::from(name), kept),
             }
         }
         self.take_up(restored.open, now);
@@ -106,13 +135,30 @@ impl Fleet {
         self.forgive_imagined();
     }
 
-    /// Goes on with repairs that the journal tells of and this fleet does not know.
+    /// Goes on with repairs that the journal tells of and this fleet does not know: first those of which something
+    /// is owed. One that was only played through ends where nobody would play on.
     pub fn take_up(&mut self, open: Vec<Told>, now: Now) {
-        for told in open.into_iter().filter(|told| !self.closed.contains(&told.id)) {
+        let (played, real): (Vec<Told>, Vec<Told>) = open.into_iter().partition(|told| told.simulated);
+        for told in real.into_iter().chain(played) {
+            if self.closed.contains(&told.id) {
+                continue;
+            }
+            let known = self.members.get_mut(told.target.as_str());
+            let in_the_way =
+                known.and_then(|member| member.repair.take_if(|repair| repair.simulated && !told.simulated));
+            if let Some(repair) = in_the_way {
+                self.end_play(repair.id, &told.target, repair.next);
+            }
+            let free = self.members.get(told.target.as_str()).map(|member| member.repair.is_none());
+            if told.simulated && (self.policy.mode == Mode::Active || free != Some(true)) {
+                self.end_play(told.id, &told.target, told.next);
+                continue;
+            }
+            let left = &mut self.left;
             let member = self
                 .members
                 .entry(Arc::from(told.target.as_str()))
-                .or_insert_with_key(|name| Member::new(story::unconfigured(Arc::clone(name))));
+                .or_insert_with_key(|name| left.member(story::unconfigured(Arc::clone(name))));
             if member.repair.is_some() {
                 continue;
             }
@@ -121,8 +167,34 @@ impl Fleet {
             member.target.kept.enter(Phase::Recovering, now);
             member.target.kept.repair_at.get_or_insert(now);
             member.repair = Some(Repair::resumed(told, now));
+            member.note_place();
+            member.out = None;
             member.dirty = true;
         }
+    }
+
+    /// Machines of repairs under way whose nodes are not configured, and where they are found.
+    pub fn orphans(&self) -> Vec<(Arc<str>, Place)> {
+        let orphan = |member: &Member| {
+            let place = member.target.kept.place.as_deref().filter(|_| member.repair.is_some());
+            Some((member.name(), place.filter(|_| !member.node.repairable)?.clone()))
+        };
+        self.members.values().filter_map(orphan).collect()
+    }
+
+    /// The machine of an orphan can be reached all the same: its repair is finished, and it is left alone then.
+    pub fn reach(&mut self, name: &str) {
+        if let Some(member) = self.members.get_mut(name).filter(|member| member.repair.is_some()) {
+            member.node.repairable = true;
+            member.leaving = true;
+        }
+    }
+
+    /// A repair that was only played through ends wherever it stands: nothing was done to the machine.
+    fn end_play(&mut self, saga: String, target: &str, number: u32) {
+        self.closed.insert(saga.clone());
+        let event = Event::Closed { end: End::NoEffect };
+        self.played.push(Record { saga, target: target.to_string(), number, at: Wall::default(), event });
     }
 
     /// The configuration was read again. A node with a repair under way stays until that is over.
@@ -133,12 +205,17 @@ impl Fleet {
             let name = Arc::clone(&node.name);
             let member = match old.remove(&name) {
                 Some(known) => Member { node, leaving: false, ..known },
-                None => Member::new(node),
+                None => self.left.member(node),
             };
             self.members.insert(name, member);
         }
-        let under_way = old.into_iter().filter(|(_, member)| member.repair.is_some());
-        self.members.extend(under_way.map(|(name, member)| (name, Member { leaving: true, ..member })));
+        for (name, member) in old {
+            if member.repair.is_some() {
+                self.members.insert(name, Member { leaving: true, ..member });
+            } else {
+                self.left.put(name, member.target.kept);
+            }
+        }
         self.note_stories();
         self.forgive_imagined();
     }
@@ -148,20 +225,24 @@ impl Fleet {
         if self.policy.mode == Mode::Observe {
             return;
         }
+        let mut played = Vec::new();
         for member in self.members.values_mut().filter(|member| member.target.kept.imagined) {
             if member.repair.as_ref().is_none_or(|repair| repair.simulated) {
-                member.repair = None;
+                played.extend(member.repair.take().map(|repair| (repair.id, member.name(), repair.next)));
                 member.out = None;
                 member.target.kept.forgive();
                 member.dirty = true;
             }
         }
+        played.into_iter().for_each(|(saga, target, next)| self.end_play(saga, &target, next));
     }
 
     /// One pass.
     pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
         let mut plan = Plan::default();
-        self.members.retain(|_, member| !member.leaving || member.repair.is_some());
+        let played = std::mem::take(&mut self.played);
+        plan.records.extend(played.into_iter().map(|record| Record { at: now.wall, ..record }));
+        self.let_go();
         if input.fresh_since != self.fresh_since {
             self.fresh_since = input.fresh_since;
             self.members.values_mut().for_each(|member| member.target.lose_time());
@@ -177,6 +258,7 @@ impl Fleet {
             self.go_on(name, now, &input, &mut plan);
             self.consider(name, now, &input, &mut plan);
         }
+        self.left.tick(input.beats.map(|beats| &*beats.nodes), now.wall, &mut plan);
         for member in self.members.values_mut() {
             let kept = &mut member.target.kept;
             if kept.blocked != member.blocked {
@@ -188,6 +270,18 @@ impl Fleet {
             }
         }
         plan
+    }
+
+    /// Nodes that are configured no more stay only for the repair under way.
+    fn let_go(&mut self) {
+        let left = &mut self.left;
+        self.members.retain(|name, member| {
+            let stays = !member.leaving || member.repair.is_some();
+            if !stays {
+                left.put(Arc::clone(name), std::mem::take(&mut member.target.kept));
+            }
+            stays
+        });
     }
 
     /// Those for whom something may be due: a healthy node costs nothing.
@@ -231,6 +325,9 @@ impl Fleet {
                 member.target.kept.healthy.as_secs() / 60,
             );
             let change = member.target.look(glance, at, now, member.node.times);
+            if let (Some(beat), Some(ours)) = (glance.and_then(|(_, beat)| beat), &self.own_boot) {
+                member.dirty |= member.target.kept.recognise(beat, before.1.as_deref(), ours, now.mono);
+            }
             let kept = &member.target.kept;
             member.dirty |=
                 change.is_some() || before != (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);
@@ -276,7 +373,7 @@ impl Fleet {
             Outcome::Seen(Err(why)) => {
                 if let Some(repair) = &mut member.repair {
                     repair.pace.was_blind(now.mono, self.policy.poll, &answer.target);
-                    member.trouble = Some(why);
+                    member.trouble = Some(in_few_words(&why));
                 }
             }
             Outcome::Replied(reply, detail) => self.replied(&answer.target, reply, detail, now, plan),
@@ -285,7 +382,7 @@ impl Fleet {
 
     /// What the store should keep of a target.
     pub fn kept(&self, name: &str) -> Option<&Kept> {
-        self.members.get(name).map(|member| &member.target.kept)
+        self.members.get(name).map(|member| &member.target.kept).or_else(|| self.left.kept(name))
     }
 
     /// How many nodes there are.

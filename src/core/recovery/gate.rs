@@ -34,6 +34,8 @@ pub struct Facts {
     pub is_durable: bool,
     /// The node has attempts left.
     pub has_attempts: bool,
+    /// It is not the machine that we run on, as far as its heartbeat tells (F79).
+    pub is_elsewhere: bool,
 }
 
 /// Why a machine is not touched; the words of the contract.
@@ -64,11 +66,13 @@ pub enum Blocked {
     NoStateFile,
     /// Every attempt was used.
     AttemptsExhausted,
+    /// It is the machine that we run on.
+    OwnMachine,
 }
 
 impl Blocked {
     /// Every reason, in the order in which they are told.
-    pub const ALL: [Blocked; 12] = [
+    pub const ALL: [Blocked; 13] = [
         Blocked::NeverSeen,
         Blocked::ObserverBlind,
         Blocked::TooManyMissing,
@@ -81,6 +85,7 @@ impl Blocked {
         Blocked::WarmingUp,
         Blocked::NoStateFile,
         Blocked::AttemptsExhausted,
+        Blocked::OwnMachine,
     ];
 
     /// The word of the contract.
@@ -98,6 +103,7 @@ impl Blocked {
             Blocked::WarmingUp => "warming-up",
             Blocked::NoStateFile => "no-state-file",
             Blocked::AttemptsExhausted => "attempts-exhausted",
+            Blocked::OwnMachine => "own-machine",
         }
     }
 
@@ -120,6 +126,9 @@ impl Blocked {
             Blocked::WarmingUp => "the watchdog must have looked without a break for as long as `after`",
             Blocked::NoStateFile => "`state` must name a file that can be written",
             Blocked::AttemptsExhausted => "it must be healthy for attempts_reset_after, or be repaired by hand",
+            Blocked::OwnMachine => {
+                "this agent runs on it and would take itself down: an agent elsewhere must repair it, or a person"
+            }
         }
     }
 }
@@ -145,6 +154,7 @@ pub fn gate(facts: Facts) -> Vec<Blocked> {
         (facts.is_warm, Blocked::WarmingUp),
         (facts.is_durable, Blocked::NoStateFile),
         (facts.has_attempts, Blocked::AttemptsExhausted),
+        (facts.is_elsewhere, Blocked::OwnMachine),
     ];
     holds.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }
@@ -169,17 +179,18 @@ mod tests {
             is_warm: holds(9),
             is_durable: holds(10),
             has_attempts: holds(11),
+            is_elsewhere: holds(12),
         }
     }
 
     #[test]
-    fn of_all_4096_combinations_one_opens_the_gate_and_each_missing_fact_is_named() {
+    fn of_all_8192_combinations_one_opens_the_gate_and_each_missing_fact_is_named() {
         let mut open = 0;
         for bits in 0..1_u16 << Blocked::ALL.len() {
             let blocked = gate(facts(bits));
             let missing: Vec<Blocked> =
                 (0_u16..).zip(Blocked::ALL).filter(|(n, _)| bits & (1 << n) == 0).map(|(_, reason)| reason).collect();
-            assert_eq!(blocked, missing, "{bits:012b}");
+            assert_eq!(blocked, missing, "{bits:013b}");
             open += usize::from(blocked.is_empty());
         }
         assert_eq!(open, 1);
@@ -191,7 +202,7 @@ mod tests {
         assert_eq!(
             words.join(" "),
             "never-seen observer-blind too-many-missing in-flight budget-spent evidence-disagrees not-running \
-             not-leader paused warming-up no-state-file attempts-exhausted"
+             not-leader paused warming-up no-state-file attempts-exhausted own-machine"
         );
         for reason in Blocked::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::gate::Blocked;
 use super::journal::{Event, Record, Told};
 use super::pace::Pace;
-use super::plan::{Line, Node, Plan};
+use super::plan::{Line, Node, Place, Plan};
 use super::power::{Fence, Lifecycle, Seen, Verb};
 use super::saga::{End, Saga, Stage};
 use super::target::{Phase, Target};
@@ -141,6 +141,14 @@ impl Member {
     /// True while it counts as being repaired.
     pub fn is_in_flight(&self) -> bool {
         self.repair.is_some() || self.target.kept.phase == Phase::Waiting
+    }
+
+    /// A repair is under way: its machine is to be found again even without its configuration, for it may owe a START.
+    pub fn note_place(&mut self) {
+        if let Some((executor, machine)) = &self.node.machine {
+            let place = Place { executor: (*executor).to_string(), machine: Arc::clone(machine) };
+            self.target.kept.place = Some(Box::new(place));
+        }
     }
 
     /// Takes down what happened to the repair and moves it on. False when it could not have happened, which

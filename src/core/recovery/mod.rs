@@ -5,7 +5,7 @@
 //! `target` (phases of one node), `gate` (named reasons not to act), `budget` (blast radius), `saga`
 //! and `journal` (one repair and how it is kept), `pace` and `backoff` (when), `plan` (what goes in
 //! and out), `fleet` (all of it together, one step per pass) with `member`, `consider` (new
-//! repairs) and `repairs` (those under way), `story` (in words).
+//! repairs), `repairs` (those under way) and `left` (nodes that are configured no more), `story` (in words).
 
 pub mod backoff;
 pub mod budget;
@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod gate;
 pub mod heartbeat;
 pub mod journal;
+mod left;
 mod member;
 pub mod pace;
 pub mod plan;

@@ -15,6 +15,8 @@ use crate::core::time::Mono;
 const SLOWEST: u32 = 12;
 /// The same request is sent this often at most.
 const SENDS: u32 = 3;
+/// So many that never left are not counted among them; more would be no accident.
+const UNSENT: u32 = 8;
 /// A request whose outcome is not known may still count for this long: longer than any request lives
 /// on its way, and than the provider takes to show it.
 const DOUBT: Duration = Duration::from_mins(15);
@@ -35,6 +37,8 @@ pub struct Pace {
     pub blind: u32,
     /// Requests in a row that were not taken.
     pub refused: u32,
+    /// Requests that never left.
+    pub unsent: u32,
     /// What came of the last request.
     pub reply: Option<Reply>,
     /// When the machine was seen last.
@@ -59,7 +63,7 @@ pub enum Move {
 impl Pace {
     /// A repair that begins, or goes on after a restart, now.
     pub fn new(now: Mono) -> Pace {
-        Pace { since: now, not_before: now, blind: 0, refused: 0, reply: None, seen_at: None }
+        Pace { since: now, not_before: now, blind: 0, refused: 0, unsent: 0, reply: None, seen_at: None }
     }
 
     /// A look came back: the saga stood at `before` and stands at `after`. `poll` is the time between
@@ -84,6 +88,7 @@ impl Pace {
     pub fn replied(&mut self, reply: Reply, now: Mono, poll: Duration, name: &str) {
         self.since = now;
         self.reply = Some(reply);
+        self.unsent = self.unsent.saturating_add(u32::from(reply == Reply::NotSent));
         self.seen_at = None;
         if reply == Reply::Accepted {
             self.refused = 0;
@@ -135,7 +140,8 @@ fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, at: (Mono, Mono), poll: Durati
     let (seen_at, now) = at;
     let lasted = now.since(pace.since);
     let no_use = matches!(pace.reply, Some(Reply::Refused | Reply::Changed | Reply::Conflict | Reply::NoCapacity));
-    let spent = no_use || !saga.is_untouched() || saga.sends >= SENDS;
+    let sent = saga.sends.saturating_sub(pace.unsent.min(UNSENT));
+    let spent = no_use || !saga.is_untouched() || sent >= SENDS;
     if saga.may_close(End::NoEffect) && (spent || lasted >= DOUBT) {
         return Some(Move::Close(End::NoEffect));
     }

@@ -93,6 +93,17 @@ pub struct Node {
     pub times: Times,
     /// There is something that can repair it.
     pub repairable: bool,
+    /// Which executor switches its machine, and by what name that knows it.
+    pub machine: Option<(&'static str, Arc<str>)>,
+}
+
+/// Where the machine of a node is found when the node is not configured any more.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The executor's name.
+    pub executor: String,
+    /// What the executor knows it by.
+    pub machine: Arc<str>,
 }
 
 /// How a signal stands, as far as a repair asks.
@@ -131,7 +142,7 @@ pub struct Input<'a> {
     pub look: &'a dyn Fn(&SignalKey) -> Option<Looked>,
     /// We hold the lease.
     pub holds_lease: bool,
-    /// Repairs that agents before us wrote down and did not finish.
+    /// Repairs that agents wrote down and did not finish, as far as they were read; none without the lease.
     pub notes: &'a [Note],
     /// What is committed is on a disk that works.
     pub is_durable: bool,
@@ -207,6 +218,8 @@ pub struct Plan {
     pub records: Vec<Record>,
     /// Targets whose kept form changed, by name.
     pub changed: Vec<Arc<str>>,
+    /// Targets of which nothing need be kept any more, by name.
+    pub forgotten: Vec<Arc<str>>,
     /// The budget changed.
     pub spent: bool,
     /// What is to be said.

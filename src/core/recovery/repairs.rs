@@ -16,8 +16,13 @@ use super::power::{Reply, Seen, Verb};
 use super::saga::{End, Saga};
 use super::story;
 use super::target::Phase;
+use crate::core::message::clean;
 use crate::core::time::Now;
 
+/// What a provider says is kept to this length, in characters: it goes into the journal and into messages.
+const WORDS: usize = 300;
+/// Repairs of nodes that are not configured are told by name up to this many.
+const NAMED: usize = 5;
 /// A note that is still there is asked to be taken away again after this many looks.
 const FORGET_AGAIN: u32 = 6;
 
@@ -34,6 +39,7 @@ impl Fleet {
     }
 
     pub(super) fn replied(&mut self, name: &Arc<str>, reply: Reply, detail: String, now: Now, plan: &mut Plan) {
+        let detail = in_few_words(&detail);
         let Some(member) = self.members.get_mut(name) else { return };
         let Some(verb) = member.repair.as_ref().and_then(|repair| repair.saga.asked()) else { return };
         member.trouble = (reply != Reply::Accepted).then(|| format!("{verb}: {detail}"));
@@ -47,28 +53,48 @@ impl Fleet {
         }
     }
 
-    /// Goes on with what an agent before us began and cannot finish: whoever holds the lease owes it.
+    /// Goes on with what an agent before us began and cannot finish: whoever holds the lease owes it. What is about a
+    /// node that is not configured here is told.
     pub(super) fn adopt(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        self.strangers = (Vec::new(), 0);
         if !input.holds_lease || self.policy.mode == Mode::Observe {
             return;
         }
+        let forget_at = now.mono.plus(self.policy.poll.saturating_mul(FORGET_AGAIN));
+        let may_forget = now.mono >= self.forget_at;
         for note in input.notes {
-            let Some(member) = self.members.get_mut(note.target.as_str()) else { continue };
+            let is_over = self.closed.contains(&note.saga);
+            let Some(member) = self.members.get_mut(note.target.as_str()) else {
+                if !is_over {
+                    self.meet(note);
+                } else if may_forget {
+                    self.forget_at = forget_at;
+                    self.order(&Arc::from(note.target.as_str()), Task::Forget { saga: note.saga.clone() }, plan);
+                }
+                continue;
+            };
             if member.target.kept.note.as_ref() == Some(&note.saga) {
                 // It is still booting.
                 continue;
             }
-            if self.closed.contains(&note.saga) {
+            if is_over {
                 // The note stays in sight until it is gone: asked for now and then, not with each pass.
                 if now.mono < member.forget_at {
                     continue;
                 }
-                member.forget_at = now.mono.plus(self.policy.poll.saturating_mul(FORGET_AGAIN));
+                member.forget_at = forget_at;
                 let target = member.name();
                 self.order(&target, Task::Forget { saga: note.saga.clone() }, plan);
             } else if member.repair.is_none() {
                 begin_adopted(member, note, now, plan);
             }
+        }
+    }
+
+    fn meet(&mut self, note: &Note) {
+        self.strangers.1 += 1;
+        if self.strangers.0.len() < NAMED {
+            self.strangers.0.push(story::stranger(note));
         }
     }
 
@@ -113,8 +139,9 @@ impl Fleet {
     /// Would the request that may be sent again still be decided? Only by the agent that decided it, and soon:
     /// another agent may have taken the repair over and given it up, and would not take it over again.
     fn is_still_wanted(&self, name: &Arc<str>, now: Now, input: &Input<'_>) -> bool {
+        let Some(member) = self.members.get(name) else { return false };
         let ours = |repair: &Repair| !repair.adopted && now.mono.since(repair.began.mono) < pace::AGAIN_WITHIN;
-        if !self.members.get(name).and_then(|member| member.repair.as_ref()).is_some_and(ours) {
+        if member.target.kept.own || !member.repair.as_ref().is_some_and(ours) {
             return false;
         }
         let gone = input.beats.is_some_and(|beats| beats.life(name) == Life::Gone);
@@ -123,7 +150,7 @@ impl Fleet {
             && self.few_are_ill
             && !self.policy.paused
             && self.policy.mode == Mode::Active
-            && self.members.get(name).is_some_and(|member| self.evidence(member, input, None))
+            && self.evidence(member, input, None)
     }
 
     pub(super) fn ask(&mut self, name: &Arc<str>, verb: Verb, etag: &str, now: Now, plan: &mut Plan) {
@@ -201,12 +228,18 @@ impl Fleet {
     }
 }
 
+/// What somebody else said, on one line and not too long.
+pub(super) fn in_few_words(said: &str) -> String {
+    clean(said, WORDS)
+}
+
 fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     let saga = Saga::adopt(note.verb, note.fence.clone());
     member.repair = Some(Repair { adopted: true, ..Repair::open(note.saga.clone(), saga, false, now) });
     member.dirty = true;
     member.check = Check::Idle(now.mono);
     member.out = None;
+    member.note_place();
     let kept = &mut member.target.kept;
     // The agent before us saw it alive, or there would be no repair; without this it would wait for ever after.
     kept.was_alive = true;

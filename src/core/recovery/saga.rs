@@ -54,7 +54,7 @@ pub struct Saga {
     pub fence: Fence,
     /// The present request may have been taken without our knowing.
     pub unsure: bool,
-    /// How often the present request was meant to be sent.
+    /// How often the present request was meant to be sent; whether each one left, `pace` knows.
     pub sends: u32,
     /// The machine as it was seen last since the present request.
     pub seen: Option<Seen>,

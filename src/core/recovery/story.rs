@@ -17,11 +17,15 @@ use super::power::{Reply, Rung, Seen, Verb};
 use super::saga::{End, Stage};
 use super::target::{Change, Kept, Phase, Times};
 use crate::core::edge::{Edge, EdgeKind, Incident};
+use crate::core::message::clean;
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Now, Wall, people};
 
 /// A repair that is not over after this long is told, and each cooldown again.
 const UNFINISHED: Duration = Duration::from_mins(30);
+
+/// Names that others wrote are kept to this length, in characters.
+const NAME: usize = 100;
 
 /// Something about the repairs that a person should know while it lasts: a signal of the program's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +67,7 @@ pub fn unconfigured(name: Arc<str>) -> Node {
         ladder: Vec::new(),
         times: Times { after: hour, boot_grace: hour, attempts_reset_after: hour },
         repairable: false,
+        machine: None,
     }
 }
 
@@ -146,6 +151,16 @@ pub fn resumed(member: &Member, damaged: bool, now: Now) -> Edge {
 pub fn adopted(member: &Member, note: &Note, now: Now) -> Edge {
     let fact = format!("takes over the repair that agent {} began and did not finish", note.agent);
     edge(member, false, now, fact, format!("it was about to ask for {}", note.verb))
+}
+
+/// A repair of another agent, of a node that is not configured here.
+pub fn stranger(note: &Note) -> String {
+    let (node, agent) = (clean(&note.target, NAME), clean(&note.agent, NAME));
+    format!(
+        "{node} (agent {agent} was about to ask for {}; note repairs/{node}/{})",
+        note.verb,
+        clean(&note.saga, NAME)
+    )
 }
 
 /// A repair is over, in so far as that has to be told: what comes of it, the heartbeat will say.
@@ -258,6 +273,9 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Cow<'static, str> {
             people(member.node.times.boot_grace)
         ));
     }
+    if kept.phase == Phase::Suspect && member.target.is_unheld() {
+        return Cow::Borrowed("its key is there and no session holds it: nobody can tell whether it lives");
+    }
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
         return Cow::Owned(format!(
             "heartbeat gone for {} of {}",
@@ -349,7 +367,7 @@ impl Fleet {
             }),
         };
         self.note_stories();
-        let mut facts = vec![paused, self.storm()];
+        let mut facts = vec![paused, self.storm(), self.unknown_nodes()];
         let members = self.spoken.iter().filter_map(|name| self.members.get(name));
         facts.extend(members.map(|member| fact(member, self.trouble(member, now))));
         facts
@@ -376,6 +394,22 @@ impl Fleet {
             severity: if observe { Severity::Info } else { Severity::Critical },
             trouble,
         }
+    }
+
+    /// Somebody began to repair nodes that nobody knows here: their machines may be off, and no one will start them.
+    fn unknown_nodes(&self) -> Fact {
+        let (named, count) = &self.strangers;
+        let more = count.saturating_sub(named.len());
+        let trouble = (*count > 0).then(|| {
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "begun by an agent, not finished, and not configured here: {}{more}; their machines may be off: put the \
+                 nodes back, or see to the machines and remove the notes",
+                named.join(", ")
+            )
+        });
+        let title = "repairs of nodes that are not configured".to_string();
+        Fact { key: "recovery/unconfigured".to_string(), title, severity: Severity::Critical, trouble }
     }
 
     /// Notes whose stories began, so that their ends are told, too.

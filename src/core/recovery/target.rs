@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
+use super::plan::Place;
 use crate::core::edge::Incident;
 use crate::core::time::{Mono, Now, Wall};
+
+/// No heartbeat of the boot before lives on for this long after a boot: longer than any session without a renewal.
+const OUTLIVED: Duration = Duration::from_hours(1);
 
 /// Where a target stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -86,8 +90,14 @@ pub struct Kept {
     pub incident: Option<Incident>,
     /// Its attempts were only played through.
     pub imagined: bool,
+    /// It is the machine that we run on.
+    pub own: bool,
     /// The repair whose note other agents still find, until the node is back or no longer waited for.
     pub note: Option<String>,
+    /// Where its machine was found when the present or last repair began.
+    pub place: Option<Box<Place>>,
+    /// It is not configured any more, and was last known to be there then.
+    pub left_at: Option<Wall>,
     /// Why nothing is done, for commands without a daemon.
     pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.
@@ -164,8 +174,11 @@ impl Target {
             Life::Planned if was_alive => Some(Change::Planned),
             Life::Alive => self.alive(beat, passed, now, times),
             Life::Gone => self.gone(passed, now, times),
+            // No proof of death, so nothing follows but that it is waited for no longer: what it had to show in its
+            // time to boot is a heartbeat, and a key that nobody holds is none.
+            Life::Unheld => self.not_back(now, times),
             // Neither proof of life nor of death: what it was told before stands, and no time counts.
-            Life::Planned | Life::Unheld => None,
+            Life::Planned => None,
         }
     }
 
@@ -226,12 +239,23 @@ impl Target {
                 kept.lost_at = Some(now);
                 Some(Change::Lost)
             }
-            Phase::Waiting if now.mono.since(kept.since.mono) >= times.boot_grace => {
-                kept.enter(Phase::Suspect, now);
-                Some(Change::NotBack)
-            }
-            _ => None,
+            _ => self.not_back(now, times),
         }
+    }
+
+    /// Its time to boot is over and it is not back.
+    fn not_back(&mut self, now: Now, times: Times) -> Option<Change> {
+        let kept = &mut self.kept;
+        let is_late = kept.phase == Phase::Waiting && now.mono.since(kept.since.mono) >= times.boot_grace;
+        is_late.then(|| {
+            kept.enter(Phase::Suspect, now);
+            Change::NotBack
+        })
+    }
+
+    /// True when its key is there and no session holds it.
+    pub fn is_unheld(&self) -> bool {
+        matches!(self.last, Some((_, Life::Unheld)))
     }
 
     /// True when it has been seen gone for long enough and no wait is left from a repair before.
@@ -285,6 +309,20 @@ impl Kept {
             (Some(now), Some(before)) => now != before,
             _ => session.is_some() && session != self.session_before.as_deref(),
         }
+    }
+
+    /// Takes note of whether it is the machine that we run on, whose boot is `ours`; `before` is the boot that it was
+    /// seen in until now. True when that changed.
+    pub fn recognise(&mut self, beat: &Beat, before: Option<&str>, ours: &str, now: Mono) -> bool {
+        let Some(boot) = beat.boot.as_deref() else { return false };
+        let lives_elsewhere = boot != ours && beat.life == Life::Alive;
+        let is_own = if self.own {
+            // After a reboot the key of the boot before may live on for a while, and that was us, too.
+            !lives_elsewhere || (before == Some(boot) && now.since(Mono(0)) < OUTLIVED)
+        } else {
+            boot == ours
+        };
+        std::mem::replace(&mut self.own, is_own) != is_own
     }
 
     /// Its instants on this boot's clock: those of another boot, or later than now, are placed by the wall clock.

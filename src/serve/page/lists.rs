@@ -1,22 +1,23 @@
-//! The lower part of the page: ways out, eyes, targets, and what happened lately.
+//! Repairs, and the lower part of the page: what happened lately, ways out, eyes.
 //!
 //! What is in trouble stands with its error in words; what is well takes one line.
 
-use super::{Seen, View, ago};
+use std::sync::Arc;
+
+use super::{Seen, View, ago, count};
 use crate::core::time::people;
 use crate::serve::escape::{html, plain};
-use crate::serve::snapshot::HistoryView;
+use crate::serve::snapshot::{HistoryView, TargetView};
 
 /// Entries of history shown folded in.
 const LATELY: usize = 20;
 /// Entries of history shown when the reader asked for all.
 const LATELY_ALL: usize = 300;
-/// Targets, channels or sources shown at most.
+/// Repairs, channels or sources shown at most.
 const SHOWN: usize = 500;
 
 /// Every list that is not empty.
 pub fn write(out: &mut String, seen: Seen<'_>, view: View) {
-    targets(out, seen);
     history(out, seen, view);
     out.push_str("<div class=\"pair\">");
     channels(out, seen);
@@ -62,29 +63,45 @@ fn sources(out: &mut String, seen: Seen<'_>) {
     out.push_str("</ul></section>");
 }
 
-fn targets(out: &mut String, seen: Seen<'_>) {
-    if seen.snapshot.targets.is_empty() {
+/// What may be repaired: each that is not simply healthy, and how many are.
+pub fn repairs(out: &mut String, seen: Seen<'_>) {
+    let targets = &seen.snapshot.targets;
+    if targets.is_empty() {
         return;
     }
-    out.push_str("<section aria-labelledby=\"h-targets\"><h2 id=\"h-targets\">Repairs</h2><ul class=\"parts\">");
-    for target in seen.snapshot.targets.iter().take(SHOWN) {
-        let well = target.phase == "healthy";
-        plain(out, format_args!("<li class=\"{}\"><code>", if well { "ok" } else { "bad" }));
-        html(out, &target.name, 120);
-        out.push_str("</code><span class=\"state\">");
-        html(out, &target.phase, 20);
-        out.push_str("</span><span class=\"more\">");
-        if let Some(since) = target.since {
-            plain(out, format_args!("for {}", people(seen.ago(since))));
-        }
-        if target.attempts > 0 {
-            plain(out, format_args!(", attempt {}", target.attempts));
-        }
-        out.push_str("</span>");
-        let reason = (!well || !target.blocked.is_empty()).then_some(target.reason.as_str());
-        error(out, reason.filter(|reason| !reason.is_empty()));
+    let in_trouble: Vec<&TargetView> = targets.iter().map(Arc::as_ref).filter(|target| !is_well(target)).collect();
+    out.push_str("<section aria-labelledby=\"h-repairs\"><h2 id=\"h-repairs\">Repairs</h2><ul class=\"parts\">");
+    for target in in_trouble.iter().take(SHOWN) {
+        repair(out, seen, target);
+    }
+    let left_out = in_trouble.len().saturating_sub(SHOWN);
+    if left_out > 0 {
+        plain(out, format_args!("<li class=\"bad\">{left_out} more are not healthy; see the JSON.</li>"));
+    }
+    match targets.len() - in_trouble.len() {
+        0 => {}
+        1 => out.push_str("<li class=\"ok\">1 healthy node</li>"),
+        healthy => plain(out, format_args!("<li class=\"ok\">{healthy} healthy nodes</li>")),
     }
     out.push_str("</ul></section>");
+}
+
+fn is_well(target: &TargetView) -> bool {
+    target.phase == "healthy" && target.blocked.is_empty() && target.attempts == 0
+}
+
+fn repair(out: &mut String, seen: Seen<'_>, target: &TargetView) {
+    part(out, &target.name, if target.phase == "healthy" { "ok" } else { &target.phase });
+    out.push_str("<span class=\"more\">");
+    if let Some(since) = target.since {
+        plain(out, format_args!("for {}", people(seen.ago(since))));
+    }
+    if target.attempts > 0 {
+        let lead = if target.since.is_some() { ", " } else { "" };
+        plain(out, format_args!("{lead}{}", count(target.attempts as usize, "attempt", "attempts")));
+    }
+    out.push_str("</span>");
+    error(out, Some(target.reason.as_str()).filter(|reason| !reason.is_empty()));
 }
 
 fn part(out: &mut String, name: &str, state: &str) {

@@ -16,8 +16,8 @@ const SHOWN: usize = 2_000;
 /// More well signals than this are folded away.
 const UNFOLDED: usize = 24;
 
-/// Every group of signals that is not empty.
-pub fn write(out: &mut String, seen: Seen<'_>, view: View) {
+/// Every group of signals that is not well and not empty.
+pub fn in_trouble(out: &mut String, seen: Seen<'_>) {
     for state in [State::Firing, State::Unknown, State::Pending] {
         let mut group: Vec<&SignalView> =
             seen.snapshot.signals.iter().map(Arc::as_ref).filter(|s| s.state == state).collect();
@@ -36,7 +36,6 @@ pub fn write(out: &mut String, seen: Seen<'_>, view: View) {
         left_out(out, group.len());
         out.push_str("</section>");
     }
-    well(out, seen, view);
 }
 
 fn title(state: State) -> &'static str {
@@ -79,7 +78,8 @@ fn times(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     out.push_str("</p>");
 }
 
-fn well(out: &mut String, seen: Seen<'_>, view: View) {
+/// The signals that are well, folded away when there are many.
+pub fn well(out: &mut String, seen: Seen<'_>, view: View) {
     let group: Vec<&SignalView> =
         seen.snapshot.signals.iter().map(Arc::as_ref).filter(|s| s.state == State::Ok).collect();
     if group.is_empty() {

@@ -19,6 +19,9 @@ crate::settings! {
         enabled: bool = true,
         /// Where the machine's /proc is; /host/proc where it is mounted into a container.
         proc: PathBuf = PathBuf::from("/proc"),
+        /// Where the machine's /sys is. It says whether this machine is one of Oracle Cloud's; of those, an agent never
+        /// repairs the one that it runs on.
+        sys: PathBuf = PathBuf::from("/sys"),
         /// Where the machine's / is, put before every disk path; /host where it is mounted into a container.
         root: PathBuf = PathBuf::from("/"),
         /// Percent of memory in use (by MemAvailable) above which host/memory fires; 0 = off.

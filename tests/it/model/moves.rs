@@ -4,8 +4,8 @@
 use watchdog::core::recovery::power::{Lifecycle, Verb};
 use watchdog::core::recovery::saga::{End, Stage};
 
-use super::real::{Core, Id, Step, version};
-use super::state::{AGENTS, Agent, Broken, DownBy, Late, Move, Rules, State, Status};
+use super::real::{Core, Id, PRESENT, Step, version};
+use super::state::{AGENTS, ANY, Agent, Broken, DownBy, Late, Move, Rules, State, Status};
 
 /// One step of the world.
 pub struct Taken {
@@ -17,7 +17,7 @@ pub struct Taken {
 /// Everything that can happen next.
 pub fn moves(state: &State, rules: Rules, core: &mut Core) -> Vec<Taken> {
     let mut all = Vec::with_capacity(24);
-    around(state, rules, &mut all);
+    around(state, rules, core, &mut all);
     for at in 0..AGENTS {
         match state.agents[at].status {
             Status::Up => {
@@ -42,35 +42,34 @@ fn add(all: &mut Vec<Taken>, by: Move, to: State) {
     all.push(Taken { by, to: to.sorted(), broken: Vec::new() });
 }
 
+/// One more of what may happen `limit` times; `None` when that is reached.
+fn spend(spent: u8, limit: u8) -> Option<u8> {
+    if limit == ANY { Some(spent) } else { (spent < limit).then_some(spent + 1) }
+}
+
 /// What happens without the agents: the machine, the network, the operator, Consul.
-fn around(state: &State, rules: Rules, all: &mut Vec<Taken>) {
-    let mut change = |by: Move, change: &dyn Fn(&mut State)| {
+fn around(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
+    let mut becomes = |by: Move, life: Lifecycle| {
         let mut to = *state;
-        change(&mut to);
+        to.becomes(life, core);
         add(all, by, to);
     };
     match state.life {
-        Lifecycle::Stopping => change(Move::MachineGoesOn, &|to| to.becomes(Lifecycle::Stopped)),
-        Lifecycle::Starting => change(Move::MachineGoesOn, &|to| to.becomes(Lifecycle::Running)),
-        Lifecycle::Running if !state.heartbeat => change(Move::HeartbeatBack, &|to| to.heartbeat = true),
+        Lifecycle::Stopping => {
+            becomes(Move::MachineGoesOn, Lifecycle::Stopped);
+            if state.resetting {
+                becomes(Move::MachineGoesOn, Lifecycle::Starting);
+            }
+        }
+        Lifecycle::Starting => becomes(Move::MachineGoesOn, Lifecycle::Running),
         _ => {}
     }
-    if rules.operator && state.operator == 0 && state.life == Lifecycle::Running {
-        let is_open = state.agents.iter().any(|agent| agent.saga != 0);
-        let innocent = !is_open && state.notes == 0 && state.late.iter().all(Option::is_none);
-        change(Move::OperatorStops, &|to| {
-            to.becomes(Lifecycle::Stopping);
-            (to.operator, to.down_by, to.innocent, to.heartbeat) = (1, DownBy::Operator, innocent, false);
-        });
+    if state.life == Lifecycle::Running && !state.heartbeat {
+        add(all, Move::HeartbeatBack, State { heartbeat: true, ..*state });
     }
-    if state.operator == 1 && state.life == Lifecycle::Stopped {
-        change(Move::OperatorStarts, &|to| {
-            to.becomes(Lifecycle::Starting);
-            to.operator = 2;
-        });
-    }
-    if state.notes != 0 && state.losses < rules.losses {
-        change(Move::Wipe, &|to| (to.notes, to.losses) = (0, to.losses + 1));
+    operator(state, rules, core, all);
+    if let (true, Some(losses)) = (state.notes != 0, spend(state.losses, rules.losses)) {
+        add(all, Move::Wipe, State { notes: 0, losses, ..*state });
     }
     for (at, late) in state.late.iter().enumerate() {
         let Some(request) = *late else { continue };
@@ -78,9 +77,27 @@ fn around(state: &State, rules: Rules, all: &mut Vec<Taken>) {
         to.late[at] = None;
         add(all, Move::LateLost, to);
         let mut broken = Vec::new();
-        if to.arrives(request, rules, &mut broken) {
+        if to.arrives(request, rules, core, &mut broken) {
             all.push(Taken { by: Move::LateCounts, to: to.sorted(), broken });
         }
+    }
+}
+
+/// Somebody else stops the machine and starts it, whatever we are about.
+fn operator(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
+    if state.life == Lifecycle::Running
+        && let Some(operator) = spend(state.operator, rules.operator)
+    {
+        let is_open = state.agents.iter().any(|agent| agent.saga != 0);
+        let innocent = !is_open && state.notes == 0 && state.late.iter().all(Option::is_none);
+        let mut to = *state;
+        to.becomes(Lifecycle::Stopping, core);
+        add(all, Move::OperatorStops, State { operator, down_by: DownBy::Operator, innocent, heartbeat: false, ..to });
+    }
+    if state.life == Lifecycle::Stopped && rules.operator > 0 {
+        let mut to = *state;
+        to.becomes(Lifecycle::Starting, core);
+        add(all, Move::OperatorStarts, to);
     }
 }
 
@@ -90,15 +107,15 @@ fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec
     let agent = state.agents[at];
     if state.life == Lifecycle::Running && !state.heartbeat && state.decisions < rules.decisions {
         let decision = state.decisions;
-        let opened = core.step(0, Step::Open).unwrap();
-        let intent = Step::Intent { verb: Verb::Stop, version: state.version, decision };
+        let opened = core.step(0, Step::Open(rules.rung)).unwrap();
+        let intent = Step::Intent { verb: rules.rung.first(), version: PRESENT, decision };
         let saga = core.step(opened, intent).unwrap();
         let mut to = state.with(at, Agent { saga, decision, ..agent });
         to.decisions += 1;
-        to.decided_on[usize::from(decision)] = state.version;
-        if state.crashes < rules.crashes {
+        to.decided_on[usize::from(decision)] = PRESENT;
+        if let Some(crashes) = spend(state.crashes, rules.crashes) {
             let down = if rules.journal { Agent { status: Status::Down, ..to.agents[at] } } else { gone(Status::Down) };
-            let crashed = State { crashes: to.crashes + 1, ..to.with(at, down) };
+            let crashed = State { crashes, ..to.with(at, down) };
             add(all, Move::CrashBeforeNote, crashed);
         }
         note(&mut to, decision, rules);
@@ -107,7 +124,8 @@ fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec
     for decision in 0..state.decisions {
         let bit = 1 << decision;
         if state.notes & bit != 0 && agent.closed & bit == 0 {
-            let step = Step::Adopt { version: state.decided_on[usize::from(decision)], decision };
+            let (verb, version) = (rules.rung.first(), state.decided_on[usize::from(decision)]);
+            let step = Step::Adopt { verb, version, decision };
             let saga = core.step(0, step).unwrap();
             add(all, Move::Adopt, state.with(at, Agent { saga, decision, adopted: true, ..agent }));
         }
@@ -157,18 +175,17 @@ fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Ve
         all.push(Taken { by, to: to.sorted(), broken });
     };
     // What is not acted on at once is stale by the time that it could be, and forgotten; `Resumed` forgets just that.
-    let look = Step::Seen { life: state.life, version: state.version };
-    let Some(sighted) = core.step(id, look) else { return };
+    let Some(sighted) = core.step(id, Step::Seen(state.life)) else { return };
     let led = core.step(sighted, Step::Resumed).unwrap_or(sighted);
     if led != id {
         go(Move::Look, led, core);
     }
-    let start = Step::Intent { verb: Verb::Start, version: state.version, decision };
+    let start = Step::Intent { verb: Verb::Start, version: PRESENT, decision };
     if let Some(next) = core.step(sighted, start) {
         go(Move::AskStart, next, core);
     }
     let asked_on = version(&core.saga(id).fence.etag.clone());
-    let again = Step::Intent { verb: Verb::Stop, version: asked_on, decision };
+    let again = Step::Intent { verb: rules.rung.first(), version: asked_on, decision };
     // Sent again by its own agent only, and so soon that nobody has given it up yet (`AGAIN_WITHIN`).
     if core.saga(id).sends < rules.sends
         && !agent.adopted
@@ -177,8 +194,8 @@ fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Ve
     {
         go(Move::Again, next, core);
     }
-    if !rules.start_only && state.life == Lifecycle::Running && state.version != asked_on {
-        let next = core.force(sighted, Verb::Stop, state.version, decision);
+    if !rules.start_only && state.life == Lifecycle::Running && asked_on != PRESENT {
+        let next = core.force(sighted, rules.rung.first(), PRESENT, decision);
         go(Move::ForcedStop, next, core);
     }
     // A request of the repair on its way, of whichever agent, has had its time before the repair is given up.
@@ -202,7 +219,7 @@ fn answers(state: &State, at: usize, request: Late, rules: Rules, core: &mut Cor
     let replied = |saga: Id| state.with(at, Agent { saga, ..agent });
     let mut broken = Vec::new();
     let mut counted = replied(accepted);
-    let counts = counted.arrives(request, rules, &mut broken);
+    let counts = counted.arrives(request, rules, core, &mut broken);
     if counts {
         all.push(Taken { by: Move::Answered, to: counted.sorted(), broken: broken.clone() });
     } else {
@@ -211,12 +228,10 @@ fn answers(state: &State, at: usize, request: Late, rules: Rules, core: &mut Cor
     if request.verb.takes_down() {
         add(all, Move::HeldBack, replied(refused));
     }
-    if state.faults == rules.faults {
-        return;
-    }
-    let faults = state.faults + 1;
+    let Some(faults) = spend(state.faults, rules.faults) else { return };
     if counts {
-        let lost = State { faults, ..counted.with(at, Agent { saga: unknown, ..agent }) };
+        let mut lost = State { faults, ..replied(unknown) };
+        lost.arrives(request, rules, core, &mut Vec::new());
         all.push(Taken { by: Move::LostAnswer, to: lost.sorted(), broken });
         add(all, Move::Refused, State { faults, ..replied(refused) });
     }
@@ -241,13 +256,13 @@ fn mishaps(state: &State, at: usize, rules: Rules, core: &Core, all: &mut Vec<Ta
             add(all, flying, to);
         }
     };
-    if agent.status == Status::Up && state.crashes < rules.crashes {
+    if let (Status::Up, Some(crashes)) = (agent.status, spend(state.crashes, rules.crashes)) {
         let down = if rules.journal { Agent { status: Status::Down, ..agent } } else { gone(Status::Down) };
-        let to = State { crashes: state.crashes + 1, ..state.with(at, down) };
+        let to = State { crashes, ..state.with(at, down) };
         add_both(Move::Crash, Move::CrashInFlight, to);
     }
-    if state.losses < rules.losses {
-        let to = State { losses: state.losses + 1, ..state.with(at, gone(Status::Dead)) };
+    if let Some(losses) = spend(state.losses, rules.losses) {
+        let to = State { losses, ..state.with(at, gone(Status::Dead)) };
         add_both(Move::Die, Move::DieInFlight, to);
     }
 }

@@ -4,13 +4,25 @@
 //! made for the first time, a journal that holds it is read back by `fold` and has to tell the same.
 //! Two journals that fold to one saga fold to one saga after the same record, so one of them stands
 //! for all.
+//!
+//! A version is written as its age: 0 is the machine's present one. The core asks of two versions only
+//! whether they are the same, and one that is past never comes back, so to a saga all of them are one
+//! ([`PAST`]); a journal keeps them apart.
 
 use std::collections::HashMap;
 
 use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
+use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
 use watchdog::core::recovery::saga::{End, Saga, Stage};
 use watchdog::core::time::Wall;
+
+use super::search::Fx;
+
+/// The machine's version as it is.
+pub const PRESENT: u8 = 0;
+
+/// Any version before it.
+pub const PAST: u8 = 1;
 
 /// A saga by its number; 0 is none.
 pub type Id = u16;
@@ -18,13 +30,13 @@ pub type Id = u16;
 /// What can happen to a saga here, with versions and decisions as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    Open,
-    Adopt { version: u8, decision: u8 },
+    Open(Rung),
+    Adopt { verb: Verb, version: u8, decision: u8 },
     Intent { verb: Verb, version: u8, decision: u8 },
     Accepted,
     Unknown,
     Refused,
-    Seen { life: Lifecycle, version: u8 },
+    Seen(Lifecycle),
     Resumed,
     Close(End),
 }
@@ -33,17 +45,18 @@ pub enum Step {
 pub struct Core {
     sagas: Vec<Saga>,
     journals: Vec<Vec<Record>>,
-    numbers: HashMap<Saga, Id>,
-    known: HashMap<(Id, Step), Option<Id>>,
+    numbers: HashMap<Saga, Id, Fx>,
+    known: HashMap<(Id, Step), Option<Id>, Fx>,
+    aged: HashMap<Id, Id, Fx>,
 }
 
-fn etag(version: u8) -> String {
-    format!("v{version}")
+fn etag(age: u8) -> String {
+    format!("v{age}")
 }
 
-/// What a request carries: that of a STOP is named by its decision, that of a START by its version.
+/// What a request carries: that which takes the machine down is named by its decision.
 pub fn fence(verb: Verb, version: u8, decision: u8) -> Fence {
-    let token = if verb.takes_down() { format!("d{decision}") } else { format!("start-{version}") };
+    let token = if verb.takes_down() { format!("d{decision}") } else { "start".to_string() };
     Fence { etag: etag(version), token }
 }
 
@@ -51,11 +64,33 @@ pub fn version(etag: &str) -> u8 {
     etag.trim_start_matches('v').parse().unwrap()
 }
 
+fn age(etag: &mut String) {
+    if !etag.is_empty() {
+        *etag = self::etag(version(etag) + 1);
+    }
+}
+
+/// To a saga, all that is past is one.
+fn seen_from_here(mut saga: Saga) -> Saga {
+    if !saga.fence.etag.is_empty() {
+        saga.fence.etag = etag(version(&saga.fence.etag).min(PAST));
+    }
+    saga
+}
+
+/// The journal, read back, tells what was lived.
+fn tells(journal: &[Record], lived: &Saga) {
+    let told = fold(journal);
+    let told: Vec<Saga> =
+        told.iter().filter(|told| !told.damaged).map(|told| seen_from_here(told.saga.clone())).collect();
+    assert_eq!(told, if lived.is_open() { vec![lived.clone()] } else { vec![] });
+}
+
 impl Core {
     pub fn new() -> Core {
         let mut core = Core::default();
         // Number 0 is no saga.
-        core.sagas.push(Saga::open(watchdog::core::recovery::power::Rung::Start));
+        core.sagas.push(Saga::open(Rung::Start));
         core.journals.push(Vec::new());
         core
     }
@@ -83,15 +118,13 @@ impl Core {
         let asked = saga.asked().unwrap_or(Verb::Stop);
         let replied = |reply| Event::Replied { verb: asked, reply, detail: String::new() };
         let event = match step {
-            Step::Open => Event::Opened { rung: watchdog::core::recovery::power::Rung::StopStart, simulated: false },
-            Step::Adopt { version, decision } => {
-                Event::Adopted { verb: Verb::Stop, fence: fence(Verb::Stop, version, decision) }
-            }
+            Step::Open(rung) => Event::Opened { rung, simulated: false },
+            Step::Adopt { verb, version, decision } => Event::Adopted { verb, fence: fence(verb, version, decision) },
             Step::Intent { verb, version, decision } => Event::Intent { verb, fence: fence(verb, version, decision) },
             Step::Accepted => replied(Reply::Accepted),
             Step::Unknown => replied(Reply::Unknown),
             Step::Refused => replied(Reply::Busy),
-            Step::Seen { life, version } => Event::Seen { seen: Seen { lifecycle: life, etag: etag(version) } },
+            Step::Seen(lifecycle) => Event::Seen { seen: Seen { lifecycle, etag: etag(PRESENT) } },
             Step::Resumed => Event::Resumed,
             Step::Close(end) => Event::Closed { end },
         };
@@ -109,13 +142,42 @@ impl Core {
         let forced = id != 0 && self.journals[id as usize].is_empty();
         let mut journal = self.journals[id as usize].clone();
         if !forced {
-            let number = u32::try_from(journal.len()).unwrap();
-            journal.push(Record { saga: "s".into(), target: "n1".into(), number, at: Wall(0), event });
-            let told = fold(&journal);
-            let told: Vec<&Saga> = told.iter().filter(|told| !told.damaged).map(|told| &told.saga).collect();
-            assert_eq!(told, if next.is_open() { vec![&next] } else { vec![] }, "the journal tells what was lived");
+            journal.push(Record {
+                saga: "s".into(),
+                target: "n1".into(),
+                number: journal.len() as u32,
+                at: Wall(0),
+                event,
+            });
+            tells(&journal, &next);
         }
         Some(self.number(next, journal))
+    }
+
+    /// The same saga once the machine is in another version.
+    pub fn aged(&mut self, id: Id) -> Id {
+        if id == 0 || self.saga(id).fence.etag.is_empty() || version(&self.saga(id).fence.etag) == PAST {
+            return id;
+        }
+        if let Some(known) = self.aged.get(&id) {
+            return *known;
+        }
+        let mut saga = self.saga(id).clone();
+        age(&mut saga.fence.etag);
+        let mut journal = self.journals[id as usize].clone();
+        for record in &mut journal {
+            match &mut record.event {
+                Event::Intent { fence, .. } | Event::Adopted { fence, .. } => age(&mut fence.etag),
+                Event::Seen { seen } => age(&mut seen.etag),
+                _ => {}
+            }
+        }
+        if !journal.is_empty() {
+            tells(&journal, &saga);
+        }
+        let next = self.number(saga, journal);
+        self.aged.insert(id, next);
+        next
     }
 
     /// A step that the core forbids, for the search without that safeguard.

@@ -11,10 +11,12 @@ use super::real::Core;
 use super::state::{Broken, Move, Rules, State};
 
 /// FxHash: states are hashed a million times, and nobody chooses them to collide.
-#[derive(Default, Clone, Copy)]
-pub struct Fx(u64);
+pub type Fx = BuildHasherDefault<FxHasher>;
 
-impl Hasher for Fx {
+#[derive(Default, Clone, Copy)]
+pub struct FxHasher(u64);
+
+impl Hasher for FxHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -52,7 +54,7 @@ pub struct Found {
 pub fn search(rules: Rules, watched: &[Broken]) -> Found {
     let began = Instant::now();
     let mut core = Core::new();
-    let mut numbers: HashMap<State, u32, BuildHasherDefault<Fx>> = HashMap::default();
+    let mut numbers: HashMap<State, u32, Fx> = HashMap::default();
     let mut states = vec![State::first(rules).sorted()];
     let mut came: Vec<(u32, Option<Move>)> = vec![(0, None)];
     let mut helped: Vec<(u32, u32)> = Vec::new();

@@ -1,9 +1,12 @@
 //! The modelled world: one machine, three agents, the note in Consul, late requests.
 
-use watchdog::core::recovery::power::{Lifecycle, Verb};
+use watchdog::core::recovery::power::{Lifecycle, Rung, Verb};
 use watchdog::core::recovery::saga::End;
 
-use super::real::{Core, Id, version};
+use super::real::{Core, Id, PAST, PRESENT, version};
+
+/// As often as it likes: not counted, so it makes no states of its own.
+pub const ANY: u8 = u8::MAX;
 
 /// Which safeguards are there, and how much may go wrong.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +16,8 @@ pub struct Rules {
     pub note: bool,
     pub fence: bool,
     pub start_only: bool,
+    /// What is asked first.
+    pub rung: Rung,
     /// Agents that live.
     pub agents: usize,
     /// Repairs decided, by all agents together.
@@ -23,8 +28,8 @@ pub struct Rules {
     pub faults: u8,
     /// An agent that never comes back, or a Consul that forgets its notes: one or the other.
     pub losses: u8,
-    /// The operator stops the machine once, and may start it.
-    pub operator: bool,
+    /// The operator stops the machine and starts it.
+    pub operator: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -70,7 +75,8 @@ pub const AGENTS: usize = 3;
 pub struct State {
     pub fenced: bool,
     pub life: Lifecycle,
-    pub version: u8,
+    /// It is off by a RESET or SOFTRESET, and may come on again by itself.
+    pub resetting: bool,
     pub down_by: DownBy,
     /// The operator stopped it while no repair of ours was open anywhere.
     pub innocent: bool,
@@ -78,7 +84,7 @@ pub struct State {
     pub agents: [Agent; AGENTS],
     /// Notes in Consul, a bit for each decision.
     pub notes: u8,
-    /// The version that each decision was made on.
+    /// Whether the version that each decision was made on is the machine's present one or past.
     pub decided_on: [u8; 2],
     /// Repairs that some agent has given up, a bit each.
     pub expired: u8,
@@ -191,7 +197,7 @@ impl State {
         State {
             fenced: rules.fence,
             life: Lifecycle::Running,
-            version: 0,
+            resetting: false,
             down_by: DownBy::Nobody,
             innocent: false,
             heartbeat: false,
@@ -211,18 +217,30 @@ impl State {
 
     /// Agents are alike: the order in which they are written down says nothing.
     pub fn sorted(mut self) -> State {
-        // Under the fence a request for a version that is past counts never, and versions never come back.
-        for late in &mut self.late {
-            *late = late.filter(|late| !self.fenced || late.version == self.version);
+        if self.fenced {
+            // A request for a version that is past counts never, and of two that are the same only one can.
+            self.late = self.late.map(|late| late.filter(|late| late.version == PRESENT));
+            self.late.sort_unstable();
+            for at in 1..LATE {
+                if self.late[at] == self.late[at - 1] {
+                    self.late[at - 1] = None;
+                }
+            }
         }
         self.agents.sort_unstable();
         self.late.sort_unstable();
         self
     }
 
-    pub fn becomes(&mut self, life: Lifecycle) {
+    /// The machine is in another state, and so in another version.
+    pub fn becomes(&mut self, life: Lifecycle, core: &mut Core) {
         self.life = life;
-        self.version += 1;
+        for agent in &mut self.agents {
+            agent.saga = core.aged(agent.saga);
+        }
+        self.late.iter_mut().flatten().for_each(|late| late.version = PAST);
+        self.decided_on = [PAST; 2];
+        self.resetting &= life == Lifecycle::Stopping;
         if life == Lifecycle::Running {
             self.down_by = DownBy::Nobody;
             self.innocent = false;
@@ -230,16 +248,16 @@ impl State {
     }
 
     /// The provider gets a request. True when it counts.
-    pub fn arrives(&mut self, request: Late, rules: Rules, broken: &mut Vec<Broken>) -> bool {
-        let on = if request.verb == Verb::Stop { Lifecycle::Running } else { Lifecycle::Stopped };
-        if self.life != on || (rules.fence && self.version != request.version) {
+    pub fn arrives(&mut self, request: Late, rules: Rules, core: &mut Core, broken: &mut Vec<Broken>) -> bool {
+        let on = if request.verb.takes_down() { Lifecycle::Running } else { Lifecycle::Stopped };
+        if self.life != on || (rules.fence && request.version != PRESENT) {
             return false;
         }
-        if self.version != request.version {
+        if request.version != PRESENT {
             broken.push(Broken::B7);
         }
         if request.verb == Verb::Start {
-            self.becomes(Lifecycle::Starting);
+            self.becomes(Lifecycle::Starting, core);
             return true;
         }
         let bit = 1 << request.decision;
@@ -248,7 +266,8 @@ impl State {
         }
         self.stopped |= bit;
         self.heartbeat = false;
-        self.becomes(Lifecycle::Stopping);
+        self.becomes(Lifecycle::Stopping, core);
+        self.resetting = request.verb != Verb::Stop;
         self.down_by = DownBy::Us;
         true
     }

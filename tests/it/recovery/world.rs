@@ -55,6 +55,8 @@ pub struct World {
     /// What comes of the next requests, and whether they count all the same.
     pub replies: VecDeque<(Reply, bool)>,
     pub no_capacity: bool,
+    /// What the provider says to the next request, in place of one word.
+    pub detail: Option<String>,
     /// On the disk.
     pub journal: Vec<Record>,
     pub kept: BTreeMap<String, String>,
@@ -100,6 +102,7 @@ pub fn node(name: &str) -> Node {
         ladder: vec![Rung::StopStart],
         times: Times { after: MINUTE * 5, boot_grace: MINUTE * 10, attempts_reset_after: HOUR },
         repairable: true,
+        machine: Some(("cloud", Arc::from(format!("machine-of-{name}")))),
     }
 }
 
@@ -137,6 +140,7 @@ impl World {
             api_up: true,
             replies: VecDeque::new(),
             no_capacity: false,
+            detail: None,
             journal: Vec::new(),
             kept: BTreeMap::new(),
             budget: serde_json::to_string(&Budget::default()).unwrap(),
@@ -269,6 +273,7 @@ impl World {
                 self.kept.insert(name.to_string(), serde_json::to_string(kept).unwrap());
             }
         }
+        plan.forgotten.iter().for_each(|name| drop(self.kept.remove(&**name)));
         if plan.spent {
             self.budget = serde_json::to_string(self.fleet.budget()).unwrap();
         }
@@ -354,7 +359,7 @@ impl World {
                 self.beats.remove(name);
             }
         }
-        Outcome::Replied(reply, format!("{reply:?}"))
+        Outcome::Replied(reply, self.detail.take().unwrap_or_else(|| format!("{reply:?}")))
     }
 
     pub fn verbs(&self) -> Vec<Verb> {

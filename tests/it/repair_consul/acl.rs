@@ -15,7 +15,7 @@ const RULES: &str = "session_prefix \"\" { policy = \"write\" } key_prefix \"wat
 fn with_token(scene: &Scene, consul: &Consul, token: &str) -> Setup {
     let file = scene.home.path().join("token");
     std::fs::write(&file, token).unwrap();
-    let setup = scene.agent(&consul.url()).node("n1", ALONE).set("consul.resettle", "2s");
+    let setup = scene.agent(&consul.url()).node("n1", ALONE);
     setup.set("consul.token_file", file.display().to_string())
 }
 

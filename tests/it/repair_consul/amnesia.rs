@@ -14,10 +14,10 @@ use crate::setup::{ALONE, Setup};
 
 pub(super) const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
-/// `resettle` is longer than a beacon waits between two tries: after an outage of seconds that is seconds.
-pub(super) fn agent(scene: &Scene, consul: &str, resettle: &str) -> Setup {
+/// `resettle` is the least that is taken.
+pub(super) fn agent(scene: &Scene, consul: &str) -> Setup {
     let setup = NAMES.iter().fold(scene.agent(consul), |setup, name| setup.node(name, ALONE));
-    setup.set("recovery.min_healthy", "0%").set("consul.resettle", resettle)
+    setup.set("recovery.min_healthy", "0%").set("consul.resettle", "31s")
 }
 
 pub(super) fn wait_all(agent: &Daemon, state: &str) {
@@ -37,7 +37,7 @@ fn a_consul_that_lost_all_its_data_is_told_as_blindness_and_nobody_is_touched() 
     }
     let (scene, mut consul) = (Scene::new(&NAMES), Consul::dev(Dev::default()));
     let _beacons = NAMES.map(|name| scene.beacon(name, &consul.url(), "2s", "200ms"));
-    let agent = scene.start(&agent(&scene, &consul.url(), "25s"));
+    let agent = scene.start(&agent(&scene, &consul.url()));
     wait_all(&agent, "ok");
     consul.wipe();
     wait_replaced(&agent);
@@ -67,7 +67,7 @@ fn a_consul_restored_from_an_older_snapshot_is_not_believed_until_nodes_had_time
     let file = scene.home.path().join("consul.snapshot");
     let first = |name: &str| scene.beacon(name, &consul.url(), "5s", "500ms");
     let beacons = [first("n1"), first("n2")];
-    let agent = scene.start(&agent(&scene, &consul.url(), "10s"));
+    let agent = scene.start(&agent(&scene, &consul.url()));
     agent.wait_state("node/n2", "ok");
     agent.wait_pass();
     snapshot(&consul, "save", &file);
@@ -81,6 +81,8 @@ fn a_consul_restored_from_an_older_snapshot_is_not_believed_until_nodes_had_time
     wait_replaced(&agent);
     scene.wait_told("source consul");
     beacons.iter().chain([&late]).for_each(|beacon| beacon.signal(Signal::CONT));
+    linger(&agent, Duration::from_secs(20));
+    scene.assert_untouched();
     agent.wait_state("source/consul", "ok");
     wait_all(&agent, "ok");
     linger(&agent, Duration::from_secs(3));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::{Scene, linger, metric, target, wait_phase};
+use super::{Scene, linger, metric, sys, target, wait_blocked, wait_phase};
 use crate::daemon::wait;
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
@@ -109,4 +109,28 @@ fn a_planned_stop_is_maintenance_for_two_ttls_and_then_counts_as_missing() {
     let _beat = Beat::start(&consul, "n1", "boot-2");
     wait_phase(&agent, "n1", "healthy");
     scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn an_agent_does_not_take_down_the_machine_that_it_shares_with_a_beacon() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let plan = scene.agent(&consul.url()).node("n1", GONE).set("host.sys", sys(&scene.home.path().join("cloud"), true));
+    let agent = scene.start(&plan);
+    wait_phase(&agent, "n1", "healthy");
+    agent.wait_pass();
+    beacon.kill();
+    wait_blocked(&agent, "n1", "own-machine");
+    scene.wait_told("not touched: own-machine");
+    linger(&agent, Duration::from_secs(2));
+    scene.assert_untouched();
+    agent.kill();
+    // It is remembered: the heartbeat that told it is gone.
+    let agent = scene.start(&plan);
+    wait_blocked(&agent, "n1", "own-machine");
+    linger(&agent, Duration::from_secs(4));
+    scene.assert_untouched();
 }

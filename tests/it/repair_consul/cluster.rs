@@ -21,7 +21,7 @@ fn the_leader_of_three_servers_is_killed_ten_times_and_nobody_is_touched_or_call
         .zip(&cluster.servers)
         .map(|(name, server)| scene.beacon(name, &server.url(), "10s", "1s"))
         .collect();
-    let agent = scene.start(&agent(&scene, &cluster.servers[0].url(), "10s"));
+    let agent = scene.start(&agent(&scene, &cluster.servers[0].url()));
     NAMES.iter().for_each(|name| wait_phase(&agent, name, "healthy"));
     let begun = Instant::now();
     for _ in 0..10 {

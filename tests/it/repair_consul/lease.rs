@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use watchdog::client::consul::How;
 
 use super::{Scene, linger, side_by_side, wait_phase};
 use crate::daemon::{Daemon, wait};
@@ -175,5 +176,24 @@ fn a_leader_that_is_told_to_stop_gives_the_lease_back_at_once() {
     let took = told.elapsed();
     println!("the lease went over {took:?} after SIGTERM");
     assert!(took < TTL, "{took:?}");
+    scene.assert_untouched();
+}
+
+#[test]
+fn a_note_about_a_node_that_nobody_here_knows_is_told_until_somebody_removes_it() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let key = "watchdog/repairs/n9/0123";
+    let note = r#"{"target":"n9","saga":"0123","agent":"agent-0","verb":"stop","fence":{"etag":"e","token":"t"}}"#;
+    consul.client().put(key, note.as_bytes(), How::Plain).unwrap();
+    let _beat = Beat::start(&consul, "n1", "boot-1");
+    let all = agents(&scene, 2, |name| plan(&scene, &consul, name).set("recovery.lease_ttl", "1s"));
+    all[0].wait_state("recovery/unconfigured", "firing");
+    scene.wait_told("n9 (agent agent-0 was about to ask for STOP");
+    all[1].wait_state("recovery/unconfigured", "ok");
+    consul.client().delete(key, None).unwrap();
+    all[0].wait_state("recovery/unconfigured", "ok");
     scene.assert_untouched();
 }

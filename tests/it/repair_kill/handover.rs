@@ -94,3 +94,54 @@ fn reloaded(consul: &Consul, place: Place, moment: Moment, reload: Reload, tally
     assert_eq!((world.effects(1, Kind::Stop), world.effects(1, Kind::Start)), (1, 1), "{log}");
     assert_eq!(world.oci.violations(), Vec::<String>::new(), "{log}");
 }
+
+/// What somebody has done to the configuration while nobody ran.
+#[derive(Debug, Clone, Copy)]
+enum Removed {
+    /// The node is gone, another is left.
+    One,
+    /// No node is left at all.
+    All,
+}
+
+#[test]
+fn a_node_taken_out_of_the_configuration_while_nobody_ran_is_switched_on_all_the_same() {
+    if !parts::consul() {
+        return;
+    }
+    let places =
+        [(Place::Stop, Moment::Unanswered), (Place::Stopping, Moment::Arrived), (Place::Start, Moment::Arrived)];
+    let cases: Vec<_> = places.into_iter().flat_map(|place| [Removed::One, Removed::All].map(|r| (place, r))).collect();
+    let (began, consul, tally) = (Instant::now(), consul(), Tally::default());
+    each(cases, |((place, moment), removed)| taken_out(&consul, *place, *moment, *removed, &tally));
+    tally.close("SIGKILL, and the node taken out", began);
+}
+
+fn taken_out(consul: &Consul, place: Place, moment: Moment, removed: Removed, tally: &Tally) {
+    let world = World::new(consul, &Plan { nodes: 2, ..Plan::default() });
+    let (mut daemon, sessions) = healthy(&world);
+    let blow = world.blow(Signal::KILL);
+    let strike = at(2, place, 0);
+    world.oci.strike(match moment {
+        Moment::Lost | Moment::Arrived => Strike { arrived: Some(blow), ..strike },
+        Moment::Unanswered | Moment::Answered => Strike { answered: Some(blow), ..strike },
+    });
+    world.dies(&sessions[1]);
+    wait(|| format!("the agent to be killed: {}", world.asked()), || daemon.ended());
+    world.nobody();
+    let left = usize::from(matches!(removed, Removed::One));
+    world.setup(1..=left).write(world.path());
+    let daemon = world.start();
+    let context = || format!("{}\n{}\n{}", world.asked(), daemon.status()["targets"], daemon.stderr());
+    wait(|| format!("the machine to be up again:\n{}", context()), || world.is_up_again(2).then_some(()));
+    wait(
+        || format!("the node to be let go:\n{}", context()),
+        || (daemon.status()["targets"].as_array().map_or(0, Vec::len) == left).then_some(()),
+    );
+    tally.count(&world, 2);
+    let log = context();
+    let (status, _) = daemon.terminate();
+    assert!(status.success(), "{log}");
+    assert_eq!((world.effects(2, Kind::Stop), world.effects(2, Kind::Start)), (1, 1), "{log}");
+    assert_eq!(world.oci.violations(), Vec::<String>::new(), "{log}");
+}

@@ -119,6 +119,7 @@ fn records_targets_budget_and_lines_alone_are_reason_enough_to_write() {
         Commit { records: &[record], ..Commit::default() },
         Commit { targets: &[kept], ..Commit::default() },
         Commit { budget: Some("7"), ..Commit::default() },
+        Commit { forgotten: &["node-1".into(), "".into(), "nobody".into()], ..Commit::default() },
         Commit { lines: &[line], ..Commit::default() },
     ] {
         opened.store.commit(at(1), &commit).unwrap();
@@ -126,6 +127,7 @@ fn records_targets_budget_and_lines_alone_are_reason_enough_to_write() {
     let view = Store::read(&path).unwrap();
     let repairs = view.repairs().unwrap();
     assert_eq!((repairs.records.len(), repairs.budget.as_deref()), (2, Some("7")));
+    assert!(repairs.targets.is_empty(), "what is forgotten is gone: {:?}", repairs.targets);
     let lines = view.history(&watchdog::store::Filter { limit: 9, ..Default::default() }).unwrap();
     assert_eq!(lines[0].kind, "step");
 }
