@@ -203,6 +203,28 @@ fn a_machine_that_somebody_rebooted_between_the_look_and_the_stop_is_not_stopped
 }
 
 #[test]
+fn a_request_whose_fate_is_unknown_is_asked_again_under_its_own_name() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = scene();
+    scene.oci.script(Kind::Stop, [Fault::Lose]);
+    scene.oci.script(Kind::Start, [Fault::Lose]);
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE));
+    scene.wait_started(2);
+    wait_phase(&agent, "n1", "waiting");
+    // By what the cloud knows it again, and the version that it was decided on.
+    let names = |kind| -> Vec<_> {
+        scene.oci.asked(kind).into_iter().map(|entry| (entry.retry_token.unwrap(), entry.if_match)).collect()
+    };
+    let (stops, starts) = (names(Kind::Stop), names(Kind::Start));
+    assert_eq!((stops.len(), starts.len()), (2, 2));
+    assert!(stops[0] == stops[1] && starts[0] == starts[1], "{stops:?} {starts:?}");
+    assert_ne!(stops[0].0, starts[0].0);
+    assert_eq!((scene.oci.effects(Kind::Stop), scene.oci.effects(Kind::Start)), (1, 1));
+}
+
+#[test]
 fn an_instance_that_is_not_found_is_told_and_left_alone() {
     if !parts::consul() {
         return;
