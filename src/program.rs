@@ -154,12 +154,16 @@ impl Program {
 
     fn take_over(&mut self, config: &Config, parts: Parts, waker: &Waker) {
         let fixed = self.fixed(config);
+        let had_repairs = self.tick.repairs.is_some();
         self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
         self.tick.watch.set_policy(policy(&self.root, false, false));
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
+                if !had_repairs {
+                    self.remember_repairs();
+                }
                 self.adopt_orphans(config);
                 self.tick.reload_error = None;
                 let mut what = "the configuration was read again".to_string();
@@ -172,6 +176,15 @@ impl Program {
                 self.note("reloaded", &what);
             }
             Err(error) => self.tick.reload_error = Some(format!("the new configuration is not used: {error:#}")),
+        }
+    }
+
+    /// Repairs that begin with a reload know what is kept: their nodes may have been configured before.
+    fn remember_repairs(&mut self) {
+        let Some(repairs) = &mut self.tick.repairs else { return };
+        match self.tick.store.repairs() {
+            Ok(remembered) => repairs.restore(&remembered, self.clock.now(), true),
+            Err(error) => tracing::error!("state: what is kept of repairs cannot be read: {error}"),
         }
     }
 

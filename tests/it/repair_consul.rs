@@ -12,7 +12,7 @@ mod many;
 
 mod partition;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -53,8 +53,8 @@ impl Scene {
     fn named(&self, name: &str, consul: &str) -> Setup {
         let dir = self.home.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        let setup = Setup::agent(name, consul).set("host.sys", sys(&dir, false));
-        setup.telegram(&self.telegram).oci(&self.oci, &dir)
+        let setup = Setup::agent(name, consul).telegram(&self.telegram).oci(&self.oci, &dir);
+        setup.set("host.sys", sys(&dir, false))
     }
 
     /// Writes an agent's configuration into its directory.
@@ -121,8 +121,8 @@ impl Scene {
     }
 }
 
-/// The /sys of a machine of the cloud, which the beacons of these tests then run on, too, or of another.
-fn sys(dir: &Path, in_cloud: bool) -> String {
+/// The /sys of a machine of the cloud, or of another.
+fn sys(dir: &std::path::Path, in_cloud: bool) -> String {
     let id = dir.join("sys/class/dmi/id");
     std::fs::create_dir_all(&id).unwrap();
     std::fs::write(id.join("chassis_asset_tag"), if in_cloud { "OracleCloud.com\n" } else { "\n" }).unwrap();

@@ -118,8 +118,9 @@ fn an_agent_does_not_take_down_the_machine_that_it_shares_with_a_beacon() {
     }
     let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
     let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let plan = scene.agent(&consul.url()).node("n1", GONE).set("host.sys", sys(&scene.home.path().join("cloud"), true));
-    let agent = scene.start(&plan);
+    let setup = scene.agent(&consul.url()).node("n1", GONE);
+    let setup = setup.set("host.sys", sys(scene.home.path(), true));
+    let agent = scene.start(&setup);
     wait_phase(&agent, "n1", "healthy");
     agent.wait_pass();
     beacon.kill();
@@ -129,7 +130,7 @@ fn an_agent_does_not_take_down_the_machine_that_it_shares_with_a_beacon() {
     scene.assert_untouched();
     agent.kill();
     // It is remembered: the heartbeat that told it is gone.
-    let agent = scene.start(&plan);
+    let agent = scene.start(&setup);
     wait_blocked(&agent, "n1", "own-machine");
     linger(&agent, Duration::from_secs(4));
     scene.assert_untouched();

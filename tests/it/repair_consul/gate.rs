@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{Scene, linger, metric, side_by_side, target, wait_blocked, wait_phase};
-use crate::daemon::{Daemon, SOON};
+use crate::daemon::{Daemon, SOON, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Fault, Kind, Lifecycle, ocid};
@@ -268,5 +268,28 @@ fn a_state_file_that_fails_in_the_middle_stops_new_repairs_and_not_the_start_tha
     wait_blocked(&agent, "n1", "no-state-file");
     scene.wait_told("not touched: no-state-file");
     linger(&agent, Duration::from_secs(2));
+    scene.assert_repaired_once("n1");
+}
+
+#[test]
+fn a_node_that_was_the_only_one_and_is_put_back_by_a_reload_is_known_as_seen_alive() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = scene();
+    let (nobody, one) = (scene.agent(&consul.url()), scene.agent(&consul.url()).node("n1", GONE));
+    let beat = Beat::start(&consul, "n1", "boot-1");
+    let agent = scene.start(&one);
+    wait_phase(&agent, "n1", "healthy");
+    agent.wait_pass();
+    scene.configure(&nobody);
+    agent.signal(rustix::process::Signal::HUP);
+    wait("nobody to be looked after", || agent.status()["targets"].as_array()?.is_empty().then_some(()));
+    beat.dies();
+    scene.configure(&one);
+    agent.signal(rustix::process::Signal::HUP);
+    scene.wait_started(1);
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    wait_phase(&agent, "n1", "healthy");
     scene.assert_repaired_once("n1");
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
 use watchdog::client::consul::How;
 
 use super::{Scene, linger, side_by_side, wait_phase};
