@@ -18,6 +18,7 @@ use watchdog::core::time::Wall;
 
 use self::config::Home;
 use crate::daemon::wait;
+use crate::peer::http;
 use crate::peer::oci::{self as peer, COMPARTMENT, Door, Durations, Fault, Kind, Lifecycle, ocid, vector};
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -177,6 +178,18 @@ fn no_whole_answer_is_unknown_and_nothing_is_sent_twice() {
         rig.peer.doors([door]);
         assert_eq!(rig.oci.instance(&id).unwrap_err().class(), Class::Unknown, "{door:?}");
     }
+}
+
+#[test]
+fn an_answer_about_another_instance_says_nothing_about_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = format!(r#"{{"id":"{}","lifecycleState":"RUNNING"}}"#, ocid("b"));
+    let door = http::Peer::start(http::Manner::answer("200 OK", &other));
+    let origin = peer::Oci::start().origin(dir.path());
+    let oci = client(Access::profile(&origin, Some(&door.url()), Clock::system(), LIMIT).unwrap());
+    assert_eq!(oci.instance(&ocid("a")).unwrap_err().class(), Class::Unknown);
+    assert_eq!(oci.act(&ocid("a"), "STOP", None, "t").unwrap_err().class(), Class::Unknown);
+    assert_eq!(oci.instance(&ocid("b")).unwrap().lifecycle, "RUNNING");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The fleet as a whole in a small world: what is asked of a provider, what is said, what is kept.
 
+mod damaged;
 mod ends;
 mod random;
 mod world;

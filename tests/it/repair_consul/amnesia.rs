@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use watchdog::client::consul::How;
 
 use super::{Scene, linger};
 use crate::daemon::{Daemon, wait};
@@ -36,6 +37,8 @@ fn a_consul_that_lost_all_its_data_is_told_as_blindness_and_nobody_is_touched() 
         return;
     }
     let (scene, mut consul) = (Scene::new(&NAMES), Consul::dev(Dev::default()));
+    // It has lived for a while: one that begins anew is behind it even when all have registered before anybody looks.
+    (0..200).for_each(|_| assert!(consul.client().put("elsewhere", b"", How::Plain).unwrap()));
     let _beacons = NAMES.map(|name| scene.beacon(name, &consul.url(), "2s", "200ms"));
     let agent = scene.start(&agent(&scene, &consul.url()));
     wait_all(&agent, "ok");

@@ -1,12 +1,13 @@
 //! What keeps an agent from acting, each by itself, with everything else saying that it should.
 
 use std::net::TcpListener;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use super::{Scene, linger, metric, side_by_side, target, wait_blocked, wait_phase};
-use crate::daemon::{Daemon, wait};
+use crate::daemon::{Daemon, SOON, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::{Durations, Fault, Kind, Lifecycle, ocid};
@@ -173,6 +174,54 @@ fn a_machine_that_somebody_stopped_is_told_or_started_as_configured() {
         linger(&agent, Duration::from_secs(2));
         assert_eq!(scene.asked(), (0, starts), "{when}: {:#?}", scene.switched());
     });
+}
+
+#[test]
+fn a_machine_that_somebody_rebooted_between_the_look_and_the_stop_is_not_stopped() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = scene();
+    let (arrived, arrives) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel();
+    // The STOP waits at the cloud's door until the machine is another version of itself, and back.
+    let hook = move || {
+        arrived.send(()).unwrap();
+        goes_on.recv().unwrap();
+    };
+    scene.oci.on_arrival(Kind::Stop, 1, Box::new(hook));
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE));
+    arrives.recv_timeout(SOON).unwrap();
+    scene.oci.set(&ocid("n1"), Lifecycle::Running);
+    let _beat = Beat::start(&consul, "n1", "boot-2");
+    go_on.send(()).unwrap();
+    wait_phase(&agent, "n1", "healthy");
+    linger(&agent, Duration::from_secs(2));
+    let stops = scene.oci.asked(Kind::Stop);
+    assert_eq!(stops.iter().map(|stop| (stop.answered, stop.effect)).collect::<Vec<_>>(), [(Some(412), false)]);
+    assert_eq!((scene.asked(), scene.oci.lifecycle(&ocid("n1"))), ((1, 0), Lifecycle::Running));
+}
+
+#[test]
+fn a_request_whose_fate_is_unknown_is_asked_again_under_its_own_name() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = scene();
+    scene.oci.script(Kind::Stop, [Fault::Lose]);
+    scene.oci.script(Kind::Start, [Fault::Lose]);
+    let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE));
+    scene.wait_started(2);
+    wait_phase(&agent, "n1", "waiting");
+    // By what the cloud knows it again, and the version that it was decided on.
+    let names = |kind| -> Vec<_> {
+        scene.oci.asked(kind).into_iter().map(|entry| (entry.retry_token.unwrap(), entry.if_match)).collect()
+    };
+    let (stops, starts) = (names(Kind::Stop), names(Kind::Start));
+    assert_eq!((stops.len(), starts.len()), (2, 2));
+    assert!(stops[0] == stops[1] && starts[0] == starts[1], "{stops:?} {starts:?}");
+    assert_ne!(stops[0].0, starts[0].0);
+    assert_eq!((scene.oci.effects(Kind::Stop), scene.oci.effects(Kind::Start)), (1, 1));
 }
 
 #[test]
