@@ -141,6 +141,7 @@ fn source(probes: u64, interval: u64, hanging: u64, port: &str, silent: &str) ->
         timeout: Duration::from_secs(5),
         tick: Duration::from_secs(15),
         previous_boot: None,
+        seen_before: Arc::default(),
     };
     ((ENTRY.build)(&config, &outfit).unwrap().unwrap(), waker)
 }

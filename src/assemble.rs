@@ -1,7 +1,7 @@
 //! Puts the parts together as the configuration says: the lists in `source` and `notifier` are
 //! walked, and every part builds itself from its own settings. All problems are reported at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -58,13 +58,20 @@ pub fn notifiers(
 }
 
 /// What sources are lent.
-pub fn outfit(config: &Config, clock: &Clock, waker: &Waker, previous_boot: Option<&str>) -> source::Outfit {
+pub fn outfit(
+    config: &Config,
+    clock: &Clock,
+    waker: &Waker,
+    previous_boot: Option<&str>,
+    seen_before: &Arc<BTreeSet<Arc<str>>>,
+) -> source::Outfit {
     source::Outfit {
         clock: clock.clone(),
         waker: waker.clone(),
         timeout: config.root().timeout.0,
         tick: config.root().tick.0,
         previous_boot: previous_boot.filter(|id| !id.is_empty()).map(str::to_string),
+        seen_before: Arc::clone(seen_before),
     }
 }
 

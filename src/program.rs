@@ -1,7 +1,7 @@
 //! The running program: the parts of a pass, the couriers, the status server, and how they are
 //! started, changed by a new configuration, and ended. Decides nothing about signals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -51,6 +51,8 @@ pub struct Program {
     left_at: Option<Wall>,
     /// The boot that the run before saw, until the first sources have been told.
     previous_boot: Option<String>,
+    /// Nodes that the run before knew, until the first sources have been told.
+    seen_before: Arc<BTreeSet<Arc<str>>>,
 }
 
 impl Program {
@@ -109,6 +111,7 @@ impl Program {
             notes,
             left_at,
             previous_boot,
+            seen_before: Arc::new(crate::repair::seen_alive(&remembered.repairs)),
         };
         let parts = program.parts(config, waker)?;
         program.install(parts, waker)?;
@@ -122,6 +125,7 @@ impl Program {
         }
         program.adopt_orphans(config);
         program.previous_boot = None;
+        program.seen_before = Arc::default();
         Ok(program)
     }
 
@@ -265,8 +269,12 @@ impl Program {
         if !root.enabled {
             return Ok(Parts::default());
         }
-        let sources =
-            assemble::sources(config, &assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref()))?;
+        let seen_before = match &self.tick.repairs {
+            Some(repairs) => Arc::new(repairs.fleet.seen_alive()),
+            None => Arc::clone(&self.seen_before),
+        };
+        let outfit = assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref(), &seen_before);
+        let sources = assemble::sources(config, &outfit)?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
         let remembered: assemble::Remembered = NOTIFIERS

@@ -6,7 +6,7 @@
 
 mod spans;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::story::Fact;
+use crate::core::recovery::target::Kept;
 use crate::core::signal::{Answer, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 use crate::core::watch::Watch;
@@ -213,6 +214,13 @@ impl Repairs {
             spans.stop(limit);
         }
     }
+}
+
+/// Nodes that were seen alive, as far as that is kept.
+pub fn seen_alive(remembered: &Remembered) -> BTreeSet<Arc<str>> {
+    let alive = |body: &String| serde_json::from_str::<Kept>(body).is_ok_and(|kept| kept.was_alive);
+    let targets = remembered.targets.iter().filter(|(_, body)| alive(body));
+    targets.map(|(name, _)| Arc::from(name.as_str())).collect()
 }
 
 /// The repairs that are not over, as the journal tells them; with something missing, at their worst.

@@ -40,7 +40,8 @@ struct Row {
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let waker = Waker::new();
-    let sources = assemble::sources(config, &assemble::outfit(config, &clock, &waker, None))?;
+    let sources =
+        assemble::sources(config, &assemble::outfit(config, &clock, &waker, None, &std::sync::Arc::default()))?;
     let mut gather = Gather::start(sources, clock.clone(), &waker)?;
     let root = config.root();
     let policy = Policy { cooldown: root.cooldown.0, tick: root.tick.0, warm_up: false, confirm_at_once: true };

@@ -44,7 +44,8 @@ pub fn run(layers: &Layers, command: &Command) -> anyhow::Result<ExitCode> {
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
-    let sources = assemble::sources(config, &assemble::outfit(config, &clock, &Waker::new(), None))?;
+    let sources =
+        assemble::sources(config, &assemble::outfit(config, &clock, &Waker::new(), None, &std::sync::Arc::default()))?;
     let notifiers = assemble::notifiers(config, &clock, &assemble::Remembered::new())?;
     crate::program::heartbeat_url(config)?;
     crate::serve::check(config)?;

@@ -94,6 +94,8 @@ pub struct Heart {
     last: Heartbeats,
     /// Nobody configured some of those that have no key.
     may_forget: bool,
+    /// The first report.
+    began: Option<Mono>,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -112,7 +114,16 @@ struct Tracked {
     has_key: bool,
     /// When it was last seen to have a key; moves on when it has none any more.
     there_at: Mono,
-    was_there: bool,
+    sight: Sight,
+}
+
+/// Whether a node was ever seen to have a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Never,
+    /// In an earlier run, or under the settings before these.
+    Before,
+    Now,
 }
 
 impl Heart {
@@ -129,6 +140,7 @@ impl Heart {
             specs: BTreeMap::new(),
             last: Heartbeats::default(),
             may_forget: false,
+            began: None,
         }
     }
 
@@ -164,7 +176,10 @@ impl Heart {
                 known.has_key || configured.contains(name) || beats.at.since(known.there_at) < FORGOTTEN
             });
         }
-        let observations = self.specs.values().map(|known| observe(known, beats.at)).collect();
+        // What was lost while nobody looked may be Consul's data: nodes have their time to register again.
+        let began = *self.began.get_or_insert(beats.at);
+        let is_settled = beats.at.since(began) >= self.place.resettle;
+        let observations = self.specs.values().map(|known| observe(known, beats.at, is_settled)).collect();
         Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
     }
 
@@ -176,7 +191,8 @@ impl Heart {
         let own = self.configured.iter().filter(|name| !self.specs.contains_key(*name));
         let newcomer = |name: &Arc<str>| {
             let spec = spec(name);
-            let known = Tracked { spec, life: Life::Gone, has_key: false, there_at: beats.at, was_there: false };
+            let sight = if self.outfit.seen_before.contains(name) { Sight::Before } else { Sight::Never };
+            let known = Tracked { spec, life: Life::Gone, has_key: false, there_at: beats.at, sight };
             (Arc::clone(name), known)
         };
         // All at once: a tree that grows by one and one is half empty.
@@ -189,7 +205,9 @@ impl Heart {
                 known.there_at = self.last.at;
             }
             known.has_key = beat.is_some();
-            known.was_there |= known.has_key;
+            if known.has_key {
+                known.sight = Sight::Now;
+            }
             known.life = beat.map_or(Life::Gone, |beat| beat.life);
         }
         self.may_forget = self.specs.iter().any(|(name, known)| !known.has_key && !self.configured.contains(name));
@@ -234,12 +252,15 @@ fn spec(name: &str) -> Arc<Spec> {
     Arc::new(Spec { key, title: format!("node {name}").into(), severity: Severity::Critical, rule, parent: None })
 }
 
-fn observe(known: &Tracked, at: Mono) -> Observation {
+fn observe(known: &Tracked, at: Mono, is_settled: bool) -> Observation {
     let (reading, fact) = match known.life {
         Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
         Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
         Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
-        Life::Gone if !known.was_there => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
+        Life::Gone if known.sight == Sight::Before && is_settled => {
+            (Reading::Down, Cow::Borrowed("its heartbeat is gone: it was there once, and not since we look"))
+        }
+        Life::Gone if known.sight != Sight::Now => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
         Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
     };
     Observation { spec: Arc::clone(&known.spec), seen_at: at, reading, fact }

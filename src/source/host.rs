@@ -346,6 +346,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             tick: Duration::from_secs(15),
             previous_boot: None,
+            seen_before: Arc::default(),
         };
         Host::new(settings::read(&config).unwrap(), &outfit, call)
     }

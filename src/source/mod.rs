@@ -11,6 +11,7 @@ pub mod docker;
 pub mod host;
 pub mod probe;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Outfit {
     pub tick: Duration,
     /// The boot id that an earlier run of the program remembered; `None` where nothing is remembered.
     pub previous_boot: Option<String>,
+    /// Nodes that were seen alive in an earlier run, or under the settings before these.
+    pub seen_before: Arc<BTreeSet<Arc<str>>>,
 }
 
 /// One question to a source.

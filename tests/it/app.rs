@@ -48,6 +48,7 @@ fn source(toml: &str, clock: &Clock) -> Result<Option<Box<dyn Source>>, ConfigEr
         timeout: Duration::from_secs(2),
         tick: TICK,
         previous_boot: None,
+        seen_before: Arc::default(),
     };
     (app::ENTRY.build)(&Config::from_toml(toml)?, &outfit)
 }

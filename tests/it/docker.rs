@@ -55,6 +55,7 @@ impl Watch {
             timeout: Duration::from_secs(3),
             tick: TICK,
             previous_boot: None,
+            seen_before: std::sync::Arc::default(),
         };
         let source = DockerSource::new(settings, outfit, BTreeSet::new()).unwrap();
         let mut watch = Watch { source, waker, clock, told: Vec::new(), errors: Vec::new() };

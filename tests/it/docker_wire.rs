@@ -68,6 +68,7 @@ fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
         timeout,
         tick: Duration::from_secs(15),
         previous_boot: None,
+        seen_before: std::sync::Arc::default(),
     };
     (DockerSource::new(settings, outfit, BTreeSet::new()).unwrap(), waker, clock)
 }

@@ -39,7 +39,12 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        let kv = Kv::start(&[N1, N2, SENTINEL]);
+        Rig::with(&[N1, N2, SENTINEL], &[])
+    }
+
+    /// A Consul with these keys, read by somebody who knows these nodes from before.
+    fn with(keys: &[&str], seen_before: &[&str]) -> Rig {
+        let kv = Kv::start(keys);
         let (clock, hand) = Clock::by_hand(Clock::system().now());
         let outfit = Outfit {
             clock: clock.clone(),
@@ -47,6 +52,7 @@ impl Rig {
             timeout: Duration::from_secs(5),
             tick: Duration::from_secs(1),
             previous_boot: None,
+            seen_before: Arc::new(seen_before.iter().map(|name| Arc::from(*name)).collect()),
         };
         let configured = BTreeSet::from([Arc::from("n1"), Arc::from("n2")]);
         let heart = Heart::new(client(&kv.url(), None), place(), configured, outfit);
@@ -131,6 +137,27 @@ fn a_decision_is_made_on_a_consistent_read_with_our_own_key_there_and_the_node_s
     kv.held().keys.remove(SENTINEL);
     let error = confirm("n2").unwrap_err();
     assert!(error.contains(SENTINEL), "{error}");
+}
+
+#[test]
+fn a_node_that_was_lost_while_nobody_looked_is_gone_once_it_had_time_to_register_again() {
+    let states = |report: &Result<Report, String>, n1, n2| {
+        report.as_ref().is_ok_and(|report| readings(report) == [("node/n1", n1), ("node/n2", n2)])
+    };
+    let mut rig = Rig::with(&[SENTINEL], &["n1"]);
+    rig.wait("nobody to be missed yet", |report| states(report, Reading::Unknown, Reading::Unknown)).unwrap();
+    rig.pass_time(RESETTLE);
+    let report = rig.wait("n1 to be gone", |report| states(report, Reading::Down, Reading::Unknown)).unwrap();
+    assert!(report.observations[0].fact.contains("it was there once"), "{:?}", report.observations);
+    // One that is back in time was never gone, and one that goes later is gone at once.
+    let mut rig = Rig::with(&[N1, SENTINEL], &["n1"]);
+    rig.wait("n1 to be there", |report| states(report, Reading::Up, Reading::Unknown)).unwrap();
+    {
+        let mut held = rig.kv.held();
+        held.keys.remove(N1);
+        held.index += 1;
+    }
+    rig.wait("n1 to go", |report| states(report, Reading::Down, Reading::Unknown)).unwrap();
 }
 
 #[test]

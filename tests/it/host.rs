@@ -50,6 +50,7 @@ fn source(proc: &Path, settings: &str, previous_boot: Option<&str>, clock: &Cloc
         timeout: Duration::from_secs(5),
         tick: TICK,
         previous_boot: previous_boot.map(str::to_string),
+        seen_before: Arc::default(),
     };
     (host::ENTRY.build)(&config, &outfit).unwrap().unwrap()
 }
@@ -174,7 +175,14 @@ fn disks_mounted_elsewhere_keep_their_own_names() {
 
 #[test]
 fn the_source_can_be_switched_off_and_single_signals_too() {
-    let outfit = Outfit { clock: Clock::system(), waker: Waker::new(), timeout: TICK, tick: TICK, previous_boot: None };
+    let outfit = Outfit {
+        clock: Clock::system(),
+        waker: Waker::new(),
+        timeout: TICK,
+        tick: TICK,
+        previous_boot: None,
+        seen_before: Arc::default(),
+    };
     let off = Config::from_toml("[host]\nenabled = false").unwrap();
     assert!((host::ENTRY.build)(&off, &outfit).unwrap().is_none());
     let few =

@@ -31,6 +31,7 @@ fn outfit(clock: &Clock) -> Outfit {
         timeout: Duration::from_secs(5),
         tick: Duration::from_secs(15),
         previous_boot: None,
+        seen_before: Arc::default(),
     }
 }
 

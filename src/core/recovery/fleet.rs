@@ -408,6 +408,11 @@ impl Fleet {
         self.members.get(name).map(|member| &member.target.kept).or_else(|| self.left.kept(name))
     }
 
+    /// Nodes that were seen alive at least once.
+    pub fn seen_alive(&self) -> BTreeSet<Arc<str>> {
+        self.members.values().filter(|member| member.target.kept.was_alive).map(|member| member.name()).collect()
+    }
+
     /// How many nodes there are.
     pub fn size(&self) -> usize {
         self.members.len()

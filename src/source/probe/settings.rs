@@ -315,6 +315,7 @@ mod tests {
             timeout: Duration::from_secs(5),
             tick: Duration::from_secs(15),
             previous_boot: None,
+            seen_before: std::sync::Arc::default(),
         };
         probes(&config, &outfit).map(|(probes, _)| probes).map_err(|e| e.to_string())
     }
