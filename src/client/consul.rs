@@ -179,7 +179,7 @@ impl Consul {
     /// One key; `None` when it does not exist.
     pub fn get(&self, key: &str) -> Result<Option<Pair>, ConsulError> {
         let call = Call { operation: Operation::Read, subject: key, method: Method::GET };
-        let answer = self.ask(&call, &format!("kv/{}", escape(key)), "", (), self.limits())?;
+        let answer = self.ask(&call, &format!("kv/{}", escape(key)), "", ())?;
         match answer.status {
             200 | 404 => Ok(Listing::read(answer, None, key)?.into_pair(key)?),
             _ => Err(self.refused(&call, &answer)),
@@ -195,7 +195,7 @@ impl Consul {
             How::Release(session) => format!("release={}", escape(session)),
         };
         let call = Call { operation: Operation::Write, subject: key, method: Method::PUT };
-        let answer = self.ask(&call, &format!("kv/{}", escape(key)), &query, value, self.limits())?;
+        let answer = self.ask(&call, &format!("kv/{}", escape(key)), &query, value)?;
         self.verdict(&call, &answer)
     }
 
@@ -203,7 +203,7 @@ impl Consul {
     pub fn delete(&self, key: &str, cas: Option<u64>) -> Result<bool, ConsulError> {
         let query = cas.map(|index| format!("cas={index}")).unwrap_or_default();
         let call = Call { operation: Operation::Delete, subject: key, method: Method::DELETE };
-        let answer = self.ask(&call, &format!("kv/{}", escape(key)), &query, (), self.limits())?;
+        let answer = self.ask(&call, &format!("kv/{}", escape(key)), &query, ())?;
         self.verdict(&call, &answer)
     }
 
@@ -231,7 +231,7 @@ impl Consul {
             "Checks": [],
         });
         let call = Call { operation: Operation::CreateSession, subject: name, method: Method::PUT };
-        let answer = self.ask(&call, "session/create", "", body.to_string().as_str(), self.limits())?;
+        let answer = self.ask(&call, "session/create", "", body.to_string().as_str())?;
         if answer.status != 200 {
             return Err(self.refused(&call, &answer));
         }
@@ -242,7 +242,7 @@ impl Consul {
     /// Renews a session. False: it is gone.
     pub fn session_renew(&self, id: &str) -> Result<bool, ConsulError> {
         let call = Call { operation: Operation::RenewSession, subject: id, method: Method::PUT };
-        let answer = self.ask(&call, &format!("session/renew/{}", escape(id)), "", "", self.limits())?;
+        let answer = self.ask(&call, &format!("session/renew/{}", escape(id)), "", "")?;
         match answer.status {
             200 => Ok(call.parse::<Vec<Session>>(&answer)?.iter().any(|session| session.id == id)),
             // In Consul's words, so that the 404 of something in front of it does not end a session.
@@ -254,14 +254,14 @@ impl Consul {
     /// Ends a session; one that is gone already is no error.
     pub fn session_destroy(&self, id: &str) -> Result<(), ConsulError> {
         let call = Call { operation: Operation::DestroySession, subject: id, method: Method::PUT };
-        let answer = self.ask(&call, &format!("session/destroy/{}", escape(id)), "", "", self.limits())?;
+        let answer = self.ask(&call, &format!("session/destroy/{}", escape(id)), "", "")?;
         self.verdict(&call, &answer).map(drop)
     }
 
     /// A session; `None` when it is gone.
     pub fn session_info(&self, id: &str) -> Result<Option<Session>, ConsulError> {
         let call = Call { operation: Operation::ReadSession, subject: id, method: Method::GET };
-        let answer = self.ask(&call, &format!("session/info/{}", escape(id)), "", (), self.limits())?;
+        let answer = self.ask(&call, &format!("session/info/{}", escape(id)), "", ())?;
         match answer.status {
             200 => Ok(call.parse::<Vec<Session>>(&answer)?.into_iter().find(|session| session.id == id)),
             _ => Err(self.refused(&call, &answer)),
@@ -271,28 +271,26 @@ impl Consul {
     /// The address of the leader; `None` while there is none. Needs no token.
     pub fn leader(&self) -> Result<Option<String>, ConsulError> {
         let call = Call { operation: Operation::ReadLeader, subject: "the leader", method: Method::GET };
-        let answer = self.ask(&call, "status/leader", "", (), self.limits())?;
+        let answer = self.ask(&call, "status/leader", "", ())?;
         match answer.status {
             200 => Ok(Some(call.parse::<String>(&answer)?).filter(|leader| !leader.is_empty())),
             _ => Err(self.refused(&call, &answer)),
         }
     }
 
-    fn limits(&self) -> Limits {
-        Limits { timeout: self.http.options().timeout, body: BODY_LIMIT }
-    }
-
+    /// Asks for something small, and waits for all of the answer.
     fn ask(
         &self,
         call: &Call<'_>,
         path: &str,
         query: &str,
         body: impl ureq::AsSendBody,
-        limits: Limits,
     ) -> Result<Response, ConsulError> {
+        let limits = Limits { timeout: self.http.options().timeout, body: BODY_LIMIT };
         self.open(call, path, query, body, limits)?.whole().map_err(|error| call.failed(error))
     }
 
+    /// Asks, and waits for the header of the answer.
     fn open(
         &self,
         call: &Call<'_>,

@@ -21,6 +21,16 @@ pub(super) fn agent(scene: &Scene, consul: &str) -> Setup {
     setup.set("recovery.min_healthy", "0%").set("consul.resettle", "31s")
 }
 
+/// Nodes have their time to register again, and use it; nobody is touched meanwhile or after.
+fn assert_all_come_back_untouched(scene: &Scene, agent: &Daemon) {
+    linger(agent, Duration::from_secs(20));
+    scene.assert_untouched();
+    agent.wait_state("source/consul", "ok");
+    wait_all(agent, "ok");
+    linger(agent, Duration::from_secs(3));
+    scene.assert_untouched();
+}
+
 pub(super) fn wait_all(agent: &Daemon, state: &str) {
     NAMES.iter().for_each(|name| agent.wait_state(&format!("node/{name}"), state));
 }
@@ -44,12 +54,7 @@ fn a_consul_that_lost_all_its_data_is_told_as_blindness_and_nobody_is_touched() 
     wait_all(&agent, "ok");
     consul.wipe();
     wait_replaced(&agent);
-    linger(&agent, Duration::from_secs(20));
-    scene.assert_untouched();
-    agent.wait_state("source/consul", "ok");
-    wait_all(&agent, "ok");
-    linger(&agent, Duration::from_secs(3));
-    scene.assert_untouched();
+    assert_all_come_back_untouched(&scene, &agent);
     scene.wait_told("🟢");
     let story = scene.story();
     assert!(story.contains("source consul") && !story.contains("heartbeat is gone"), "{story}");
@@ -84,12 +89,7 @@ fn a_consul_restored_from_an_older_snapshot_is_not_believed_until_nodes_had_time
     wait_replaced(&agent);
     scene.wait_told("source consul");
     beacons.iter().chain([&late]).for_each(|beacon| beacon.signal(Signal::CONT));
-    linger(&agent, Duration::from_secs(20));
-    scene.assert_untouched();
-    agent.wait_state("source/consul", "ok");
-    wait_all(&agent, "ok");
-    linger(&agent, Duration::from_secs(3));
-    scene.assert_untouched();
+    assert_all_come_back_untouched(&scene, &agent);
     let story = scene.story();
     assert!(!story.contains("heartbeat is gone"), "{story}");
 }

@@ -5,22 +5,28 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{Scene, linger, metric, sys, target, wait_blocked, wait_phase};
-use crate::daemon::wait;
+use crate::daemon::{Daemon, wait};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::oci::Kind;
 use crate::repair::Beat;
-use crate::setup::{ALONE, GONE};
+use crate::setup::{ALONE, GONE, Setup};
+
+/// One node with its beacon, seen healthy by an agent.
+fn one_node(settings: impl FnOnce(Setup) -> Setup) -> (Scene, Consul, Daemon, Daemon) {
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
+    let agent = scene.start(&settings(scene.agent(&consul.url())));
+    wait_phase(&agent, "n1", "healthy");
+    (scene, consul, beacon, agent)
+}
 
 #[test]
 fn the_node_of_a_killed_beacon_is_repaired_exactly_once() {
     if !parts::consul() {
         return;
     }
-    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
-    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
-    wait_phase(&agent, "n1", "healthy");
+    let (scene, consul, beacon, agent) = one_node(|setup| setup.node("n1", GONE));
     beacon.kill();
     scene.wait_started(1);
     wait_phase(&agent, "n1", "waiting");
@@ -41,10 +47,7 @@ fn a_frozen_beacon_that_goes_on_after_the_repair_is_told_as_what_it_is_and_nothi
     if !parts::consul() {
         return;
     }
-    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
-    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
-    wait_phase(&agent, "n1", "healthy");
+    let (scene, _consul, beacon, agent) = one_node(|setup| setup.node("n1", GONE));
     beacon.signal(Signal::STOP);
     wait_phase(&agent, "n1", "waiting");
     beacon.signal(Signal::CONT);
@@ -61,10 +64,7 @@ fn a_frozen_beacon_that_goes_on_before_it_is_due_is_left_alone() {
     if !parts::consul() {
         return;
     }
-    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
-    let beacon = scene.beacon("n1", &consul.url(), "2s", "200ms");
-    let agent = scene.start(&scene.agent(&consul.url()).node("n1", ALONE).set("recovery.after", "8s"));
-    wait_phase(&agent, "n1", "healthy");
+    let (scene, _consul, beacon, agent) = one_node(|setup| setup.node("n1", ALONE).set("recovery.after", "8s"));
     beacon.signal(Signal::STOP);
     wait_phase(&agent, "n1", "suspect");
     let lost = Instant::now();
