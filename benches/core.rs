@@ -3,7 +3,6 @@
 //! Observations are made outside the timed part. The allocations of a quiet pass are counted, so
 //! that they can be seen to stay flat. Target: ≤ 10 ms on one core.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,8 +37,8 @@ fn specs() -> Vec<Arc<Spec>> {
     (0..SIGNALS)
         .zip(rules.into_iter().cycle())
         .map(|(i, rule)| {
-            let (key, parent) = (SignalKey::new(&format!("app/rule/{i:06}")), Some(parent.clone()));
-            Arc::new(Spec { key, title: format!("rule {i}").into(), severity: Severity::Warning, rule, parent })
+            let key = SignalKey::new(&format!("app/rule/{i:06}"));
+            Arc::new(Spec::new(key, format!("rule {i}"), Severity::Warning, rule).under(parent.clone()))
         })
         .collect()
 }
@@ -69,12 +68,7 @@ impl Bench {
         let observations = self
             .specs
             .iter()
-            .map(|spec| Observation {
-                spec: Arc::clone(spec),
-                seen_at: mono,
-                reading: reading(spec.rule.test, self.pass, bad),
-                fact: Cow::Borrowed("as it was seen"),
-            })
+            .map(|spec| Observation::new(spec, mono, reading(spec.rule.test, self.pass, bad), "as it was seen"))
             .collect();
         let report = Report { observations, complete: true, ..Report::default() };
         (now, vec![Answer { source: Arc::from("app"), at: mono, outcome: Ok(report) }])

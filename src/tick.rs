@@ -79,13 +79,12 @@ impl Tick {
             interval,
             specs: BTreeMap::new(),
             was_away: false,
-            noted: Arc::new(Spec {
-                key: SignalKey::new("state/notice"),
-                title: Arc::from("state file"),
-                severity: Severity::Warning,
-                rule: Rule::at_once(Test::Event),
-                parent: None,
-            }),
+            noted: Arc::new(Spec::new(
+                SignalKey::new("state/notice"),
+                "state file",
+                Severity::Warning,
+                Rule::at_once(Test::Event),
+            )),
         }
     }
 
@@ -228,23 +227,20 @@ impl Tick {
         for note in &notes {
             tracing::warn!("state: {note}");
         }
-        let noted = Observation {
-            spec: Arc::clone(&self.noted),
-            seen_at: now.mono,
-            reading: Reading::Happened(u32::try_from(notes.len()).unwrap_or(u32::MAX)),
-            fact: if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) },
-        };
+        let count = Reading::Happened(u32::try_from(notes.len()).unwrap_or(u32::MAX));
+        let fact = if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) };
+        let noted = Observation::new(&self.noted, now.mono, count, fact);
         let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
                 let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
-                Arc::new(Spec { key: SignalKey::new(&key), title: title.into(), severity, rule, parent: None })
+                Arc::new(Spec::new(SignalKey::new(&key), title, severity, rule))
             });
             let (reading, fact) = match outcome {
                 Some(Err(what)) => (Reading::Down, Cow::Owned(what)),
                 Some(Ok(())) => (Reading::Up, Cow::Borrowed("as it should be")),
                 None => (Reading::Unknown, Cow::Borrowed("not tried yet")),
             };
-            Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
+            Observation::new(spec, now.mono, reading, fact)
         });
         let observations = observations.chain(std::iter::once(noted)).collect();
         let report = Report { observations, complete: false, ..Report::default() };

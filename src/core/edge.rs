@@ -4,16 +4,18 @@
 //! that caused them (one commit), and turned into text by [`message`](super::message).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::about::{About, Details};
 use super::signal::{Severity, SignalKey};
 use super::time::Wall;
 
 /// Names one incident from its first alert to its recovery: four to six letters or digits,
 /// written with a leading `#`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Incident(pub String);
 
@@ -24,9 +26,10 @@ impl fmt::Display for Incident {
 }
 
 /// What kind of news an edge is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EdgeKind {
+    #[default]
     /// A signal began to fire, or an event happened.
     Alert,
     /// It still fires after a cooldown, or it is worse (flapping).
@@ -61,7 +64,7 @@ impl EdgeKind {
 }
 
 /// One thing to say about one signal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Edge {
     /// What kind of news this is.
     pub kind: EdgeKind,
@@ -83,4 +86,10 @@ pub struct Edge {
     pub incident: Incident,
     /// Why this is said now, for people and `why`.
     pub reason: String,
+    /// What a person calls the subject and what the user wrote about it.
+    #[serde(default)]
+    pub about: Arc<About>,
+    /// What happened in a few words, further evidence, and what to do next.
+    #[serde(default)]
+    pub details: Details,
 }

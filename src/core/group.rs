@@ -5,7 +5,6 @@
 //! stood until it is overdue. Never looks at the signals of another source, but for the program's
 //! own, which may explain why these cannot be seen.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,9 +122,8 @@ impl Group {
                 let warming = self.is_cold(pass);
                 let mut walk = Walk { at, warming, blind: Vec::new(), pass: &mut *pass };
                 for tracked in self.signals.values_mut() {
-                    let spec = Arc::clone(&tracked.spec);
-                    let fact = Cow::Owned(reason.clone());
-                    walk.one(tracked, Some(Observation { spec, seen_at: at, reading: Reading::Unknown, fact }));
+                    let seen = Observation::new(&tracked.spec, at, Reading::Unknown, reason.clone());
+                    walk.one(tracked, Some(seen));
                 }
                 let blind = walk.blind;
                 self.settle_blindness(blind, Some((explains, own)), pass, warming);

@@ -2,9 +2,10 @@
 //!
 //! No I/O, no clock, no logging, no environment, no threads, no hash-map order. Time is an
 //! argument. The same state and the same inputs give the same outcome, byte for byte
-//! (`adr/0003-pure-core.md`). Read in this order: `time`, `signal`, `rule`, `memory`,
+//! (`adr/0003-pure-core.md`). Read in this order: `time`, `about`, `signal`, `rule`, `memory`,
 //! `decide`, `talk`, `tracked`, `group`, `gap`, `watch`, `edge`, `message`; `beacon` stands by itself.
 
+pub mod about;
 pub mod beacon;
 pub mod decide;
 pub mod edge;

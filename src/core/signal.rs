@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::about::{About, Details};
 use super::recovery::heartbeat::Heartbeats;
 use super::rule::Rule;
 use super::time::Mono;
@@ -18,7 +19,7 @@ use super::time::Mono;
 /// The name of a signal, as people and other programs see it: `container/web`, `probe/db`.
 ///
 /// Cheap to clone; two keys cloned from one another compare without reading their text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SignalKey(Arc<str>);
 
@@ -107,6 +108,27 @@ pub struct Spec {
     /// A signal that explains this one's blindness (`app/down` for the application's rules):
     /// while the parent fires, this one being unknown is not told a second time.
     pub parent: Option<SignalKey>,
+    /// What a person calls it and what the user wrote about it.
+    pub about: Option<Arc<About>>,
+}
+
+impl Spec {
+    /// A signal that stands by itself, with nothing more to say about it than its title.
+    pub fn new(key: SignalKey, title: impl Into<Arc<str>>, severity: Severity, rule: Rule) -> Spec {
+        Spec { key, title: title.into(), severity, rule, parent: None, about: None }
+    }
+
+    /// The same with a signal that explains its blindness.
+    #[must_use]
+    pub fn under(self, parent: SignalKey) -> Spec {
+        Spec { parent: Some(parent), ..self }
+    }
+
+    /// The same with what a person should know about it.
+    #[must_use]
+    pub fn about(self, about: About) -> Spec {
+        Spec { about: Some(Arc::new(about)), ..self }
+    }
 }
 
 /// What was seen, before any rule.
@@ -138,6 +160,21 @@ pub struct Observation {
     pub reading: Reading,
     /// The fact in words for people, at most a few hundred characters: `exit code 137, out of memory`.
     pub fact: Cow<'static, str>,
+    /// What else a person should be told when this is news; `None` while there is nothing.
+    pub details: Option<Arc<Details>>,
+}
+
+impl Observation {
+    /// One look with nothing more to say than its fact.
+    pub fn new(spec: &Arc<Spec>, seen_at: Mono, reading: Reading, fact: impl Into<Cow<'static, str>>) -> Observation {
+        Observation { spec: Arc::clone(spec), seen_at, reading, fact: fact.into(), details: None }
+    }
+
+    /// The same with what a person should be told besides.
+    #[must_use]
+    pub fn with(self, details: Details) -> Observation {
+        Observation { details: Some(Arc::new(details)), ..self }
+    }
 }
 
 /// Everything one source saw in one look.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::about::{About, Details};
 use super::decide::{Action, Active, Decision, Reason, after, decide};
 use super::edge::{Edge, EdgeKind, Incident};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
@@ -74,6 +75,8 @@ pub struct Tracked {
     /// Another signal that fires explains why this one cannot be seen.
     explained: bool,
     kept: Option<Box<Kept>>,
+    /// What the last look had to say besides its fact.
+    details: Option<Arc<Details>>,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -107,6 +110,12 @@ pub struct Remembered {
     /// Events of a warm-up that were not told yet: how many, and the last of them in words.
     #[serde(default)]
     pub kept: Option<(u32, String)>,
+    /// What a person calls it and what the user wrote about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<About>>,
+    /// What the last look had to say besides its fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Arc<Details>>,
 }
 
 impl Tracked {
@@ -129,6 +138,7 @@ impl Tracked {
             vouched_at: now,
             explained: false,
             kept: None,
+            details: None,
         }
     }
 
@@ -144,7 +154,7 @@ impl Tracked {
     ) -> Tracked {
         let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown)));
         let rule = Rule::at_once(Test::Verdict);
-        let spec = Spec { key, title: row.title.into(), severity: row.severity, rule, parent: None };
+        let spec = Spec { about: row.about, ..Spec::new(key, row.title, row.severity, rule) };
         let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
         Tracked {
             fact: Cow::Owned(row.fact),
@@ -156,6 +166,7 @@ impl Tracked {
             dirty: false,
             memory,
             kept: row.kept.map(Box::new),
+            details: row.details,
             ..Tracked::new(Arc::new(spec), now)
         }
     }
@@ -175,6 +186,8 @@ impl Tracked {
             last_alert_at: self.last_alert_at,
             memory: self.memory,
             kept: self.kept.as_deref().cloned(),
+            about: self.spec.about.clone(),
+            details: self.details.clone(),
         }
     }
 
@@ -238,6 +251,7 @@ impl Tracked {
         self.dirty |= counted_on || flapping != self.memory.is_flapping();
         self.judgement = judgement;
         self.fact = seen.fact;
+        self.details = seen.details;
         self.vouched_at = scene.now;
         self.tell_events(events, scene);
         self.settle(scene)
@@ -262,6 +276,7 @@ impl Tracked {
     /// The signal is no longer there: whatever was open about it is closed.
     pub fn gone(&mut self, why: &'static str, now: Now, edges: &mut Vec<Edge>) {
         self.fact = Cow::Borrowed(why);
+        self.details = None;
         for (topic, talk) in [(Topic::Bad, self.alert.take()), (Topic::Blind, self.blind.take())] {
             edges.extend(talk.map(|talk| self.edge(topic.closes(), &talk, now, why.to_string())));
         }
@@ -435,6 +450,8 @@ impl Tracked {
             lasted: now.mono.since(talk.since),
             incident: talk.incident.clone(),
             reason,
+            about: self.spec.about.clone().unwrap_or_default(),
+            details: self.details.as_deref().cloned().unwrap_or_default(),
         }
     }
 }

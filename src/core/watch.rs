@@ -241,7 +241,7 @@ impl Watch {
             Some((count, fact)) => (count, Cow::Owned(fact)),
             None => (0, Cow::Borrowed("the clocks run evenly")),
         };
-        Observation { spec: Arc::clone(&self.clock), seen_at: now.mono, reading: Reading::Happened(count), fact }
+        Observation::new(&self.clock, now.mono, Reading::Happened(count), fact)
     }
 
     fn compare(&mut self, last: Now, now: Now) {
@@ -286,7 +286,7 @@ impl Watch {
             None => (Reading::Up, Cow::Borrowed("it sees")),
             Some(reason) => (Reading::Down, Cow::Owned(reason.clone())),
         };
-        Observation { spec: Arc::clone(spec), seen_at: now.mono, reading, fact }
+        Observation::new(spec, now.mono, reading, fact)
     }
 }
 
@@ -296,5 +296,5 @@ pub fn source_key(name: &str) -> SignalKey {
 }
 
 fn own_spec(key: SignalKey, title: String, severity: Severity, rule: Rule) -> Arc<Spec> {
-    Arc::new(Spec { key, title: title.into(), severity, rule, parent: None })
+    Arc::new(Spec::new(key, title, severity, rule))
 }

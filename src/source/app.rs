@@ -61,13 +61,12 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         };
     };
     let mut problems = Problems::new(config);
-    let down = Arc::new(Spec {
-        key: SignalKey::new("app/down"),
-        title: Arc::from("application"),
-        severity: Severity::Critical,
-        rule: Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
-        parent: None,
-    });
+    let down = Arc::new(Spec::new(
+        SignalKey::new("app/down"),
+        "application",
+        Severity::Critical,
+        Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
+    ));
     let mut rules = Rules::build(&settings.rule, settings.format, &down.key, &mut problems);
     let accept = accept(settings.format, rules.languages());
     let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
@@ -237,6 +236,6 @@ impl App {
     }
 
     fn look(&self, reading: Reading, fact: Cow<'static, str>, now: Now) -> Observation {
-        Observation { spec: Arc::clone(&self.down), seen_at: now.mono, reading, fact }
+        Observation::new(&self.down, now.mono, reading, fact)
     }
 }

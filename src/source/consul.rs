@@ -249,7 +249,7 @@ fn spec(name: &str) -> Arc<Spec> {
     // A session's end has been waited for by Consul: one look is enough.
     let rule = Rule::at_once(Test::Verdict);
     let key = SignalKey::new(&format!("node/{name}"));
-    Arc::new(Spec { key, title: format!("node {name}").into(), severity: Severity::Critical, rule, parent: None })
+    Arc::new(Spec::new(key, format!("node {name}"), Severity::Critical, rule))
 }
 
 fn observe(known: &Tracked, at: Mono, is_settled: bool) -> Observation {
@@ -263,7 +263,7 @@ fn observe(known: &Tracked, at: Mono, is_settled: bool) -> Observation {
         Life::Gone if known.sight != Sight::Now => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
         Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
     };
-    Observation { spec: Arc::clone(&known.spec), seen_at: at, reading, fact }
+    Observation::new(&known.spec, at, reading, fact)
 }
 
 #[cfg(test)]

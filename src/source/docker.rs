@@ -11,7 +11,6 @@ mod select;
 mod track;
 mod verdict;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -243,13 +242,12 @@ impl DockerSource {
 
     fn spec(&self, name: &str) -> Arc<Spec> {
         let name = fact::clean(name, 128);
-        Arc::new(Spec {
-            key: SignalKey::new(&format!("container/{name}")),
-            title: format!("container {name}").into(),
-            severity: self.settings.severity,
-            rule: Rule::at_once(Test::Verdict),
-            parent: None,
-        })
+        Arc::new(Spec::new(
+            SignalKey::new(&format!("container/{name}")),
+            format!("container {name}"),
+            self.settings.severity,
+            Rule::at_once(Test::Verdict),
+        ))
     }
 
     /// Brings the track of a container that is there under its present name.
@@ -408,7 +406,7 @@ impl DockerSource {
 }
 
 fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Observation {
-    Observation { spec: Arc::clone(&track.spec), seen_at: now.mono, reading, fact: Cow::Owned(fact) }
+    Observation::new(&track.spec, now.mono, reading, fact)
 }
 
 /// Why part of the picture is missing: how many, who, and the first reason.

@@ -8,7 +8,6 @@ mod disk;
 mod proc;
 mod settings;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +77,7 @@ struct Gauge {
 impl Gauge {
     fn new(name: &str, title: &str, severity: Severity, rule: Rule) -> Gauge {
         let (key, title) = (SignalKey::new(&format!("host/{name}")), Arc::from(title));
-        Gauge { spec: Arc::new(Spec { key, title, severity, rule, parent: None }), measured: false }
+        Gauge { spec: Arc::new(Spec::new(key, title, severity, rule)), measured: false }
     }
 
     /// A gauge with a ceiling; `None` when the ceiling is 0.
@@ -98,7 +97,7 @@ impl Gauge {
             Err(Gap::Missing) => return None,
             Err(Gap::Broken(why)) => (Reading::Unknown, why),
         };
-        Some(Observation { spec: Arc::clone(&self.spec), seen_at, reading, fact: Cow::Owned(fact) })
+        Some(Observation::new(&self.spec, seen_at, reading, fact))
     }
 }
 

@@ -156,12 +156,7 @@ impl Source for Probes {
             let Some(probe) = self.all.get(index) else { return };
             let told = tell(&probe.pace, &standing, since, ask.now.mono);
             report.complete &= told.is_fresh;
-            report.observations.push(Observation {
-                spec: Arc::clone(&probe.spec),
-                seen_at: told.seen_at,
-                reading: told.reading,
-                fact: told.fact,
-            });
+            report.observations.push(Observation::new(&probe.spec, told.seen_at, told.reading, told.fact));
         });
         report.blind = lag.map(|lag| {
             let late = people(lag.late);

@@ -286,6 +286,7 @@ mod tests {
             lasted: std::time::Duration::ZERO,
             incident: Incident("i".to_string()),
             reason: "r".to_string(),
+            ..crate::core::edge::Edge::default()
         };
         signals::advance(&old, now, "boot").unwrap();
         signals::change(&old, std::array::from_ref(&state), &[]).unwrap();

@@ -167,6 +167,7 @@ mod tests {
             lasted: Duration::ZERO,
             incident: Incident(incident.to_string()),
             reason: String::new(),
+            ..Edge::default()
         }
     }
 

@@ -171,6 +171,7 @@ mod tests {
             lasted: Duration::ZERO,
             incident: Incident("a".to_string()),
             reason: String::new(),
+            ..Edge::default()
         }
     }
 

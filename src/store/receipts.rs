@@ -114,6 +114,7 @@ mod tests {
             lasted: Duration::ZERO,
             incident: incident(name),
             reason: String::new(),
+            ..Edge::default()
         }
     }
 

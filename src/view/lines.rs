@@ -199,7 +199,7 @@ mod tests {
 
     fn spec(key: &str) -> Arc<Spec> {
         let (rule, severity) = (Rule::at_once(Test::Verdict), Severity::Warning);
-        Arc::new(Spec { key: SignalKey::new(key), title: format!("the {key}").into(), severity, rule, parent: None })
+        Arc::new(Spec::new(SignalKey::new(key), format!("the {key}"), severity, rule))
     }
 
     impl Page {
@@ -215,11 +215,8 @@ mod tests {
             self.now.wall = self.now.wall.plus(Duration::from_secs(15));
             self.now.mono = self.now.mono.plus(Duration::from_secs(15));
             self.now.awake = self.now.mono;
-            let observe = |(spec, reading): &(&Arc<Spec>, Reading)| Observation {
-                spec: Arc::clone(spec),
-                seen_at: self.now.mono,
-                reading: *reading,
-                fact: Cow::Owned(format!("{reading:?}")),
+            let observe = |(spec, reading): &(&Arc<Spec>, Reading)| {
+                Observation::new(spec, self.now.mono, *reading, format!("{reading:?}"))
             };
             let report =
                 Report { observations: seen.iter().map(observe).collect(), complete: true, ..Report::default() };

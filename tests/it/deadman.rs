@@ -116,6 +116,7 @@ fn a_pass_does_not_beat_while_the_oldest_alert_waits_for_more_than_ten_minutes()
         lasted: Duration::ZERO,
         incident: Incident("k3f9".to_string()),
         reason: "began".to_string(),
+        ..Edge::default()
     };
     loops.commit(start, &Outcome { edges: vec![alert], ..Outcome::default() }, &Plan::default());
     let beats = |n: usize| wait("the beat", || (peer.heard().len() == n).then_some(()));

@@ -39,6 +39,7 @@ pub fn edge(kind: EdgeKind, name: &str, now: Now) -> Edge {
         lasted: Duration::ZERO,
         incident: Incident(name.to_string()),
         reason: "3 looks in a row were bad".to_string(),
+        ..Edge::default()
     }
 }
 

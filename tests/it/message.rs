@@ -74,6 +74,7 @@ fn edge() -> impl Strategy<Value = Edge> {
             lasted: Duration::from_millis(lasted),
             incident: Incident(format!("n{incident}")),
             reason,
+            ..Edge::default()
         },
     )
 }
@@ -164,6 +165,7 @@ fn a_storm_of_thousands_names_every_signal_in_parts_that_fit() {
             lasted: Duration::ZERO,
             incident: Incident(format!("n{n}")),
             reason: String::new(),
+            ..Edge::default()
         })
         .collect();
     let parts = split(&compose("web-1", &stories(edges), Wall(0)), &Html, TEXT_LIMIT);

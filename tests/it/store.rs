@@ -41,6 +41,7 @@ fn edge(kind: EdgeKind, key: &str, incident: &str, second: i64) -> Edge {
         lasted: Duration::from_secs(5),
         incident: Incident(incident.to_string()),
         reason: "because".to_string(),
+        ..Edge::default()
     }
 }
 

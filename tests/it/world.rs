@@ -1,7 +1,6 @@
 //! A world in which time is moved by hand: the core, a store that keeps what it would keep (as
 //! text, through serde), and an eye on every promise about what is said. Deterministic.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +21,11 @@ pub fn policy() -> Policy {
 
 pub fn spec(key: &str, rule: Rule) -> Arc<Spec> {
     let severity = Severity::Warning;
-    Arc::new(Spec { key: SignalKey::new(key), title: format!("the {key}").into(), severity, rule, parent: None })
+    Arc::new(Spec::new(SignalKey::new(key), format!("the {key}"), severity, rule))
 }
 
 pub fn saw(spec: &Arc<Spec>, at: Mono, reading: Reading) -> Observation {
-    Observation { spec: Arc::clone(spec), seen_at: at, reading, fact: Cow::Owned(format!("{reading:?}")) }
+    Observation::new(spec, at, reading, format!("{reading:?}"))
 }
 
 pub fn answer(source: &str, at: Mono, outcome: Result<Report, String>) -> Answer {

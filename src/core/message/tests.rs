@@ -42,6 +42,7 @@ fn edge(kind: EdgeKind, incident: &str, minute: i64) -> Edge {
         lasted: Duration::from_secs(u64::try_from(minute).unwrap() * 60),
         incident: Incident(incident.to_string()),
         reason: if kind == EdgeKind::Alert { "it was seen".to_string() } else { String::new() },
+        ..Edge::default()
     }
 }
 

@@ -88,6 +88,7 @@ fn edge(member: &Member, simulated: bool, now: Now, fact: String, reason: String
         lasted: now.mono.since(began.mono),
         incident: kept.incident.clone().unwrap_or_else(own),
         reason,
+        ..Edge::default()
     }
 }
 

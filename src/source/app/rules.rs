@@ -181,13 +181,9 @@ impl Rules {
 
 impl AppRule {
     fn new(one: &RuleSettings, rule: Rule, place: Place, counts: bool, parent: &SignalKey) -> AppRule {
-        let plain = Spec {
-            key: SignalKey::new(&format!("app/{}", one.name)),
-            title: format!("application: {}", one.name).into(),
-            severity: one.severity,
-            rule,
-            parent: Some(parent.clone()),
-        };
+        let key = SignalKey::new(&format!("app/{}", one.name));
+        let title = format!("application: {}", one.name);
+        let plain = Spec::new(key, title, one.severity, rule).under(parent.clone());
         let test = if rule.test == (Test::Increases { counter: false }) {
             Test::Increases { counter: true }
         } else {
@@ -207,12 +203,7 @@ impl AppRule {
 
     /// Every signal of this rule that is known, as unknown for this reason.
     pub fn unknown(&self, why: &str, seen_at: Mono) -> Vec<Observation> {
-        let one = |spec: &Arc<Spec>| Observation {
-            spec: Arc::clone(spec),
-            seen_at,
-            reading: Reading::Unknown,
-            fact: Cow::Owned(why.to_string()),
-        };
+        let one = |spec: &Arc<Spec>| Observation::new(spec, seen_at, Reading::Unknown, why.to_string());
         match self.place {
             Place::Each { .. } => self.known.values().map(one).collect(),
             _ => vec![one(&self.spec)],
@@ -222,7 +213,7 @@ impl AppRule {
     /// Judges nothing: says what stands where this rule points.
     pub fn look(&mut self, content: &Content, seen_at: Mono) -> Looked {
         let single = |spec: &Arc<Spec>, (reading, fact): (Reading, Cow<'static, str>)| Looked {
-            observations: vec![Observation { spec: Arc::clone(spec), seen_at, reading, fact }],
+            observations: vec![Observation::new(spec, seen_at, reading, fact)],
             partial: None,
         };
         match (&self.place, content) {
@@ -292,7 +283,7 @@ impl AppRule {
                 1 => (reading, fact),
                 n => (Reading::Unknown, Cow::Owned(format!("{n} objects of {pointer} have this id"))),
             };
-            observations.push(Observation { spec: Arc::clone(&spec), seen_at, reading, fact });
+            observations.push(Observation::new(&spec, seen_at, reading, fact));
             known.insert(name, spec);
         }
         self.listed = true;
@@ -300,8 +291,7 @@ impl AppRule {
             // Whoever is not seen now may be among those that could not be read.
             let lost = std::mem::replace(&mut self.known, known);
             for (name, spec) in lost.into_iter().take(ROWS.saturating_sub(self.known.len())) {
-                let fact = Cow::Owned(why.clone());
-                observations.push(Observation { spec: Arc::clone(&spec), seen_at, reading: Reading::Unknown, fact });
+                observations.push(Observation::new(&spec, seen_at, Reading::Unknown, why.clone()));
                 self.known.insert(name, spec);
             }
         } else {

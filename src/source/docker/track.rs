@@ -319,13 +319,8 @@ mod tests {
 
     impl Story {
         fn begin() -> Story {
-            let spec = Spec {
-                key: SignalKey::new("container/web"),
-                title: "container web".into(),
-                severity: Severity::Critical,
-                rule: Rule::at_once(Test::Verdict),
-                parent: None,
-            };
+            let (key, rule) = (SignalKey::new("container/web"), Rule::at_once(Test::Verdict));
+            let spec = Spec::new(key, "container web", Severity::Critical, rule);
             let called = Called { identity: "name web".into(), name: "web".into(), project: None, service: None };
             let now = Now { wall: Wall(NINE), mono: Mono(1_000_000), awake: Mono(1_000_000) };
             Story { track: Track::new(Arc::new(spec), called), now, last: None, hint: Hint::default() }

@@ -91,13 +91,8 @@ impl<'a> Workshop<'a> {
             recover_after: settings.recover_after,
             ..Rule::counted(Test::Verdict)
         };
-        let spec = Spec {
-            key: SignalKey::new(&format!("probe/{}", settings.name)),
-            title: format!("{kind} {short}").into(),
-            severity: settings.severity,
-            rule,
-            parent: None,
-        };
+        let key = SignalKey::new(&format!("probe/{}", settings.name));
+        let spec = Spec::new(key, format!("{kind} {short}"), settings.severity, rule);
         Ok(Probe { spec: Arc::new(spec), pace, check })
     }
 
