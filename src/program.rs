@@ -318,13 +318,21 @@ impl Program {
     }
 
     fn install(&mut self, parts: Parts, waker: &Waker) -> anyhow::Result<()> {
-        deliver::stop_all(std::mem::take(&mut self.tick.couriers), Duration::from_millis(500));
+        let mut before = std::mem::take(&mut self.tick.couriers);
         for notifier in parts.notifiers {
+            // A channel that stays keeps its courier: what it was told to wait for does not end with a reload.
+            if let Some(place) = before.iter().position(|courier| courier.status().name() == notifier.name()) {
+                let courier = before.swap_remove(place);
+                courier.equip(notifier, &self.root.instance);
+                self.tick.couriers.push(courier);
+                continue;
+            }
             let seed = self.clock.now().wall.0.unsigned_abs();
             let courier = Courier::new(self.tick.store.clone(), notifier, &self.root.instance, seed);
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
+        deliver::stop_all(before, Duration::from_millis(500));
         self.tick.gather = match parts.gather {
             Some(gather) => gather,
             None => Gather::start(Vec::new(), self.clock.clone(), &Waker::new())?,

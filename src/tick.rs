@@ -19,6 +19,7 @@ use crate::core::watch::{OWN, Outcome, Watch};
 use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
+use crate::notifier::Place;
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
 use crate::store::{Commit, Condition, Rows, Store};
@@ -206,6 +207,17 @@ impl Tick {
                 standing.looked.then_some(Ok(()))
             };
             let name = standing.name;
+            let place = SignalKey::new(&format!("channel/{name}/place"));
+            let is_elsewhere = matches!(&standing.place, Place::Elsewhere(_));
+            // Where messages go is worth a line only once it was not where they should.
+            if is_elsewhere || self.watch.looked(&place).is_some() {
+                let outcome = match standing.place {
+                    Place::AsSet => Some(Ok(())),
+                    Place::NotTried => None,
+                    Place::Elsewhere(what) => Some(Err(what)),
+                };
+                facts.push((place.to_string(), format!("where {name} writes"), Severity::Warning, outcome));
+            }
             facts.push((format!("channel/{name}"), format!("channel {name}"), Severity::Critical, outcome));
         }
         let state = match self.store.condition() {

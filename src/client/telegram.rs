@@ -72,10 +72,11 @@ pub struct Reply {
 }
 
 /// What `sendMessage` gives back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
-    /// The number of the new message in its chat.
-    pub message_id: i64,
+    /// The number of the new message in its chat; `None` when the answer does not name it. The message
+    /// was accepted either way, and only answering to it is impossible.
+    pub message_id: Option<i64>,
 }
 
 /// What `getMe` gives back.
@@ -115,9 +116,9 @@ pub enum TelegramError {
 }
 
 #[derive(Deserialize)]
-struct Envelope<T> {
+struct Envelope {
     ok: bool,
-    result: Option<T>,
+    result: Option<serde_json::Value>,
     error_code: Option<u16>,
     description: Option<String>,
     parameters: Option<Parameters>,
@@ -174,7 +175,7 @@ impl Bot {
     /// `getMe`: whose token this is.
     pub fn get_me(&self) -> Result<Me, TelegramError> {
         let answer = self.http.get(&self.url("getMe"), &[])?;
-        self.read(&answer)
+        self.result(&answer)
     }
 
     /// `sendMessage`.
@@ -183,22 +184,35 @@ impl Bot {
         let json = serde_json::to_string(message)
             .map_err(|_| HttpError::Broken("the request cannot be written as JSON".to_string()))?;
         let answer = self.http.post_json(&self.url("sendMessage"), &json)?;
-        self.read(&answer)
+        self.sent(&answer)
+    }
+
+    /// `{"ok":true}` is an acknowledgement, whatever the result looks like: asking again would only
+    /// send the message once more.
+    fn sent(&self, answer: &Response) -> Result<Sent, TelegramError> {
+        let result = self.read(answer)?;
+        Ok(Sent { message_id: result.as_ref().and_then(|result| result.get("message_id")?.as_i64()) })
+    }
+
+    /// The result of a method that is asked for nothing else.
+    fn result<T: for<'de> Deserialize<'de>>(&self, answer: &Response) -> Result<T, TelegramError> {
+        let result = self.read(answer)?.and_then(|result| serde_json::from_value(result).ok());
+        result.ok_or(TelegramError::Unreadable(answer.status))
     }
 
     fn url(&self, method: &str) -> String {
         format!("{}/bot{}/{method}", self.base, self.token.expose())
     }
 
-    fn read<T: for<'de> Deserialize<'de>>(&self, answer: &Response) -> Result<T, TelegramError> {
+    /// What Telegram gave as its result, if anything; an error unless it said `ok`.
+    fn read(&self, answer: &Response) -> Result<Option<serde_json::Value>, TelegramError> {
         let status = answer.status;
-        let Ok(envelope) = serde_json::from_slice::<Envelope<serde_json::Value>>(&answer.body) else {
+        let Ok(envelope) = serde_json::from_slice::<Envelope>(&answer.body) else {
             let success = (200..300).contains(&status);
             return Err(if success { TelegramError::Unreadable(status) } else { TelegramError::Stranger(status) });
         };
         if envelope.ok {
-            let result = envelope.result.and_then(|result| serde_json::from_value(result).ok());
-            return result.ok_or(TelegramError::Unreadable(status));
+            return Ok(envelope.result);
         }
         let parameters = envelope.parameters.unwrap_or_default();
         let words = envelope.description.unwrap_or_else(|| "(no description)".to_string());
@@ -227,10 +241,20 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let bot = bot();
-        let read = |status, header, body: &str| bot.read::<Sent>(&answer(status, header, body));
-        assert_eq!(read(200, None, r#"{"ok":true,"result":{"message_id":5,"date":1}}"#), Ok(Sent { message_id: 5 }));
+        let read = |status, header, body: &str| bot.sent(&answer(status, header, body));
+        let numbered = Sent { message_id: Some(5) };
+        assert_eq!(read(200, None, r#"{"ok":true,"result":{"message_id":5,"date":1}}"#), Ok(numbered));
         assert_eq!(read(200, None, r#"{"ok":true,"result":{"mess"#), Err(TelegramError::Unreadable(200)));
-        assert_eq!(read(200, None, r#"{"ok":true,"result":true}"#), Err(TelegramError::Unreadable(200)));
+        for accepted in [
+            r#"{"ok":true}"#,
+            r#"{"ok":true,"result":true}"#,
+            r#"{"ok":true,"result":null}"#,
+            r#"{"ok":true,"result":{"message_id":"5"}}"#,
+        ] {
+            assert_eq!(read(200, None, accepted), Ok(Sent { message_id: None }), "{accepted}");
+            let me = bot.result::<Me>(&answer(200, None, accepted));
+            assert_eq!(me, Err(TelegramError::Unreadable(200)), "{accepted}");
+        }
         assert_eq!(read(502, None, "<html>Bad Gateway</html>"), Err(TelegramError::Stranger(502)));
         assert_eq!(read(403, None, ""), Err(TelegramError::Stranger(403)));
         let refused = |code, description: &str, retry_after, migrate_to_chat_id| {
@@ -251,7 +275,7 @@ mod tests {
         let bot = bot();
         let echoed =
             r#"{"ok":false,"error_code":404,"description":"Not Found: /bot123:canary/sendMessage\n\u001b[2J"}"#;
-        let error = bot.read::<Sent>(&answer(404, None, echoed)).unwrap_err();
+        let error = bot.sent(&answer(404, None, echoed)).unwrap_err();
         let refused = bot.get_me().unwrap_err();
         let shown = format!("{bot:?} {error} {error:?} {refused} {refused:?}");
         assert!(!shown.contains("canary") && !shown.contains('\u{1b}'), "{shown}");

@@ -139,7 +139,7 @@ impl Watch {
     pub fn keep_only(&mut self, sources: &BTreeSet<Arc<str>>, channels: &BTreeSet<Arc<str>>, now: Now) -> Outcome {
         let is_lost = |key: &SignalKey| match key.as_str().split_once('/') {
             Some(("source", name)) => !sources.contains(name),
-            Some(("channel", name)) => !channels.contains(name),
+            Some(("channel", name)) => !channels.contains(name.split('/').next().unwrap_or(name)),
             _ => false,
         };
         let mut gone: Signals = self.own.signals.extract_if(.., |key, _| is_lost(key)).collect();

@@ -23,6 +23,8 @@ pub const BATCH: usize = 1000;
 pub const BACKOFF_LIMIT: Duration = Duration::from_mins(1);
 /// The wait after a refusal that only other settings can lift.
 pub const REFUSED_WAIT: Duration = Duration::from_hours(1);
+/// The least time between two attempts at a channel that refused, however often the configuration is read again.
+pub const REFUSED_PAUSE: Duration = Duration::from_mins(1);
 /// Waits up to this long are the channel's ordinary pace and no failure.
 const PACE: Duration = Duration::from_secs(5);
 /// Added at most to a wait that the channel named.
@@ -46,12 +48,23 @@ pub struct Courier {
     status: Arc<ChannelStatus>,
     /// A message that must be finished as it was begun.
     begun: Option<Outgoing>,
-    /// No attempt before this instant, and whether only our own backoff asks for that.
-    wait: Option<(Mono, bool)>,
+    /// No attempt before this instant, and who asks for that.
+    wait: Option<(Mono, Asker)>,
     /// Failures in a row.
     failures: u32,
     noted: Option<String>,
     jitter: Jitter,
+}
+
+/// Who asks for a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// We ourselves, after a failure that may pass.
+    Us,
+    /// The channel, to keep its pace.
+    Channel,
+    /// Nobody lets us in until the settings change.
+    Refusal,
 }
 
 /// A message on its way.
@@ -93,13 +106,32 @@ impl Courier {
         Arc::clone(&self.status)
     }
 
+    /// Goes on with the notifier of a configuration that was read again. What the channel was asked counts on,
+    /// and while it is the same way out, so do its waits and a message that was begun. A refusal may have been
+    /// lifted meanwhile: that is tried at once, but not again and again.
+    pub fn equip(&mut self, mut notifier: Box<dyn Notifier>, instance: &str) {
+        notifier.keep_pace(&self.notifier.asked());
+        if notifier.way() == self.notifier.way() {
+            self.wait = self.wait.map(|(until, asker)| match asker {
+                Asker::Us | Asker::Channel => (until, asker),
+                Asker::Refusal => (until.minus(REFUSED_WAIT.saturating_sub(REFUSED_PAUSE)), Asker::Channel),
+            });
+        } else {
+            self.begun = None;
+            self.wait = None;
+            self.failures = 0;
+        }
+        self.notifier = notifier;
+        self.instance = instance.to_string();
+    }
+
     pub(super) fn store(&self) -> Store {
         self.store.clone()
     }
 
     /// Forgets a wait that only our own backoff asks for: the program is about to end.
     pub fn hurry(&mut self) {
-        self.wait = self.wait.filter(|(_, own)| !own);
+        self.wait = self.wait.filter(|(_, asker)| *asker != Asker::Us);
     }
 
     /// One attempt, if it is time for one. Blocks as long as the notifier does.
@@ -114,7 +146,11 @@ impl Courier {
         if let Ok(backlog) = self.store.backlog(&self.channel) {
             self.status.set_backlog(backlog);
         }
-        self.status.change(|shown| shown.looked = true);
+        let place = self.notifier.place();
+        self.status.change(|shown| {
+            shown.looked = true;
+            shown.place = place;
+        });
         rest
     }
 
@@ -231,11 +267,11 @@ impl Courier {
                 if after > PACE {
                     self.show(now, ChannelState::Retrying, &error.what);
                 }
-                self.rest(now, after.min(REFUSED_WAIT) + spread, false)
+                self.rest(now, after.min(REFUSED_WAIT) + spread, Asker::Channel)
             }
             _ if refused => {
                 self.show(now, ChannelState::Refused, &error.what);
-                self.rest(now, REFUSED_WAIT, false)
+                self.rest(now, REFUSED_WAIT, Asker::Refusal)
             }
             _ => {
                 self.show(now, ChannelState::Retrying, &error.what);
@@ -266,11 +302,11 @@ impl Courier {
         let floor = (ceiling / 2).max(Duration::from_secs(1));
         let spread = ceiling.saturating_sub(floor).as_millis();
         let wait = floor + Duration::from_millis(self.jitter.below(u64::try_from(spread).unwrap_or(0)));
-        self.rest(now, wait, true)
+        self.rest(now, wait, Asker::Us)
     }
 
-    fn rest(&mut self, now: Now, span: Duration, own: bool) -> Rest {
-        self.wait = Some((now.mono.plus(span), own));
+    fn rest(&mut self, now: Now, span: Duration, asker: Asker) -> Rest {
+        self.wait = Some((now.mono.plus(span), asker));
         Rest::For(span)
     }
 

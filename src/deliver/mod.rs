@@ -13,9 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::notifier::Notifier;
 use crate::store::Store;
 
-pub use self::courier::{BACKOFF_LIMIT, BATCH, Courier, REFUSED_WAIT, Rest};
+pub use self::courier::{BACKOFF_LIMIT, BATCH, Courier, REFUSED_PAUSE, REFUSED_WAIT, Rest};
 pub use self::status::{ChannelState, ChannelStatus, Counts, Standing};
 
 /// A courier at work in its own thread. Dropping it ends the thread without a last attempt.
@@ -35,6 +36,8 @@ struct Bell {
 #[derive(Default)]
 struct Asked {
     rung: bool,
+    /// The notifier of a configuration that was read again, and the name of the instance.
+    equip: Option<(Box<dyn Notifier>, String)>,
     stop_by: Option<Instant>,
 }
 
@@ -50,7 +53,11 @@ pub fn spawn(mut courier: Courier, clock: Clock) -> std::io::Result<Delivery> {
     thread::Builder::new().name(format!("deliver-{}", status.name())).spawn(move || {
         let stop_by = loop {
             let rest = courier.step(clock.now());
-            if let Some(stop_by) = rung.wait(rest) {
+            let stop_by = rung.wait(rest);
+            if let Some((notifier, instance)) = rung.equipment() {
+                courier.equip(notifier, &instance);
+            }
+            if let Some(stop_by) = stop_by {
                 break stop_by;
             }
         };
@@ -79,6 +86,15 @@ impl Delivery {
             self.status.set_backlog(backlog);
         }
         self.bell.ask(|asked| asked.rung = true);
+    }
+
+    /// Goes on with this notifier, from the next attempt on. Never waits for the channel; what the courier must
+    /// keep to (the channel's pace, waits, a message that was begun) it keeps, see [`Courier::equip`].
+    pub fn equip(&self, notifier: Box<dyn Notifier>, instance: &str) {
+        self.bell.ask(|asked| {
+            asked.equip = Some((notifier, instance.to_string()));
+            asked.rung = true;
+        });
     }
 
     /// How the channel stands; may be kept and read at any time.
@@ -126,6 +142,10 @@ impl Bell {
     fn ask(&self, what: impl FnOnce(&mut Asked)) {
         what(&mut self.asked.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
+    }
+
+    fn equipment(&self) -> Option<(Box<dyn Notifier>, String)> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).equip.take()
     }
 
     /// Waits until the rest is over or somebody asks for something; the instant to stop by, if asked.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::core::time::Mono;
+use crate::notifier::Place;
 use crate::store::Backlog;
 
 /// Whether a channel lets messages out.
@@ -66,6 +67,8 @@ pub struct Standing {
     pub last_error: Option<String>,
     /// Attempts by their result.
     pub counts: Counts,
+    /// Where its messages go.
+    pub place: Place,
     /// The courier has looked at its outbox since it was started; before, nothing is known of the channel.
     pub looked: bool,
 }
@@ -83,6 +86,7 @@ pub(super) struct Shown {
     pub backlog: Backlog,
     pub last_error: Option<String>,
     pub counts: Counts,
+    pub place: Place,
     pub looked: bool,
 }
 
@@ -106,6 +110,7 @@ impl ChannelStatus {
             oldest: shown.backlog.oldest_mono.map(|at| now.since(at)),
             last_error: shown.last_error.clone(),
             counts: shown.counts,
+            place: shown.place.clone(),
             looked: shown.looked,
         }
     }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::message::Message;
+use crate::core::time::Mono;
 
 pub use crate::core::message::Receipt;
 
@@ -57,6 +58,37 @@ pub trait Notifier: Send {
 
     /// Sends one part. `reply_to` is the receipt of an earlier message of this channel to answer to.
     fn send(&mut self, part: &Part<'_>) -> Result<Receipt, SendError>;
+
+    /// Where messages go.
+    fn place(&self) -> Place {
+        Place::AsSet
+    }
+
+    /// Stands for whom the channel asks and whom it tells: while two notifiers agree in it, what one of them
+    /// was told to wait for holds for the other.
+    fn way(&self) -> u64 {
+        0
+    }
+
+    /// When the channel was asked last, oldest first, as far as its pace counts that.
+    fn asked(&self) -> Vec<Mono> {
+        Vec::new()
+    }
+
+    /// Counts these requests of the notifier before this one into the pace.
+    fn keep_pace(&mut self, _asked: &[Mono]) {}
+}
+
+/// Where the messages of a channel go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Place {
+    /// Where the settings say.
+    #[default]
+    AsSet,
+    /// Nobody knows yet whether the place of the settings takes them.
+    NotTried,
+    /// Somewhere else, because the place of the settings does not take them; why, and what to do.
+    Elsewhere(String),
 }
 
 /// One part on its way out.

@@ -1,19 +1,21 @@
 //! Telegram: one chat, by one bot.
 //!
 //! Owns how a message looks there (HTML, previews off, at most 4096 UTF-16 units a part), the pace
-//! that Telegram asks for, and what each of its answers means. Two answers are acted upon here, once
-//! each: markup that it cannot parse is sent again as plain text, and a group that became a
-//! supergroup is followed. Everything else is the courier's decision, by the class of the error.
-//! Never retries, never shows the token (`adr/0005-notifications-fail-open.md`).
+//! that Telegram asks for, and what each of its answers means. Three answers are acted upon here, once
+//! each: markup that it cannot parse is sent again as plain text, a group that became a supergroup is
+//! followed, and what a topic does not take goes to the chat itself. Everything else is the courier's
+//! decision, by the class of the error. Never retries, never shows the token (`adr/0005-notifications-fail-open.md`).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Class, Entry, Notifier, Outfit, Part, Receipt, SendError};
+use super::{Class, Entry, Notifier, Outfit, Part, Place, Receipt, SendError};
 use crate::client::http::{Http, HttpError, Options};
 use crate::client::resolve::ResolveError;
-use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, TelegramError, token_is_well_formed};
+use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, Sent, TelegramError, token_is_well_formed};
 use crate::clock::Clock;
 use crate::config::value::Secret;
 use crate::config::{Config, ConfigError};
@@ -30,6 +32,8 @@ pub const WINDOW: Duration = Duration::from_mins(1);
 pub const GAP: Duration = Duration::from_secs(1);
 /// The longest wait that an answer may impose on us.
 pub const WAIT_LIMIT: Duration = Duration::from_hours(1);
+/// A topic that could not be written to is tried again, with the next message, after this long.
+pub const TOPIC_AGAIN: Duration = Duration::from_hours(1);
 /// The wait after a 429 that names none.
 const WAIT_UNNAMED: Duration = Duration::from_secs(30);
 
@@ -91,12 +95,15 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
         );
     }
     let http = Http::new(Options { timeout: outfit.timeout, ..Options::default() });
+    let mut way = DefaultHasher::new();
+    (settings.api_base.as_str(), token.expose(), chat.to_string()).hash(&mut way);
     Ok(Some(Box::new(Telegram {
+        way: way.finish(),
         bot: Bot::new(http, &settings.api_base, token),
         chat: current_chat(&chat, outfit),
         home: chat,
         // Topic 1 is General, which must not be named.
-        thread: (settings.thread_id > 1).then_some(settings.thread_id),
+        topic: (settings.thread_id > 1).then(|| Topic { thread: settings.thread_id, standing: Standing::NotTried }),
         silent_recovery: settings.silent_recovery,
         pace: Pace::default(),
         clock: outfit.clock.clone(),
@@ -121,12 +128,38 @@ pub struct Telegram {
     home: Chat,
     /// Where it is now.
     chat: Chat,
-    thread: Option<u32>,
+    topic: Option<Topic>,
     silent_recovery: bool,
     pace: Pace,
     clock: Clock,
     /// True after a move that no receipt has carried yet.
     moved: bool,
+    /// Stands for the bot and the chat of the settings.
+    way: u64,
+}
+
+/// The topic of the settings.
+struct Topic {
+    thread: u32,
+    standing: Standing,
+}
+
+/// Whether a topic takes messages.
+enum Standing {
+    /// No message was sent to it yet.
+    NotTried,
+    /// The last message reached it.
+    Open,
+    /// Not to be tried before this, and what a person should know.
+    Closed(Mono, String),
+}
+
+impl Topic {
+    /// Its number, unless it has just been found closed.
+    fn open(&self, now: Mono) -> Option<u32> {
+        let closed = matches!(&self.standing, Standing::Closed(until, _) if now < *until);
+        (!closed).then_some(self.thread)
+    }
 }
 
 impl Notifier for Telegram {
@@ -144,53 +177,97 @@ impl Notifier for Telegram {
             let what = "telegram: waiting, to keep the pace that Telegram asks for".to_string();
             return Err(SendError { what, class: Class::RateLimited(wait) });
         }
-        let outcome = match self.once(part, part.text, true) {
-            Err(TelegramError::Refused { migrate_to_chat_id: Some(number), .. })
-                if Chat::Number(number) != self.chat && number != 0 =>
-            {
-                self.chat = Chat::Number(number);
-                self.moved = true;
-                self.once(part, part.text, true)
+        let mut thread = self.topic.as_ref().and_then(|topic| topic.open(now));
+        let (mut text, mut is_html, mut followed) = (Cow::Borrowed(part.text), true, false);
+        loop {
+            match self.once(part, &text, is_html, thread) {
+                Ok(sent) => return Ok(self.accepted(sent, thread)),
+                Err(TelegramError::Refused { migrate_to_chat_id: Some(number), .. })
+                    if Chat::Number(number) != self.chat && number != 0 && !followed =>
+                {
+                    self.chat = Chat::Number(number);
+                    (self.moved, followed) = (true, true);
+                }
+                Err(TelegramError::Refused { code: 400, description, .. })
+                    if is_html && is_about_markup(&description) =>
+                {
+                    (text, is_html) = (Cow::Owned(plain(part.text)), false);
+                }
+                Err(error) if thread.is_some() && is_about_topic(&error) => {
+                    self.close_topic(now, &error);
+                    thread = None;
+                }
+                Err(error) => return Err(judge(&error)),
             }
-            Err(TelegramError::Refused { code: 400, description, .. }) if is_about_markup(&description) => {
-                self.once(part, &plain(part.text), false)
-            }
-            outcome => outcome,
-        };
-        match outcome {
-            Ok(sent) => Ok(Receipt {
-                reference: Some(format!("{}/{}", self.chat, sent.message_id)),
-                remember: std::mem::take(&mut self.moved).then(|| (moved_name(&self.home), self.chat.to_string())),
-            }),
-            Err(error) => Err(judge(&error)),
         }
+    }
+
+    fn place(&self) -> Place {
+        match self.topic.as_ref().map(|topic| &topic.standing) {
+            None | Some(Standing::Open) => Place::AsSet,
+            Some(Standing::NotTried) => Place::NotTried,
+            Some(Standing::Closed(_, what)) => Place::Elsewhere(what.clone()),
+        }
+    }
+
+    fn way(&self) -> u64 {
+        self.way
+    }
+
+    fn asked(&self) -> Vec<Mono> {
+        self.pace.asked.iter().copied().collect()
+    }
+
+    fn keep_pace(&mut self, asked: &[Mono]) {
+        asked.iter().for_each(|at| self.pace.note(*at));
     }
 }
 
 impl Telegram {
-    fn once(
-        &mut self,
-        part: &Part<'_>,
-        text: &str,
-        html: bool,
-    ) -> Result<crate::client::telegram::Sent, TelegramError> {
+    /// What is to be remembered of a message that arrived, in `thread` or in the chat itself.
+    fn accepted(&mut self, sent: Sent, thread: Option<u32>) -> Receipt {
+        if let (Some(topic), Some(_)) = (&mut self.topic, thread) {
+            topic.standing = Standing::Open;
+        }
+        Receipt {
+            reference: sent.message_id.map(|message| format!("{}/{message}", self.stand(thread))),
+            remember: std::mem::take(&mut self.moved).then(|| (moved_name(&self.home), self.chat.to_string())),
+        }
+    }
+
+    fn close_topic(&mut self, now: Mono, error: &TelegramError) {
+        let Some(topic) = &mut self.topic else { return };
+        let what = format!(
+            "topic {} cannot be written to ({error}), so messages go to the chat itself; reopen the topic or let the bot \
+             write there, or set telegram.thread_id",
+            topic.thread
+        );
+        topic.standing = Standing::Closed(now.plus(TOPIC_AGAIN), what);
+    }
+
+    /// Where a message is, for references: one in the chat itself cannot be answered to from a topic.
+    fn stand(&self, thread: Option<u32>) -> String {
+        if self.topic.is_some() && thread.is_none() { format!("{}:0", self.chat) } else { self.chat.to_string() }
+    }
+
+    fn once(&mut self, part: &Part<'_>, text: &str, html: bool, thread: Option<u32>) -> Result<Sent, TelegramError> {
         self.pace.note(self.clock.now().mono);
         self.bot.send_message(&SendMessage {
             chat_id: &self.chat,
-            message_thread_id: self.thread,
+            message_thread_id: thread,
             text,
             parse_mode: html.then_some("HTML"),
             link_preview_options: LinkPreview { is_disabled: true },
             disable_notification: part.silent && self.silent_recovery,
-            reply_parameters: part.reply_to.and_then(|reference| self.reply(reference)),
+            reply_parameters: part.reply_to.and_then(|reference| self.reply(reference, thread)),
         })
     }
 
-    /// A reference of this chat; one from before a move names a message that is not here.
-    fn reply(&self, reference: &str) -> Option<Reply> {
-        let (chat, message) = reference.rsplit_once('/')?;
+    /// A reference of this place; one from before a move names a message that is not here.
+    fn reply(&self, reference: &str, thread: Option<u32>) -> Option<Reply> {
+        let (place, message) = reference.rsplit_once('/')?;
         let message_id = message.parse().ok()?;
-        (chat == self.chat.to_string()).then_some(Reply { message_id, allow_sending_without_reply: true })
+        (place == self.stand(thread)).then_some(Reply { message_id, allow_sending_without_reply: true })
     }
 }
 
@@ -239,6 +316,22 @@ fn is_about_markup(description: &str) -> bool {
     words.contains("can't parse entities") || words.contains("can't find end of the entity")
 }
 
+/// True when the chat itself may take what its topic did not: the topic is deleted or closed, or the
+/// bot may not write there.
+fn is_about_topic(error: &TelegramError) -> bool {
+    let TelegramError::Refused { code: 400 | 403, description, .. } = error else { return false };
+    let words = description.to_lowercase();
+    let topic = ["message thread not found", "topic_closed", "topic_deleted", "topic_id_invalid"];
+    topic.iter().any(|phrase| words.contains(phrase)) || is_about_rights(&words)
+}
+
+/// True for the many ways to say that the bot is in the chat and may not write; `words` in small letters.
+fn is_about_rights(words: &str) -> bool {
+    ["not enough rights", "have no rights to send", "write_forbidden", "chat_send_", "chat_restricted"]
+        .iter()
+        .any(|phrase| words.contains(phrase))
+}
+
 /// Groups and channels are negative; a public name is never a private chat.
 fn is_group(chat: &Chat) -> bool {
     match chat {
@@ -256,6 +349,14 @@ fn judge(error: &TelegramError) -> SendError {
                 (Class::RateLimited(wait.clamp(GAP, WAIT_LIMIT)), "waiting as told")
             }
             401 => (Class::Auth, "the token is wrong or revoked; set telegram.bot_token"),
+            400 | 403 if is_about_rights(&description.to_lowercase()) => (
+                Class::Auth,
+                "the bot may not write there; give it the right to send messages in the chat of telegram.chat_id",
+            ),
+            400 if description.contains("TOPIC_CLOSED") => (
+                Class::Auth,
+                "the topic General is closed; reopen it, or set telegram.thread_id to a topic that is open",
+            ),
             403 => (Class::Auth, "the bot may not write there; let it into the chat of telegram.chat_id"),
             404 | 421 => {
                 (Class::Auth, "the API does not know this bot; check telegram.bot_token and telegram.api_base")
@@ -358,6 +459,41 @@ mod tests {
             assert_eq!(judge(&error).class, Class::Transient, "{error}");
         }
         assert_eq!(judge(&TelegramError::Http(HttpError::BadUrl)).class, Class::Permanent);
+    }
+
+    #[test]
+    fn what_a_topic_does_not_take_is_told_apart_from_what_nobody_takes() {
+        let error = |code, description: &str| TelegramError::Refused {
+            code,
+            description: description.to_string(),
+            retry_after: None,
+            migrate_to_chat_id: None,
+        };
+        for (code, words) in [
+            (400, "Bad Request: message thread not found"),
+            (400, "Bad Request: TOPIC_CLOSED"),
+            (400, "Bad Request: TOPIC_DELETED"),
+            (400, "Bad Request: not enough rights to send text messages to the chat"),
+            (400, "Bad Request: have no rights to send a message"),
+            (403, "Forbidden: CHAT_WRITE_FORBIDDEN"),
+            (400, "Bad Request: CHAT_SEND_PLAIN_FORBIDDEN"),
+        ] {
+            assert!(is_about_topic(&error(code, words)), "{words}");
+            if !words.contains("thread") && !words.contains("TOPIC_DELETED") {
+                assert_eq!(judge(&error(code, words)).class, Class::Auth, "{words}");
+            }
+        }
+        for (code, words) in [
+            (403, "Forbidden: bot was kicked from the supergroup chat"),
+            (400, "Bad Request: chat not found"),
+            (400, "Bad Request: message text is empty"),
+            (401, "Unauthorized"),
+            (429, "Too Many Requests: retry after 5"),
+            (500, "TOPIC_CLOSED"),
+        ] {
+            assert!(!is_about_topic(&error(code, words)), "{words}");
+        }
+        assert!(!is_about_topic(&TelegramError::Stranger(403)));
     }
 
     #[test]

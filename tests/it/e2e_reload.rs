@@ -1,13 +1,15 @@
 //! The real daemon reads its configuration again: nothing of the old one stays behind, and what a
 //! reload cannot change it says.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, SOON, wait};
 use crate::peer::docker::{self, CHUNKED, Reply};
 use crate::peer::http::{self, Manner};
 use crate::peer::small_app::SmallApp;
-use crate::peer::telegram::Telegram;
+use crate::peer::telegram::{Answer, Telegram};
 use crate::setup::Setup;
 
 /// How often the old must make room for the new.
@@ -142,4 +144,92 @@ fn switched_off_and_on_by_reload_an_open_alert_is_neither_forgotten_nor_repeated
     assert!(told[1].text.starts_with("🟢") && told[1].reply_to == Some(told[0].message_id), "{told:?}");
     daemon.terminate();
     assert_eq!(telegram.delivered().len(), 2, "{:?}", telegram.delivered());
+}
+
+#[test]
+fn ten_reloads_during_an_outage_of_the_chat_ask_it_no_more_often_than_none_would() {
+    let (telegram, app) = (Telegram::start(), SmallApp::start());
+    let dir = tempfile::tempdir().unwrap();
+    small(&app, &telegram).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    daemon.wait_state("app/down", "ok");
+    // Back off: 1 s, 1 to 2 s, 2 to 4 s, …
+    telegram.script(std::iter::repeat_n(Answer::Page(502), 40));
+    let began = Instant::now();
+    app.down(true);
+    telegram.wait_for(1, SOON);
+    for times in 1..=10 {
+        reload(&daemon, times);
+    }
+    let asked = telegram.requests().len();
+    let most = 1 + began.elapsed().as_secs().max(1).ilog2() as usize + 1;
+    assert!(asked <= most, "asked {asked} times in {:?}, at most {most} expected", began.elapsed());
+    daemon.terminate();
+}
+
+#[test]
+fn ten_reloads_do_not_shorten_the_wait_that_the_chat_asked_for() {
+    let (telegram, app) = (Telegram::start(), SmallApp::start());
+    let dir = tempfile::tempdir().unwrap();
+    small(&app, &telegram).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    daemon.wait_state("app/down", "ok");
+    telegram.script([Answer::RateLimit { body: Some(300), header: None }]);
+    app.down(true);
+    telegram.wait_for(1, SOON);
+    for times in 1..=10 {
+        reload(&daemon, times);
+    }
+    daemon.wait_pass();
+    assert_eq!(telegram.requests().len(), 1, "{:?}", telegram.requests());
+    assert_eq!(telegram.delivered().len(), 0);
+    daemon.signal(Signal::TERM);
+}
+
+#[test]
+fn the_chat_keeps_its_pace_however_often_the_configuration_is_read_again() {
+    let (telegram, app) = (Telegram::start(), SmallApp::start());
+    let dir = tempfile::tempdir().unwrap();
+    small(&app, &telegram).set("app.down_after", 1).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    daemon.wait_state("app/down", "ok");
+    let mut times = 0;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(8) {
+        app.down(times % 2 == 0);
+        times += 1;
+        reload(&daemon, times);
+    }
+    let requests = telegram.requests();
+    let close = requests.windows(2).filter(|pair| pair[1].at - pair[0].at < Duration::from_millis(900)).count();
+    assert!(
+        requests.len() > 1 && close == 0,
+        "{close} of {} requests within a second of the one before",
+        requests.len()
+    );
+    daemon.signal(Signal::TERM);
+}
+
+#[test]
+fn a_deleted_topic_is_told_once_with_what_to_do_and_as_over_when_it_takes_messages_again() {
+    let (telegram, app) = (Telegram::start(), SmallApp::start());
+    let dir = tempfile::tempdir().unwrap();
+    small(&app, &telegram).set("telegram.thread_id", 42).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    daemon.wait_state("app/down", "ok");
+    telegram.script(std::iter::repeat_n(Answer::NoTopic(400, "Bad Request: message thread not found"), 3));
+    app.down(true);
+    let told = telegram.wait_delivered(2, SOON);
+    assert!(told.iter().all(|message| message.thread.is_none()), "{told:?}");
+    let about = &told[1].text;
+    assert!(about.contains("channel/telegram/place") && about.contains("set telegram.thread_id"), "{about}");
+    daemon.wait_state("channel/telegram/place", "firing");
+    // A reload tries the topic again with the next message, and the signal ends when it works.
+    reload(&daemon, 1);
+    app.down(false);
+    let told = telegram.wait_delivered(4, SOON);
+    assert!(told[2..].iter().all(|message| message.thread == Some(42)), "{told:?}");
+    assert!(told[3].text.starts_with("🟢") && told[3].text.contains("channel/telegram/place"), "{told:?}");
+    daemon.terminate();
+    assert_eq!(telegram.delivered().len(), 4);
 }

@@ -239,6 +239,79 @@ fn a_named_wait_is_obeyed_from_the_body_or_the_header_and_capped() {
 }
 
 #[test]
+fn what_is_accepted_without_a_number_is_accepted_and_only_the_thread_is_lost() {
+    let mut rig = Rig::new(GROUP, "");
+    rig.peer.script([Answer::Bare]);
+    rig.say(&[(EdgeKind::Alert, "k3f9")]);
+    rig.settle();
+    rig.pass(Duration::from_mins(1));
+    rig.say(&[(EdgeKind::Recovery, "k3f9")]);
+    rig.settle();
+    let delivered = rig.peer.delivered();
+    assert_eq!(delivered.len(), 2, "{delivered:?}");
+    assert_eq!(delivered[1].reply_to, None);
+    assert_eq!(rig.courier.status().read(rig.now().mono).counts.failed, 0);
+}
+
+/// How Telegram says that a topic takes nothing.
+const TOPIC_REFUSALS: [(u16, &str); 4] = [
+    (400, "Bad Request: message thread not found"),
+    (400, "Bad Request: TOPIC_CLOSED"),
+    (400, "Bad Request: not enough rights to send text messages to the chat"),
+    (403, "Forbidden: CHAT_WRITE_FORBIDDEN"),
+];
+
+#[test]
+fn what_a_topic_does_not_take_goes_to_the_chat_until_the_topic_takes_it_again() {
+    for (code, description) in TOPIC_REFUSALS {
+        let mut rig = Rig::new(GROUP, "thread_id = 42");
+        let closed = Answer::NoTopic(code, description);
+        // The topic, the chat itself, and then only the chat.
+        rig.peer.script([closed.clone(), closed.clone(), closed.clone()]);
+        rig.say(&[(EdgeKind::Alert, "k3f9")]);
+        rig.settle();
+        rig.pass(Duration::from_mins(1));
+        rig.say(&[(EdgeKind::Recovery, "k3f9")]);
+        rig.settle();
+        let (requests, delivered) = (rig.peer.requests().len(), rig.peer.delivered());
+        assert_eq!((requests, delivered.len()), (3, 2), "{description}: {delivered:?}");
+        assert!(delivered.iter().all(|message| message.thread.is_none() && message.chat == GROUP), "{delivered:?}");
+        assert!(delivered[0].text.contains("› connection"), "in full, not in its shortest form: {delivered:?}");
+        assert_eq!(delivered[1].reply_to, Some(delivered[0].message_id), "one thread in the chat, too");
+        assert_eq!(rig.courier.status().read(rig.now().mono).state, ChannelState::Ok);
+        // An hour later the topic is tried again, and works.
+        rig.pass(Duration::from_hours(1));
+        rig.say(&[(EdgeKind::Alert, "next")]);
+        rig.settle();
+        let last = rig.peer.delivered().pop().unwrap();
+        assert_eq!((rig.peer.requests().len(), last.thread), (4, Some(42)), "{description}");
+        rig.say(&[(EdgeKind::Recovery, "k3f9")]);
+        rig.settle();
+        let last = rig.peer.delivered().pop().unwrap();
+        assert_eq!((last.thread, last.reply_to), (Some(42), None), "what it answers is in another place");
+        rig.assert_no_token();
+    }
+}
+
+#[test]
+fn a_chat_that_does_not_let_the_bot_write_says_what_to_change() {
+    for (code, description, advice) in [
+        (400, "Bad Request: not enough rights to send text messages to the chat", "the right to send messages"),
+        (400, "Bad Request: have no rights to send a message", "the right to send messages"),
+        (403, "Forbidden: CHAT_WRITE_FORBIDDEN", "the right to send messages"),
+        (400, "Bad Request: TOPIC_CLOSED", "reopen it, or set telegram.thread_id"),
+    ] {
+        let mut rig = Rig::new(GROUP, "");
+        rig.peer.script([Answer::Refuse(code, description)]);
+        rig.say(&[(EdgeKind::Alert, "k3f9")]);
+        assert_eq!(rig.step(), Rest::For(REFUSED_WAIT), "{description}");
+        assert!(rig.error().contains(advice), "{}", rig.error());
+        rig.settle();
+        assert_eq!((rig.peer.requests().len(), rig.peer.delivered().len()), (2, 1), "{description}");
+    }
+}
+
+#[test]
 fn markup_that_is_refused_is_sent_again_at_once_as_plain_text() {
     let mut rig = Rig::new(GROUP, "");
     rig.peer.script([Answer::Entities]);

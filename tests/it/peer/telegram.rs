@@ -36,6 +36,10 @@ pub enum Answer {
     Refuse(u16, &'static str),
     /// This status with a proxy's HTML page.
     Page(u16),
+    /// Delivered, but the 200 says `{"ok":true}` and nothing else.
+    Bare,
+    /// Delivered, unless it is for a topic, which is refused with this code and description.
+    NoTopic(u16, &'static str),
     /// Delivered, but the 200 ends within its JSON.
     BrokenJson,
     /// The request is not even read.
@@ -184,6 +188,7 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer, ended: &Ended)
     let arrives = matches!(
         answer,
         Answer::Deliver
+            | Answer::Bare
             | Answer::Slow(_)
             | Answer::BrokenJson
             | Answer::HangAfterReading
@@ -193,6 +198,10 @@ fn serve(shared: &Shared, mut stream: TcpStream, answer: &Answer, ended: &Ended)
     if let Answer::Slow(span) = answer {
         ended.within(*span);
     }
+    let arrives = match (answer, &asked) {
+        (Answer::NoTopic(..), Asked::Message(message)) => message.thread.is_none(),
+        _ => arrives,
+    };
     let mut id = 0;
     {
         let mut state = shared.lock();
@@ -260,6 +269,10 @@ fn reply(asked: &Asked, answer: &Answer, id: i64) -> (u16, String, String) {
             refuse(400, "Bad Request: group chat was upgraded to a supergroup chat", json!({"migrate_to_chat_id": to}))
         }
         (_, Answer::Refuse(code, description)) => refuse(*code, description, json!({})),
+        (Asked::Message(Delivered { thread: Some(_), .. }), Answer::NoTopic(code, description)) => {
+            refuse(*code, description, json!({}))
+        }
+        (_, Answer::Bare) => (200, r#"{"ok":true}"#.to_string()),
         (_, Answer::Page(status)) => {
             (*status, "<html><head><title>Bad Gateway</title></head><body>nginx</body></html>".to_string())
         }
