@@ -103,7 +103,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
         chat: current_chat(&chat, outfit),
         home: chat,
         // Topic 1 is General, which must not be named.
-        topic: (settings.thread_id > 1).then(|| Topic { thread: settings.thread_id, standing: Standing::NotTried }),
+        topic: (settings.thread_id > 1).then_some(Topic { thread: settings.thread_id, standing: Standing::NotTried }),
         silent_recovery: settings.silent_recovery,
         pace: Pace::default(),
         clock: outfit.clock.clone(),
