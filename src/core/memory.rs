@@ -116,6 +116,8 @@ enum Verdict {
     Good,
     Bad,
     Unknown,
+    /// Neither good nor bad, and no gap: no count moves, and no time is added.
+    Nothing,
     Events(Events),
 }
 
@@ -135,6 +137,7 @@ impl Memory {
         let verdict = if known { self.verdict(rule.test, look) } else { Verdict::Unknown };
         match verdict {
             Verdict::Unknown => self.break_off(),
+            Verdict::Nothing => self.saw(look.seen_at),
             Verdict::Events(events) => {
                 self.saw(look.seen_at);
                 return (self.standing(rule, look.warming), events);
@@ -199,6 +202,7 @@ impl Memory {
             (Test::Event, Reading::Happened(count)) => return Verdict::Events(Events { count, rise: None }),
             (Test::Verdict, Reading::Up) | (Test::Absent, Reading::Value(_) | Reading::Up) => return Verdict::Good,
             (Test::Verdict, Reading::Down) | (Test::Absent, Reading::Absent) => return Verdict::Bad,
+            (_, Reading::Idle) => return Verdict::Nothing,
             (_, Reading::Value(value)) if !value.is_nan() => value,
             // A reading that the rule has no use for tells nothing.
             _ => return Verdict::Unknown,

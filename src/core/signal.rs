@@ -144,6 +144,8 @@ pub enum Reading {
     Value(f64),
     /// Looked, and the thing is not there.
     Absent,
+    /// Looked, and there is nothing to judge now (a quantile of no requests): how it stands stays.
+    Idle,
     /// Something happened this many times since the last look. Zero is quiet.
     Happened(u32),
 }

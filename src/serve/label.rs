@@ -6,6 +6,8 @@
 
 use std::fmt::Write as _;
 
+use crate::core::name::fingerprint;
+
 /// The longest value written, in bytes, without escapes.
 pub const LIMIT: usize = 200;
 
@@ -34,11 +36,6 @@ fn escape(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
-}
-
-/// FNV-1a, 64 bits: enough to keep names apart, no defence against somebody who wants a collision.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

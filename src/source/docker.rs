@@ -28,12 +28,15 @@ use crate::client::docker::{Cause, Docker, DockerError, Inspected, Listed};
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError};
+use crate::core::name;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Now;
 
 /// The source's name.
 const NAME: &str = "docker";
+/// Characters of a container's name in its key.
+const NAME_LENGTH: usize = 128;
 /// Missing containers that nobody named, remembered at most.
 const MISSING: usize = 256;
 /// An alarm rings this much after the instant, so that the instant has passed for every clock.
@@ -241,10 +244,10 @@ impl DockerSource {
     }
 
     fn spec(&self, name: &str) -> Arc<Spec> {
-        let name = fact::clean(name, 128);
+        let key = name::bounded(name, NAME_LENGTH, |c| c == ' ' || !(c.is_whitespace() || c.is_control()));
         Arc::new(Spec::new(
-            SignalKey::new(&format!("container/{name}")),
-            format!("container {name}"),
+            SignalKey::new(&format!("container/{key}")),
+            format!("container {}", fact::clean(name, NAME_LENGTH)),
             self.settings.severity,
             Rule::at_once(Test::Verdict),
         ))

@@ -360,6 +360,7 @@ fn any_reading() -> impl Strategy<Value = Reading> {
         Just(Reading::Down),
         Just(Reading::Unknown),
         Just(Reading::Absent),
+        Just(Reading::Idle),
         any::<u32>().prop_map(Reading::Happened),
         any::<f64>().prop_map(Reading::Value),
         any::<u64>().prop_map(|bits| Reading::Value(f64::from_bits(bits))),

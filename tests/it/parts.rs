@@ -51,6 +51,11 @@ pub fn netns() -> bool {
     have("netns", &["unshare", "-mn", "sh", "-c", "mount -t tmpfs none /run && ip link add wd-test type veth"])
 }
 
+/// True when the text page can be given to Prometheus' own linter.
+pub fn promtool() -> bool {
+    have("promtool", &["promtool", "--version"])
+}
+
 fn have(part: &str, command: &[&str]) -> bool {
     let there = Command::new(command[0])
         .args(&command[1..])

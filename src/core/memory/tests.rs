@@ -2,7 +2,7 @@
 
 use super::*;
 use Condition::{Bad, Good, Pending, Unknown};
-use Reading::{Absent, Down, Happened, Up, Value};
+use Reading::{Absent, Down, Happened, Idle, Up, Value};
 
 const BLIND: Reading = Reading::Unknown;
 
@@ -247,4 +247,24 @@ fn a_value_survives_the_store_to_the_last_bit() {
         assert_eq!(back.value.map(f64::to_bits), Some(value.to_bits()));
         assert_eq!(back, memory);
     }
+}
+
+#[test]
+fn nothing_to_judge_moves_no_count_and_is_no_gap() {
+    let rule = Rule { hold: Duration::from_secs(30), ..Rule::counted(Test::Above { limit: 5.0, clear: 5.0 }) };
+    let mut memory = Memory::default();
+    let mut look = |seconds: i64, reading| {
+        let at = Mono(seconds * 1_000);
+        memory.judge(&rule, Look { reading, seen_at: at, at, warming: false }).0.condition
+    };
+    assert_eq!(look(0, Idle), Condition::Good, "never measured is not blind");
+    assert_eq!(look(10, Value(9.0)), Condition::Pending);
+    assert_eq!(look(20, Value(9.0)), Condition::Pending);
+    assert_eq!(look(600, Idle), Condition::Pending);
+    assert_eq!(look(610, Value(9.0)), Condition::Pending, "three bad looks, but only 20 s of them seen");
+    assert_eq!(look(620, Value(9.0)), Condition::Bad);
+    assert_eq!(look(6_000, Idle), Condition::Bad, "what fires is not over because nobody asks");
+    assert_eq!(look(6_010, Value(1.0)), Condition::Bad);
+    assert_eq!(look(6_020, Idle), Condition::Bad);
+    assert_eq!(look(6_030, Value(1.0)), Condition::Good);
 }

@@ -10,11 +10,13 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::core::name;
+
 /// Objects of one list that are looked at.
 pub const ROWS: usize = 1_000;
 /// Steps of one pointer.
 const DEPTH: usize = 32;
-/// Bytes of a text that are kept; enough for a name or an instant.
+/// Characters of a text that are kept; enough for a name or an instant.
 const TEXT: usize = 256;
 
 /// What stands at one place.
@@ -31,7 +33,7 @@ pub enum Found {
     Real(f64),
     /// `true` or `false`.
     Flag(bool),
-    /// A text, cut after 256 bytes.
+    /// A text of at most 256 characters; one that was longer is cut and ends in a fingerprint of the whole.
     Text(String),
     /// A list or an object.
     Nested,
@@ -256,8 +258,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        let end = text.floor_char_boundary(TEXT);
-        self.scalar(Found::Text(text.get(..end).unwrap_or_default().to_string()));
+        self.scalar(Found::Text(name::bounded(text, TEXT, |_| true).into_owned()));
         Ok(())
     }
 

@@ -14,6 +14,9 @@ pub const LINE: usize = 64 * 1024;
 /// Series kept for one rule.
 pub const MATCHES: usize = 10_000;
 
+/// The label by which a summary tells its quantiles apart.
+const QUANTILE: &str = "quantile";
+
 /// The series of one page that a selector means.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Series {
@@ -23,6 +26,8 @@ pub struct Series {
     pub more: bool,
     /// The page says that this metric is a counter.
     pub counter: bool,
+    /// Some of them is not a number, and is not a quantile of a summary.
+    pub odd: bool,
 }
 
 /// Reads a page; one [`Series`] per selector. With `openmetrics` the page must end in `# EOF`.
@@ -60,6 +65,7 @@ pub fn read(page: &str, openmetrics: bool, selectors: &[Selector]) -> Result<Vec
             if *selector.name == *name && selector.matches(&labels) {
                 if series.values.len() < MATCHES {
                     series.values.push(value);
+                    series.odd |= value.is_nan() && !labels.iter().any(|(name, _)| name == QUANTILE);
                 } else {
                     series.more = true;
                 }
@@ -136,18 +142,17 @@ fn sample<'a>(line: &'a str, labels: &mut Vec<Label<'a>>) -> Option<(std::borrow
     if numbers.next().is_some() { None } else { Some((name?, value)) }
 }
 
-/// A value as Go's `ParseFloat` reads it. One too large for a float is not-a-number: it cannot be told.
+/// A value as Go's `ParseFloat` reads it. One too large for a float is infinite, which is where it stands against
+/// every limit.
 fn number(text: &str) -> Option<f64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let value = match unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
+    Some(match unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
         Some(hex) => {
             let size = hexadecimal(hex)?;
             if text.starts_with('-') { -size } else { size }
         }
         None => text.parse::<f64>().ok()?,
-    };
-    let overflowed = value.is_infinite() && !unsigned.starts_with(['i', 'I']);
-    Some(if overflowed { f64::NAN } else { value })
+    })
 }
 
 /// `1.8p3` as in C; the exponent must be there.
@@ -214,8 +219,13 @@ mod tests {
         for (page, selector, expected) in table {
             assert_eq!(value(page, selector), *expected, "{page}");
         }
-        for page in ["a NaN", "a nan", "a 1e999", "a -1e999", "a 0x1p2000"] {
+        for page in ["a NaN", "a nan", "a -NaN", "a +nan"] {
             assert!(value(page, "a").is_nan(), "{page}");
+        }
+        for (page, expected) in
+            [("a 1e999", f64::INFINITY), ("a -1e999", f64::NEG_INFINITY), ("a 0x1p2000", f64::INFINITY)]
+        {
+            assert_eq!(value(page, "a"), expected, "too large for a float is beyond every limit: {page}");
         }
     }
 
@@ -278,6 +288,20 @@ mod tests {
             ("a_total 1", false),
         ] {
             assert_eq!(one(page, "a_total").unwrap().counter, counter, "{page}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_without_a_value_is_told_from_any_other() {
+        for (page, odd) in [
+            ("a{quantile=\"0.99\"} NaN", false),
+            ("a{quantile=\"0.99\"} NaN\na{quantile=\"0.5\"} 1", false),
+            ("a{le=\"1\"} NaN", true),
+            ("a NaN", true),
+            ("a{quantile=\"0.99\"} NaN\na NaN", true),
+            ("a{quantile=\"0.99\"} 1", false),
+        ] {
+            assert_eq!(one(page, "a").unwrap().odd, odd, "{page}");
         }
     }
 

@@ -5,9 +5,12 @@
 //! choose the worst of several series: judging is the core's.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::envelope::Found;
 use super::exposition::{MATCHES, Series};
+use super::settings::Nan;
+use crate::core::name;
 use crate::core::rule::Test;
 use crate::core::signal::Reading;
 
@@ -27,10 +30,12 @@ pub fn reading(found: &Found, what: &str, test: Test) -> (Reading, Cow<'static, 
     }
 }
 
-/// What the series of a metric mean to a test: the worst of them, or their sum.
-pub fn metric(series: &Series, what: &str, test: Test) -> (Reading, Cow<'static, str>) {
+/// What the series of a metric mean to a test: the worst of them, or their sum. `nan` is what the rule says of
+/// those that are not a number.
+pub fn metric(series: &Series, what: &str, test: Test, nan: Option<Nan>) -> (Reading, Cow<'static, str>) {
     let values = &series.values;
     let unknown = |why: String| (Reading::Unknown, Cow::Owned(why));
+    let nan = nan.unwrap_or(if series.odd { Nan::Unknown } else { Nan::Ignore });
     match (values.as_slice(), test) {
         ([], Test::Absent) => return (Reading::Absent, Cow::Owned(format!("{what} is not reported"))),
         ([], _) => return unknown(format!("{what} is not reported")),
@@ -38,8 +43,19 @@ pub fn metric(series: &Series, what: &str, test: Test) -> (Reading, Cow<'static,
         _ if series.more => return unknown(format!("more than {MATCHES} series match {what}")),
         _ => {}
     }
-    let unclear = values.iter().any(|v| v.is_nan());
+    let any_unclear = values.iter().any(|v| v.is_nan());
     let clear = || values.iter().copied().filter(|v| !v.is_nan());
+    let is_threshold = matches!(test, Test::Above { .. } | Test::Below { .. });
+    match (nan, test) {
+        (Nan::Fire, Test::Above { .. }) if any_unclear => return not_a_number(f64::INFINITY, what),
+        (Nan::Fire, Test::Below { .. }) if any_unclear => return not_a_number(f64::NEG_INFINITY, what),
+        // A sum without some of its series would seem to rise when they come back.
+        (Nan::Ignore, _) if any_unclear && (!is_threshold || clear().next().is_none()) => {
+            return (Reading::Idle, Cow::Owned(format!("{what} is NaN: nothing was measured")));
+        }
+        _ => {}
+    }
+    let unclear = any_unclear && nan == Nan::Unknown;
     let (value, how) = match test {
         // A number that is bad is bad, whatever else cannot be told.
         Test::Above { limit, .. } => {
@@ -60,37 +76,84 @@ pub fn metric(series: &Series, what: &str, test: Test) -> (Reading, Cow<'static,
     if value.is_nan() {
         return unknown(format!("{what} is not a number"));
     }
-    let how = if values.len() > 1 { format!(" ({how} of {} series)", values.len()) } else { String::new() };
+    let count = if is_threshold { clear().count() } else { values.len() };
+    let how = if count > 1 { format!(" ({how} of {count} series)") } else { String::new() };
     (Reading::Value(value), Cow::Owned(format!("{what} is {}{how}", number(value))))
+}
+
+fn not_a_number(value: f64, what: &str) -> (Reading, Cow<'static, str>) {
+    (Reading::Value(value), Cow::Owned(format!("{what} is not a number (NaN)")))
 }
 
 fn number(value: f64) -> String {
     if value.abs() < 1e15 || value.is_infinite() { value.to_string() } else { format!("{value:e}") }
 }
 
-/// The id of an object as it stands in a key: at most 64 characters, odd ones as underscores.
+/// The id of an object: a text that is not empty, or a whole number.
 pub fn id_of(found: &Found) -> Option<String> {
-    let text = match found {
-        Found::Text(text) if !text.is_empty() => text.clone(),
-        Found::Whole(n) => n.to_string(),
-        _ => return None,
+    match found {
+        Found::Text(text) if !text.is_empty() => Some(text.clone()),
+        Found::Whole(n) => Some(n.to_string()),
+        _ => None,
+    }
+}
+
+/// What these different ids are called in keys, in their order: at most 64 characters, odd ones as underscores. One
+/// that is cut, or would be called like another, ends in a fingerprint, so that no two are taken for one.
+pub fn names_of<'a>(ids: impl Iterator<Item = &'a String> + Clone) -> Vec<String> {
+    let tame = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '@');
+    let apart = |id: &str| name::bounded(id, ID, tame).into_owned();
+    let plain = |id: &str| -> String {
+        if id.chars().count() > ID { apart(id) } else { id.chars().map(|c| if tame(c) { c } else { '_' }).collect() }
     };
-    let tame = |c: char| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '@') { c } else { '_' };
-    Some(text.chars().take(ID).map(tame).collect())
+    let mut called: BTreeMap<String, usize> = BTreeMap::new();
+    ids.clone().for_each(|id| *called.entry(plain(id)).or_default() += 1);
+    ids.map(|id| {
+        let name = plain(id);
+        let is_shared = name != *id && called.get(&name).is_some_and(|count| *count > 1);
+        if is_shared { apart(id) } else { name }
+    })
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn series(values: &[f64], odd: bool) -> Series {
+        Series { values: values.to_vec(), more: false, counter: false, odd }
+    }
+
+    #[test]
+    fn what_is_not_a_number_means_what_the_rule_says() {
+        let above = Test::Above { limit: 5.0, clear: 5.0 };
+        let below = Test::Below { limit: 1.0, clear: 1.0 };
+        let rises = Test::Increases { counter: true };
+        let of = |values: &[f64], test, nan| metric(&series(values, false), "m", test, nan).0;
+        let nan = f64::NAN;
+        for test in [above, below, rises, Test::Stalls] {
+            assert_eq!(of(&[nan], test, None), Reading::Idle, "a quantile by itself");
+            assert_eq!(of(&[nan], test, Some(Nan::Ignore)), Reading::Idle);
+            assert_eq!(of(&[nan], test, Some(Nan::Unknown)), Reading::Unknown);
+            assert_eq!(metric(&series(&[nan], true), "m", test, None).0, Reading::Unknown, "any other metric");
+        }
+        assert_eq!(of(&[nan, 4.0], above, None), Reading::Value(4.0), "the rest is judged");
+        assert_eq!(of(&[nan, 9.0], above, None), Reading::Value(9.0));
+        assert_eq!(of(&[nan, 9.0], rises, None), Reading::Idle, "a sum without some of its series is no sum");
+        assert_eq!(of(&[nan, 4.0], above, Some(Nan::Fire)), Reading::Value(f64::INFINITY));
+        assert_eq!(of(&[nan, 4.0], below, Some(Nan::Fire)), Reading::Value(f64::NEG_INFINITY));
+        assert_eq!(of(&[nan], Test::Absent, None), Reading::Up, "it is reported");
+        let (_, fact) = metric(&series(&[nan, 4.0, 3.0], false), "m", above, None);
+        assert_eq!(fact, "m is 4 (the highest of 2 series)");
+        assert_eq!(of(&[f64::INFINITY, f64::NEG_INFINITY], rises, None), Reading::Unknown);
+    }
+
     #[test]
     fn several_series_are_judged_by_the_worst_and_counted_by_their_sum() {
         let above = Test::Above { limit: 5.0, clear: 5.0 };
         let below = Test::Below { limit: 1.0, clear: 1.0 };
         let rises = Test::Increases { counter: false };
-        let of = |values: &[f64], test: Test| {
-            metric(&Series { values: values.to_vec(), more: false, counter: false }, "m", test).0
-        };
+        let of = |values: &[f64], test: Test| metric(&series(values, true), "m", test, None).0;
         assert_eq!(of(&[1.0, 9.0, 3.0], above), Reading::Value(9.0));
         assert_eq!(of(&[1.0, 9.0, 0.5], below), Reading::Value(0.5));
         assert_eq!(of(&[1.0, 9.0], rises), Reading::Value(10.0));
@@ -108,10 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn an_id_becomes_a_tame_part_of_a_key() {
-        let text = |t: &str| id_of(&Found::Text(t.to_string()));
-        assert_eq!(text("run 7/ü\n<b>").as_deref(), Some("run_7_ü__b_"));
-        assert_eq!(text(&"x".repeat(200)).unwrap().len(), 64);
+    fn ids_become_tame_parts_of_keys_and_stay_apart() {
+        let names = |ids: &[&str]| names_of(ids.iter().map(ToString::to_string).collect::<Vec<_>>().iter());
+        assert_eq!(names(&["run 7/ü\n<b>", "run-7:ü@a.b"]), ["run_7_ü__b_", "run-7:ü@a.b"]);
+        let long = "x".repeat(64);
+        let cut = names(&[&long, &format!("{long}a"), &format!("{long}b")]);
+        assert_eq!(cut[0], long, "what fits stays as it is");
+        assert!(cut[1] != cut[2] && cut.iter().all(|name| name.len() == 64), "{cut:?}");
+        assert_eq!(cut[1], names(&[&format!("{long}a")])[0], "whoever else is there");
+        let odd = names(&["run 7", "run/7", "run_7"]);
+        assert_eq!(odd[2], "run_7");
+        assert!(odd[0].starts_with("run_7-") && odd[1].starts_with("run_7-") && odd[0] != odd[1], "{odd:?}");
         assert_eq!(id_of(&Found::Whole(9_007_199_254_740_993)).as_deref(), Some("9007199254740993"));
         for none in [Found::Text(String::new()), Found::Null, Found::Real(1.5), Found::Flag(true), Found::Missing] {
             assert_eq!(id_of(&none), None);

@@ -12,9 +12,9 @@ use std::time::Duration;
 use super::answer::Content;
 use super::envelope::{Found, List, Plan, Pointer, ROWS, Seen};
 use super::exposition::Series;
-use super::fact::{id_of, metric, reading};
+use super::fact::{self, id_of, metric, reading};
 use super::selector::Selector;
-use super::settings::{Format, Problems, RuleSettings};
+use super::settings::{Format, Nan, Problems, RuleSettings};
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, SignalKey, Spec};
 use crate::core::time::Mono;
@@ -39,6 +39,8 @@ pub struct Rules {
 pub struct AppRule {
     value: String,
     rule: Rule,
+    /// What is not a number means this, where the rule says it.
+    nan: Option<Nan>,
     place: Place,
     /// The rule's own signal; with `each` the pattern for those of the objects.
     spec: Arc<Spec>,
@@ -192,7 +194,7 @@ impl AppRule {
         let counter = Arc::new(Spec { rule: Rule { test, ..rule }, ..plain.clone() });
         let spec = if counts { Arc::clone(&counter) } else { Arc::new(plain) };
         let value = one.value.clone();
-        AppRule { value, rule, place, spec, counter, series: 0, known: BTreeMap::new(), listed: false }
+        AppRule { value, rule, nan: one.nan, place, spec, counter, series: 0, known: BTreeMap::new(), listed: false }
     }
 
     /// True when everything this rule watches is known: a list that was never seen may hold signals
@@ -228,7 +230,7 @@ impl AppRule {
                 let none = Series::default();
                 let series = found.get(*index).unwrap_or(&none);
                 let spec = self.metric_spec(series);
-                single(&spec, metric(series, &self.value, self.rule.test))
+                single(&spec, metric(series, &self.value, self.rule.test, self.nan))
             }
             (Place::Metric(_), Content::Json(_)) => Looked {
                 observations: self.unknown("the answer is JSON, and this rule names a metric", seen_at),
@@ -268,16 +270,17 @@ impl AppRule {
         let mut partial = list.more.then(|| format!("{pointer} has more than {ROWS} objects; the rest is not watched"));
         let mut named: BTreeMap<String, (usize, (Reading, Cow<'static, str>))> = BTreeMap::new();
         for row in &list.rows {
-            let Some(name) = row.get(id).and_then(id_of) else {
+            let Some(id) = row.get(id).and_then(id_of) else {
                 partial = Some(format!("an object of {pointer} has no id that is a text or a whole number"));
                 continue;
             };
             let seen = reading(row.get(value).unwrap_or(&Found::Missing), &self.value, self.rule.test);
-            named.entry(name).or_insert((0, seen)).0 += 1;
+            named.entry(id).or_insert((0, seen)).0 += 1;
         }
+        let names = fact::names_of(named.keys());
         let mut known = BTreeMap::new();
         let mut observations = Vec::with_capacity(named.len());
-        for (name, (count, (reading, fact))) in named {
+        for (name, (count, (reading, fact))) in names.into_iter().zip(named.into_values()) {
             let spec = self.known.remove(&name).unwrap_or_else(|| self.spec_of(&name));
             let (reading, fact) = match count {
                 1 => (reading, fact),
@@ -341,6 +344,18 @@ fn rule(one: &RuleSettings, refuse: &mut impl FnMut(&str, String)) -> Option<Rul
         }
         Test::Increases { .. } if !hold.is_zero() => {
             refuse("for", "means nothing with \"increases\": each rise is told when it is seen".to_string());
+        }
+        _ => {}
+    }
+    match (one.nan, test) {
+        (Some(_), _) if one.each.is_some() || one.value.starts_with('/') => {
+            refuse("nan", "means nothing for a JSON pointer: JSON has no NaN".to_string());
+        }
+        (Some(_), Test::Absent) => {
+            refuse("nan", "means nothing with \"absent\": a metric that is NaN is there".to_string());
+        }
+        (Some(Nan::Fire), Test::Increases { .. } | Test::Stalls) => {
+            refuse("nan", "can be \"fire\" only with a threshold such as \"> 5\"".to_string());
         }
         _ => {}
     }

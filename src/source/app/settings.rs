@@ -71,7 +71,27 @@ crate::settings! {
         fail_after: u32 = 1,
         /// Good looks in a row before it is over, at least 1.
         recover_after: u32 = 2,
+        /// What a metric that is not a number (NaN) means: ignore (nothing was measured, so nothing changes),
+        /// unknown, or fire (it is trouble; with thresholds only). Default: ignore for the quantiles of a
+        /// summary, which are NaN while nobody asks for anything; unknown for everything else.
+        nan: Option<Nan> = None,
     }
+}
+
+/// What a metric that is not a number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nan {
+    /// Nothing was measured: how it stands stays.
+    Ignore,
+    /// It cannot be told.
+    Unknown,
+    /// It is as bad as a number can be.
+    Fire,
+}
+
+impl Setting for Nan {
+    const KIND: Kind = Kind::Choice(&["ignore", "unknown", "fire"]);
 }
 
 /// What the application's answer is written in.

@@ -74,7 +74,7 @@ when = "absent"
     let slow = "latency_seconds{quantile='0.99'} is 0.5";
     assert_eq!(told(&edges), [(EdgeKind::Alert, "app/errors", sum), (EdgeKind::Alert, "app/latency", slow)]);
 
-    // A restart sets the counter back: what it counts from there is a rise. Not-a-number is unknown.
+    // A restart sets the counter back: what it counts from there is a rise. A quantile of nothing says nothing.
     peer.say(page(0, "NaN", ""));
     let edges = world.tick();
     let restarted = "http_requests_total{code=\"500\",method!=\"GET\"} is 7 (the sum of 2 series) (rose from 0 to 7)";
@@ -82,7 +82,7 @@ when = "absent"
         told(&edges),
         [(EdgeKind::Alert, "app/errors", restarted), (EdgeKind::Alert, "app/worker", "worker_up is not reported")]
     );
-    assert_eq!(world.states()["app/latency"], State::Unknown);
+    assert_eq!(world.states()["app/latency"], State::Firing);
     peer.say(page(0, "0.4999", "worker_up 1\n"));
     let edges = world.ticks(2);
     let over: Vec<_> = edges.iter().map(|e| (e.kind, e.key.as_str())).collect();
@@ -260,4 +260,89 @@ fn a_wrong_rule_is_named_by_its_key() {
     }
     assert!(source("", &Clock::system()).unwrap().is_none());
     assert!(source("[app]\ndown_after = 5", &Clock::system()).unwrap().is_none());
+}
+
+#[test]
+fn ten_idle_minutes_of_a_quantile_bring_no_message() {
+    let rules = r#"
+[[app.rule]]
+name = "latency"
+value = "latency_seconds{quantile='0.99'}"
+when = "> 0.5"
+[[app.rule]]
+name = "told"
+value = "latency_seconds{quantile='0.5'}"
+when = "> 0.5"
+nan = "unknown"
+[[app.rule]]
+name = "load"
+value = "load_ratio"
+when = "> 0.5"
+"#;
+    let page = |p99: &str, load: &str| {
+        metrics(&format!(
+            "# TYPE latency_seconds summary\nlatency_seconds{{quantile=\"0.5\"}} {p99}\n\
+             latency_seconds{{quantile=\"0.99\"}} {p99}\nlatency_seconds_sum 0\nlatency_seconds_count 0\nload_ratio {load}\n"
+        ))
+    };
+    let peer = Peer::new(vec![page("NaN", "0.1")]);
+    let mut world = World::new(&peer.url(), rules);
+    // Forty looks are ten minutes.
+    let edges = world.ticks(45);
+    let unknown: Vec<_> = edges.iter().map(|e| (e.kind, e.key.as_str())).collect();
+    assert_eq!(unknown, [(EdgeKind::Unknown, "app/told")], "only what was asked for");
+    assert_eq!(world.states()["app/latency"], State::Ok);
+
+    // Slow, then idle: it fires on, and is over when it was measured well.
+    peer.say(page("0.9", "0.1"));
+    assert!(world.tick().iter().any(|e| (e.kind, e.key.as_str()) == (EdgeKind::Alert, "app/latency")));
+    peer.say(page("NaN", "NaN"));
+    let edges = world.ticks(45);
+    assert!(!edges.iter().any(|e| e.key.as_str() == "app/latency"), "{edges:?}");
+    assert_eq!(world.states()["app/latency"], State::Firing);
+    let load: Vec<_> = edges.iter().filter(|e| e.key.as_str() == "app/load").map(|e| e.kind).collect();
+    assert_eq!(load, [EdgeKind::Unknown], "any other metric that is NaN cannot be told");
+    peer.say(page("0.1", "0.1"));
+    let edges = world.ticks(2);
+    assert!(edges.iter().any(|e| (e.kind, e.key.as_str()) == (EdgeKind::Recovery, "app/latency")), "{edges:?}");
+}
+
+#[test]
+fn a_rule_may_fire_on_what_is_not_a_number_and_says_where_that_means_nothing() {
+    let rule = |rest: &str| format!("[[app.rule]]\nname = \"a\"\n{rest}");
+    let fires = rule("value = \"a\"\nwhen = \"< 1\"\nnan = \"fire\"");
+    let peer = Peer::new(vec![metrics("a NaN\n")]);
+    let mut world = World::new(&peer.url(), &fires);
+    let edges = world.ticks(2);
+    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/a", "a is not a number (NaN)")]);
+
+    for (rest, why) in [
+        ("value = \"/a\"\nwhen = \"> 5\"\nnan = \"ignore\"", "JSON has no NaN"),
+        ("value = \"a\"\nwhen = \"absent\"\nnan = \"ignore\"", "is there"),
+        ("value = \"a\"\nwhen = \"increases\"\nnan = \"fire\"", "threshold"),
+    ] {
+        let toml = format!("[app]\nmetrics_url = \"http://127.0.0.1:1/\"\n{}", rule(rest));
+        let error = source(&toml, &world.clock).err().unwrap().to_string();
+        assert!(error.contains("app.rule[0].nan") && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn ids_that_differ_only_at_their_end_or_in_odd_characters_are_different_objects() {
+    let long = "x".repeat(64);
+    let ids = [format!("{long}-1"), format!("{long}-2"), "nightly backup".into(), "nightly/backup".into()];
+    let agents: Vec<(&str, u32)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
+    let rule =
+        "[[app.rule]]\nname = \"agent\"\neach = \"/agents\"\nid = \"run_id\"\nvalue = \"cpu_ticks\"\nwhen = \"> 5\"";
+    let look = || {
+        let peer = Peer::new(vec![envelope(1_750_000_000.0, 0, &agents)]);
+        let report = World::new(&peer.url(), rule).look();
+        let keys: Vec<String> = report.observations.iter().map(|o| o.spec.key.to_string()).collect();
+        assert!(report.observations.iter().all(|o| o.reading != Reading::Unknown), "{:?}", readings(&report));
+        keys
+    };
+    let keys = look();
+    assert_eq!(keys.len(), 5, "four agents and the application: {keys:?}");
+    assert!(keys.iter().all(|key| key.len() <= "app/agent/".len() + 64), "{keys:?}");
+    assert_eq!(keys, look(), "they are called the same in the next run");
 }
