@@ -96,7 +96,7 @@ impl Repairs {
     pub fn describe(&self, has_file: bool) -> String {
         let nodes = self.fleet.size();
         let mode = match self.mode() {
-            Mode::Observe => "observe: told and played through, nothing is touched",
+            Mode::Observe => "observe: repairs are simulated, nothing is touched",
             Mode::Active if !has_file => "active, but without a state file nothing is touched; set state",
             Mode::Active => "active: machines are switched",
         };
@@ -257,7 +257,7 @@ pub fn lines(plan: &Plan, at: Wall) -> Vec<HistoryEntry> {
         subject: format!("node/{}", line.target),
         incident: None,
         severity: None,
-        text: line.text.clone(),
+        text: line.text.to_string(),
     };
     plan.lines.iter().map(line).collect()
 }

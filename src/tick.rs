@@ -226,8 +226,9 @@ impl Tick {
         };
         facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
         let own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
-        let repairs =
-            own.into_iter().map(|fact| (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), Err))));
+        let repairs = own.into_iter().map(|fact| {
+            (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), |trouble| Err(trouble.to_string()))))
+        });
         facts.extend(repairs);
         let reload = self.reload_error.clone().map_or(Ok(()), Err);
         facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, Some(reload)));

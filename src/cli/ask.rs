@@ -11,6 +11,7 @@ use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::recovery::journal::fold;
+use crate::core::recovery::phrase::Deed;
 use crate::core::recovery::plan::Mode;
 use crate::core::recovery::story;
 use crate::core::recovery::target::{Kept, Phase};
@@ -123,7 +124,7 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
     signals.sort_by(|a, b| a.key.cmp(&b.key));
     let mode = Nodes::read(config).map_or(Mode::Observe, |nodes| nodes.policy.mode);
     Ok(Snapshot {
-        targets: targets_in(store)?,
+        targets: targets_in(store, Deed::in_mode(mode))?,
         instance: config.root().instance.clone(),
         version: env!("CARGO_PKG_VERSION").to_string(),
         enabled: config.root().enabled,
@@ -138,20 +139,23 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
     })
 }
 
-fn targets_in(store: &Store) -> anyhow::Result<Vec<Arc<TargetView>>> {
+fn targets_in(store: &Store, begins: Deed) -> anyhow::Result<Vec<Arc<TargetView>>> {
     let left = store.repairs()?;
     let open = fold(&left.records);
     let view = |(name, body): &(String, String)| {
         let kept: Kept = serde_json::from_str(body).ok()?;
-        let stage = open.iter().find(|told| told.target == *name).map(|told| told.saga.stage);
-        let phase = if stage.is_some() { Phase::Recovering } else { kept.phase };
+        let told = open.iter().find(|told| told.target == *name);
+        let open = told.map(|told| (told.saga.stage, Deed::of(told.simulated)));
+        let (reason, deed) = story::left(&kept, open, begins);
+        let phase = if open.is_some() { Phase::Recovering } else { kept.phase };
         Some(Arc::new(TargetView {
             name: format!("node/{name}"),
             phase: phase.as_str().into(),
             attempts: kept.attempts,
             blocked: kept.blocked.iter().map(ToString::to_string).collect(),
             since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
-            reason: story::left(&kept, stage).into(),
+            reason: reason.into_text(),
+            simulated: deed.is_simulated() && (open.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0),
             unhealthy_s: 0,
         }))
     };

@@ -10,6 +10,7 @@ use super::out::{self, complain, say};
 use super::paint::{Paint, clean};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::core::recovery::phrase::Deed;
 use crate::core::signal::State;
 use crate::core::time::people;
 use crate::serve::Snapshot;
@@ -105,7 +106,8 @@ fn table(snapshot: &Snapshot) {
     }
     for target in snapshot.targets.iter().filter(|target| target.phase != "healthy") {
         let attempts = if target.attempts > 0 { format!(", attempt {}", target.attempts) } else { String::new() };
-        say!("repair of {}: {}{attempts}: {}", clean(&target.name), clean(&target.phase), clean(&target.reason));
+        let what = Deed::of(target.simulated).names(format_args!("repair of {}", clean(&target.name)));
+        say!("{what}: {}{attempts}: {}", clean(&target.phase), clean(&target.reason));
     }
     for channel in snapshot.channels.iter().filter(|c| c.state != "ok" || c.pending > 0) {
         let error = channel.error.as_deref().unwrap_or("delivering");

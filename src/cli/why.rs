@@ -8,6 +8,7 @@ use super::ask::{Standing, standing};
 use super::out::{complain, say};
 use super::paint::clean;
 use crate::config::Config;
+use crate::core::recovery::phrase::Deed;
 use crate::core::signal::State;
 use crate::serve::snapshot::{SignalView, TargetView};
 
@@ -69,7 +70,8 @@ fn explain(signal: &SignalView) {
 
 /// Why it is or is not repaired.
 fn repair(target: &TargetView, mode: &str) {
-    say!("repair of {} is {} ({} attempts, mode {mode})", clean(&target.name), clean(&target.phase), target.attempts);
+    let what = Deed::of(target.simulated).names(format_args!("repair of {}", clean(&target.name)));
+    say!("{what} is {} ({} attempts, mode {mode})", clean(&target.phase), target.attempts);
     if let Some(since) = target.since {
         say!("  since      {since}");
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::act::Done;
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::journal::{Event, Record, Told};
+use crate::core::recovery::phrase::Deed;
 use crate::core::recovery::plan::Plan;
 use crate::core::recovery::power::{Lifecycle, Reply, Verb};
 use crate::core::recovery::target::Phase;
@@ -72,7 +73,7 @@ impl Spans {
         }
         for line in &plan.lines {
             if matches!(line.kind, "repaired" | "back" | "not-back") {
-                self.finish(&line.target, now, (line.kind == "not-back").then(|| line.text.clone()));
+                self.finish(&line.target, now, (line.kind == "not-back").then(|| line.text.to_string()));
             }
         }
         let over: Vec<Arc<str>> =
@@ -155,11 +156,16 @@ fn span(open: &Open, name: &'static str, kind: Kind, span: (Wall, Wall), error: 
     if open.simulated {
         attributes.push((Cow::Borrowed("watchdog.simulated"), Value::from(true)));
     }
+    // A look was made either way; whatever else is told of a simulated repair is its own invention.
+    let name = match (kind, Deed::of(open.simulated)) {
+        (Kind::Internal, deed @ Deed::Simulated) => Cow::Owned(deed.names(name)),
+        _ => Cow::Borrowed(name),
+    };
     Span {
         trace,
         id: SpanId::of(trace, 0),
         parent: Some(SpanId::of(trace, 0)),
-        name: Cow::Borrowed(name),
+        name,
         kind,
         start: span.0,
         end: span.1,

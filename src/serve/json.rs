@@ -148,7 +148,7 @@ mod tests {
         );
         assert_eq!(keys(&value["tick"]), "age_ms count duration_ms last_at lateness_ms");
         assert_eq!(keys(&value["signals"][0]), "detail incident key last_alert_at reason severity since state title");
-        assert_eq!(keys(&value["targets"][0]), "attempts blocked name phase reason since");
+        assert_eq!(keys(&value["targets"][0]), "attempts blocked name phase reason simulated since");
         assert_eq!(keys(&value["channels"][0]), "error name oldest_pending_s pending state");
         assert_eq!(keys(&value["sources"][0]), "duration_ms error last_ok_at name state");
         assert_eq!(value["signals"][0]["incident"], "#k3f9");

@@ -170,6 +170,15 @@ fn targets(page: &mut Page, snapshot: &Snapshot) {
         }
     }
     page.family(
+        "watchdog_target_simulated",
+        Kind::Gauge,
+        "1 while what is shown of the target's repair is only simulated, 0 otherwise.",
+    );
+    for target in &snapshot.targets {
+        let simulated = f64::from(u8::from(target.simulated));
+        page.sample("watchdog_target_simulated", "", &[("target", &target.name)], simulated);
+    }
+    page.family(
         "watchdog_target_unhealthy_seconds",
         Kind::Gauge,
         "How long the target has been ill; 0 while it is not.",
@@ -183,7 +192,7 @@ fn repairs(page: &mut Page, recovery: &Recovery) {
     page.family(
         "watchdog_recovery_actions",
         Kind::Counter,
-        "Requests that switch a machine; in observe they are played through.",
+        "Requests that switch a machine; in observe they are simulated.",
     );
     for ((target, action, mode), count) in &recovery.actions {
         let labels = [("target", target.as_str()), ("action", action), ("mode", mode)];

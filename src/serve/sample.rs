@@ -39,7 +39,8 @@ pub fn sample() -> (Snapshot, Now) {
             attempts: 1,
             blocked: vec!["in-flight".into()],
             since: Some(Wall(MIDNIGHT)),
-            reason: "not touched: in-flight".into(),
+            reason: "simulated: would not be touched: in-flight".into(),
+            simulated: true,
             unhealthy_s: 75,
         })],
         channels: vec![

@@ -124,6 +124,9 @@ pub struct TargetView {
     /// What is going on, or why nothing is, and what would have to change.
     #[serde(default)]
     pub reason: Cow<'static, str>,
+    /// What is said of its repair was only simulated: nothing was done.
+    #[serde(default)]
+    pub simulated: bool,
     /// How long it has been ill, in seconds; 0 while it is not. In `/metrics`.
     #[serde(skip)]
     pub unhealthy_s: u64,

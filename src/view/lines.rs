@@ -161,7 +161,8 @@ fn is_shown(view: &TargetView, standing: &Standing) -> bool {
     view.phase == standing.phase.as_str()
         && (view.attempts, view.since) == (standing.attempts, standing.since)
         && view.unhealthy_s == standing.unhealthy.as_secs()
-        && view.reason == standing.reason
+        && view.reason == *standing.reason
+        && view.simulated == standing.simulated
         && view.blocked.iter().map(String::as_str).eq(standing.blocked.iter().map(|reason| reason.as_str()))
 }
 
@@ -172,17 +173,18 @@ fn target(standing: Standing) -> TargetView {
         attempts: standing.attempts,
         blocked: standing.blocked.iter().map(ToString::to_string).collect(),
         since: standing.since,
-        reason: standing.reason,
+        reason: standing.reason.into_text(),
+        simulated: standing.simulated,
         unhealthy_s: standing.unhealthy.as_secs(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
     use std::time::Duration;
 
     use super::*;
+    use crate::core::recovery::phrase::Phrase;
     use crate::core::recovery::target::Phase;
     use crate::core::rule::{Rule, Test};
     use crate::core::signal::{Answer, Observation, Reading, Report, Severity, State};
@@ -306,7 +308,8 @@ mod tests {
             since: None,
             attempts,
             blocked: Vec::new(),
-            reason: Cow::Borrowed("its heartbeat is there"),
+            reason: Phrase::seen("its heartbeat is there"),
+            simulated: false,
             unhealthy: Duration::ZERO,
         }
     }

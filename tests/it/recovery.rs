@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchdog::core::recovery::gate::Blocked;
+use watchdog::core::recovery::journal::{Event, Record};
 use watchdog::core::recovery::plan::{Mode, Note, WhenStopped};
 use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Verb};
 use watchdog::core::recovery::target::Phase;
@@ -59,9 +60,10 @@ fn observe_lives_the_same_life_and_asks_for_nothing() {
     world.heartbeat_dies("n1");
     world.time_passes(HOUR * 3);
     assert_eq!((world.asked.len(), world.kept_of("n1").phase), (0, Phase::Exhausted));
-    assert_eq!(world.said("[observe] would stop and start it"), 3);
-    assert_eq!(world.journal.iter().filter(|record| record.event.told().contains("simulated")).count(), 3);
-    // Machines are really touched from here on: what was played through counts for nothing.
+    assert_eq!(world.said("simulated: would stop and start it"), 3);
+    let opened = |record: &&Record| matches!(record.event, Event::Opened { simulated: true, .. });
+    assert_eq!(world.journal.iter().filter(opened).count(), 3);
+    // Machines are really touched from here on: what was simulated counts for nothing.
     world.policy.mode = Mode::Active;
     world.reload();
     world.until(MINUTE * 7, |world| world.verbs() == CYCLE);
@@ -128,7 +130,7 @@ fn consul_that_forgets_everybody_costs_nobody_anything() {
     assert_eq!(blocked(&world, "n1"), [Blocked::TooManyMissing]);
     assert_eq!(world.said("too-many-missing"), 0, "not once for each");
     let facts = world.fleet.own_facts(world.now);
-    let told: Vec<&String> = facts.iter().filter_map(|fact| fact.trouble.as_ref()).collect();
+    let told: Vec<&str> = facts.iter().filter_map(|fact| fact.trouble.as_deref()).collect();
     let [once] = told.as_slice() else { panic!("{told:?}") };
     assert!(once.contains("too-many-missing (1000 of 1000 nodes are ill, at most 490 may be)"), "{once}");
 }

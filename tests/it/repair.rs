@@ -1,6 +1,8 @@
 //! The whole story with real parts: a node's heartbeat in a real Consul, the real binary as agent, a
 //! scripted Oracle Cloud that verifies signatures and keeps a ledger, a scripted Telegram.
 
+mod simulated;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -174,7 +176,7 @@ fn a_repair_is_one_trace_with_a_span_for_each_request_and_each_wait() {
 }
 
 #[test]
-fn observing_plays_the_same_life_and_asks_the_cloud_for_nothing_but_looks() {
+fn observing_lives_the_same_life_and_asks_the_cloud_for_nothing_but_looks() {
     if !parts::consul() {
         return;
     }
@@ -187,7 +189,7 @@ fn observing_plays_the_same_life_and_asks_the_cloud_for_nothing_but_looks() {
     let _beat = world.beacon("boot-1");
     wait_phase(&daemon, "healthy");
     wait("the end of the story", || world.story().contains("🟢").then_some(()));
-    assert!(world.story().contains("[observe] would stop and start it"), "{}", world.story());
+    assert!(world.story().contains("simulated: would stop and start it"), "{}", world.story());
     let switched = world.oci.ledger().iter().filter(|entry| !matches!(entry.kind, Kind::Get | Kind::List)).count();
     assert_eq!(switched, 0, "{:?}", world.oci.ledger());
     assert!(!world.oci.asked(Kind::Get).is_empty(), "it looks all the same");

@@ -95,7 +95,7 @@ enum Then {
     OtherAgent,
     /// Repairs are paused.
     Paused,
-    /// Repairs are only played through.
+    /// Repairs are only simulated.
     Observe,
     /// Consul is out of reach.
     NoConsul,

@@ -158,7 +158,7 @@ impl Fleet {
         member.note_place();
         let kept = &mut member.target.kept;
         kept.attempts = kept.attempts.saturating_add(1);
-        kept.imagined = simulated;
+        kept.simulated = simulated;
         kept.repair_at = Some(Box::new(now));
         kept.boot_before.clone_from(&kept.boot);
         kept.session_before.clone_from(&kept.session);
@@ -170,7 +170,7 @@ impl Fleet {
         }
         plan.edges.push(story::acting(member, rung, seen, input, now, &self.policy));
         if simulated {
-            self.imagined_budget.spend(now);
+            self.simulated_budget.spend(now);
         } else {
             self.budget.spend(now);
             plan.spent = true;
@@ -215,7 +215,7 @@ impl Fleet {
     /// The facts that the gate asks for: as far as they are known without a look, or with the look just made.
     fn facts(&self, member: &Member, fresh: Option<&Confirmation<'_>>, now: Now, input: &Input<'_>) -> Facts {
         let observe = self.policy.mode == Mode::Observe;
-        let budget = if observe { &self.imagined_budget } else { &self.budget };
+        let budget = if observe { &self.simulated_budget } else { &self.budget };
         let sees = match fresh {
             None => input.beats.is_some(),
             Some(fresh) if now.mono.since(fresh.since) > LOOKED_WITHIN => false,

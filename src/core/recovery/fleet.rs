@@ -3,7 +3,7 @@
 //! Takes the heartbeats and what the operator brought back, moves on the repairs under way, and
 //! considers new ones one after another, so that each counts for the next (B2, B4). A machine is
 //! touched only through the gate, with everything freshly looked at (B3). In `observe` the same is
-//! decided and told, and what the provider would answer is imagined (`adr/0008-observe-by-default.md`).
+//! decided and told, and what the provider would answer is simulated (`adr/0008-observe-by-default.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub struct Fleet {
     /// Boxed: half of the places in a tree's leaves are free, and a member is large.
     pub(super) members: BTreeMap<Arc<str>, Box<Member>>,
     pub(super) budget: Budget,
-    /// What was spent by repairs that were only played through.
-    pub(super) imagined_budget: Budget,
+    /// What was spent by repairs that were only simulated.
+    pub(super) simulated_budget: Budget,
     breaker: Breaker,
     pub(super) few_are_ill: bool,
     /// How many are ill, of how many.
@@ -56,7 +56,7 @@ pub struct Fleet {
     pub(super) flights: BTreeMap<String, usize>,
     /// The names of repairs that are over.
     pub(super) closed: BTreeSet<String>,
-    /// Ends of repairs that were only played through, until a pass writes them down.
+    /// Ends of repairs that were only simulated, until a pass writes them down.
     played: Vec<Record>,
     pub(super) orders: u64,
     pub(super) counts: Counts,
@@ -86,7 +86,7 @@ impl Fleet {
             policy,
             members,
             budget: Budget::default(),
-            imagined_budget: Budget::default(),
+            simulated_budget: Budget::default(),
             breaker: Breaker::default(),
             few_are_ill: true,
             ill: (0, 0),
@@ -136,11 +136,11 @@ impl Fleet {
             }
         }
         self.note_stories();
-        self.forgive_imagined();
+        self.forgive_simulated();
     }
 
     /// Goes on with repairs that the journal tells of and this fleet does not know: first those of which something
-    /// is owed. One that was only played through ends where nobody would play on.
+    /// is owed. One that was only simulated ends where nobody would go on with it.
     pub fn take_up(&mut self, open: Vec<Told>, now: Now) {
         let (played, real): (Vec<Told>, Vec<Told>) = open.into_iter().partition(|told| told.simulated);
         for told in real.into_iter().chain(played) {
@@ -196,7 +196,7 @@ impl Fleet {
         }
     }
 
-    /// A repair that was only played through ends wherever it stands: nothing was done to the machine.
+    /// A repair that was only simulated ends wherever it stands: nothing was done to the machine.
     fn end_play(&mut self, saga: String, target: &str, number: u32) {
         self.closed.insert(saga.clone());
         let event = Event::Closed { end: End::NoEffect };
@@ -225,16 +225,16 @@ impl Fleet {
             }
         }
         self.note_stories();
-        self.forgive_imagined();
+        self.forgive_simulated();
     }
 
-    /// What was only played through counts for nothing once machines are really touched.
-    fn forgive_imagined(&mut self) {
+    /// What was only simulated counts for nothing once machines are really touched.
+    fn forgive_simulated(&mut self) {
         if self.policy.mode == Mode::Observe {
             return;
         }
         let mut played = Vec::new();
-        for member in self.members.values_mut().filter(|member| member.target.kept.imagined) {
+        for member in self.members.values_mut().filter(|member| member.target.kept.simulated) {
             if member.repair.as_ref().is_none_or(|repair| repair.simulated) {
                 played.extend(member.repair.take().map(|repair| (repair.id, member.name(), repair.next)));
                 member.out = None;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::phrase::{Deed, Phrase};
 use super::power::{Fence, Reply, Rung, Seen, Verb};
 use super::saga::{End, Saga, Stage};
 use crate::core::time::Wall;
@@ -21,7 +22,7 @@ pub enum Event {
     Opened {
         /// The way it goes.
         rung: Rung,
-        /// Only played through: nothing leaves the program.
+        /// Only simulated: nothing leaves the program.
         simulated: bool,
     },
     /// It was taken over from an agent that is gone, as that one left it.
@@ -76,23 +77,44 @@ impl Event {
     }
 
     /// What happened, for people.
-    pub fn told(&self) -> String {
+    pub fn told(&self, deed: Deed) -> Phrase {
         match self {
-            Event::Opened { rung, simulated } => {
-                format!("{}repair by {} decided", if *simulated { "simulated " } else { "" }, rung.as_str())
+            Event::Opened { rung, .. } => {
+                let what = format!("repair by {}", rung.as_str());
+                deed.says(format_args!("{what} decided"), format_args!("{what} would begin"))
             }
-            Event::Adopted { verb, .. } => format!("taken over from an agent that is gone; it had asked for {verb}"),
-            Event::Intent { verb, .. } => format!("about to ask for {verb}"),
-            Event::Replied { verb, reply: Reply::Accepted, .. } => format!("{verb} accepted"),
-            Event::Replied { verb, detail, .. } => format!("{verb} not confirmed: {detail}"),
-            Event::Seen { seen } => format!("the machine is {}", seen.lifecycle),
-            Event::Resumed => "goes on after a restart of the watchdog".to_string(),
-            Event::Closed { end: End::Up } => "the machine was switched and runs".to_string(),
-            Event::Closed { end: End::NoEffect } => "nothing was done to the machine".to_string(),
+            Event::Adopted { verb, .. } => {
+                Phrase::seen(format!("taken over from an agent that is gone; it had asked for {verb}"))
+            }
+            Event::Intent { verb, .. } => {
+                deed.says(format_args!("about to ask for {verb}"), format_args!("would ask for {verb}"))
+            }
+            Event::Replied { verb, reply: Reply::Accepted, .. } => {
+                deed.says(format_args!("{verb} accepted"), format_args!("{verb} would be accepted"))
+            }
+            Event::Replied { verb, detail, .. } => {
+                let what = format!("{verb} not confirmed: {detail}");
+                deed.says(&what, &what)
+            }
+            Event::Seen { seen } => {
+                let state = seen.lifecycle;
+                deed.says(format_args!("the machine is {state}"), format_args!("the machine would be {state}"))
+            }
+            Event::Resumed => {
+                let what = "goes on after a restart of the watchdog";
+                deed.says(what, what)
+            }
+            Event::Closed { end: End::Up } => {
+                deed.says("the machine was switched and runs", "the machine would run again; nothing was done")
+            }
+            Event::Closed { end: End::NoEffect } => {
+                deed.says("nothing was done to the machine", "the repair ends without effect")
+            }
             Event::Closed { end: End::Expired } => {
-                "given up: whether the request counted never became clear".to_string()
+                let what = "whether the request counted never became clear";
+                deed.says(format_args!("given up: {what}"), format_args!("would have given up: {what}"))
             }
-            Event::Closed { end: End::Gone } => "the machine is destroyed".to_string(),
+            Event::Closed { end: End::Gone } => deed.says("the machine is destroyed", "the machine would be destroyed"),
         }
     }
 }
@@ -119,7 +141,7 @@ pub struct Told {
     pub id: String,
     /// What is repaired.
     pub target: String,
-    /// Only played through.
+    /// Only simulated.
     pub simulated: bool,
     /// When it was decided.
     pub opened_at: Wall,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::gate::Blocked;
 use super::journal::{Event, Record, Told};
 use super::pace::Pace;
+use super::phrase::{Deed, Phrase};
 use super::plan::{Line, Node, Place, Plan};
 use super::power::{Fence, Lifecycle, Seen, Verb};
 use super::saga::{End, Saga, Stage};
@@ -62,7 +63,7 @@ pub struct Repair {
     pub saga: Saga,
     /// When its next thing is due.
     pub pace: Pace,
-    /// Only played through.
+    /// Only simulated.
     pub simulated: bool,
     /// The number of its next record.
     pub next: u32,
@@ -96,8 +97,8 @@ impl Repair {
         }
     }
 
-    /// What a look at a machine that is only played with would show.
-    pub fn imagined(&self) -> Seen {
+    /// What a look at a machine that is not touched would show.
+    pub fn simulated_look(&self) -> Seen {
         let (lifecycle, etag) = match self.saga.stage {
             Stage::Awaiting(Verb::Stop) | Stage::Owing => (Lifecycle::Stopped, "simulated-off"),
             Stage::Doubt(verb) if verb.takes_down() => (Lifecycle::Stopping, "simulated-off"),
@@ -177,13 +178,14 @@ impl Member {
                     }
                 }
                 Err(illegal) => {
-                    let text = format!("defect, nothing was done: {illegal}");
+                    let text = Phrase::seen(format!("defect, nothing was done: {illegal}"));
                     plan.lines.push(Line { kind: "defect", target: Arc::clone(&self.node.name), text });
                     return false;
                 }
             },
         }
-        plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told() });
+        let deed = Deed::of(repair.simulated);
+        plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told(deed) });
         plan.records.push(Record {
             saga: repair.id.clone(),
             target: self.node.name.to_string(),

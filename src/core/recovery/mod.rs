@@ -17,6 +17,7 @@ pub mod journal;
 mod left;
 mod member;
 pub mod pace;
+pub mod phrase;
 pub mod plan;
 pub mod power;
 mod repairs;

@@ -3,12 +3,12 @@
 //! The core decides; the operator does one thing at a time as it is told and answers. Every order is
 //! answered once. See `adr/0022-a-repair-is-a-saga.md`.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat::Heartbeats;
 use super::journal::Record;
+use super::phrase::Phrase;
 use super::power::{Fence, Reply, Rung, Seen, Verb};
 use super::target::{Phase, Times};
 use crate::core::edge::{Edge, Incident};
@@ -18,7 +18,7 @@ use crate::core::time::{Mono, Wall};
 /// Are machines really touched?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// Everything is decided and told, and only played through.
+    /// Everything is decided and told, and only simulated.
     #[default]
     Observe,
     /// Machines are repaired.
@@ -240,7 +240,7 @@ pub struct Line {
     /// The node.
     pub target: Arc<str>,
     /// In words.
-    pub text: String,
+    pub text: Phrase,
 }
 
 /// One target, for people and programs.
@@ -257,7 +257,9 @@ pub struct Standing {
     /// Why nothing is done.
     pub blocked: Vec<super::gate::Blocked>,
     /// In words: what is going on and what would have to change.
-    pub reason: Cow<'static, str>,
+    pub reason: Phrase,
+    /// What is said of its repair is only simulated.
+    pub simulated: bool,
     /// How long it has been ill.
     pub unhealthy: Duration,
 }

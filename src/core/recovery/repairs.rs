@@ -11,6 +11,7 @@ use super::heartbeat::Life;
 use super::journal::Event;
 use super::member::{Check, Member, Repair};
 use super::pace::{self, Move};
+use super::phrase::Deed;
 use super::plan::{Input, Mode, Note, Order, Plan, Task};
 use super::power::{Reply, Seen, Verb};
 use super::saga::{End, Saga};
@@ -114,8 +115,8 @@ impl Fleet {
         match pace::due(&repair.saga, &repair.pace, now.mono, self.policy.poll) {
             Move::Wait => {}
             Move::Look if simulated => {
-                let imagined = repair.imagined();
-                self.saw(name, imagined, now, plan);
+                let seen = repair.simulated_look();
+                self.saw(name, seen, now, plan);
                 // No answer will come that could wake the loop: what follows on the look follows now.
                 self.go_on(name, now, input, plan);
             }
@@ -214,7 +215,7 @@ impl Fleet {
                 next_attempt(member, &self.policy, now);
             }
         }
-        plan.edges.extend(story::ended(member, end, trouble.as_deref(), repair.simulated, now, &self.policy));
+        plan.edges.extend(story::ended(member, end, trouble.as_deref(), Deed::of(repair.simulated), now, &self.policy));
         if repair.simulated {
             return;
         }

@@ -1,9 +1,8 @@
 //! What is said about repairs, in words for a person on a phone. Decides nothing.
 //!
 //! Everything about one trouble is told under the incident of its signal `node/<name>`, as edges of
-//! the kind `repair`; what was only played through says so in each sentence that claims a deed.
+//! the kind `repair`; what was only simulated says so in each sentence, or there is none (`phrase`).
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,8 @@ use super::budget::may_be_ill;
 use super::fleet::Fleet;
 use super::gate::Blocked;
 use super::member::Member;
-use super::plan::{Input, Line, Mode, Node, Note, Policy, Standing, WhenStopped};
+use super::phrase::{Deed, Phrase};
+use super::plan::{Input, Line, Node, Note, Policy, Standing, WhenStopped};
 use super::power::{Reply, Rung, Seen, Verb};
 use super::saga::{End, Stage};
 use super::target::{Change, Kept, Phase, Times};
@@ -37,7 +37,7 @@ pub struct Fact {
     /// How much it matters.
     pub severity: Severity,
     /// What is wrong; `None` while nothing is.
-    pub trouble: Option<String>,
+    pub trouble: Option<Phrase>,
 }
 
 /// The signal that a node's heartbeat is.
@@ -71,7 +71,7 @@ pub fn unconfigured(name: Arc<str>) -> Node {
     }
 }
 
-fn edge(member: &Member, simulated: bool, now: Now, fact: String, reason: String) -> Edge {
+fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> Edge {
     let kept = &member.target.kept;
     let name = &member.node.name;
     let began = kept.lost_at.as_deref().or(kept.repair_at.as_deref()).copied().unwrap_or(now);
@@ -81,13 +81,13 @@ fn edge(member: &Member, simulated: bool, now: Now, fact: String, reason: String
         kind: EdgeKind::Repair,
         key: key(name),
         title: format!("node {name}"),
-        severity: if simulated { Severity::Info } else { Severity::Critical },
-        fact,
+        severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
+        fact: fact.into_text().into_owned(),
         since: began.wall,
         at: now.wall,
         lasted: now.mono.since(began.mono),
         incident: kept.incident.clone().unwrap_or_else(own),
-        reason,
+        reason: reason.into_text().into_owned(),
         ..Edge::default()
     }
 }
@@ -103,27 +103,24 @@ fn words(rung: Rung) -> &'static str {
 
 /// A repair begins: which, why, and on what evidence.
 pub fn acting(member: &Member, rung: Rung, seen: &Seen, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
-    let simulated = policy.mode == Mode::Observe;
+    let deed = Deed::in_mode(policy.mode);
     let kept = &member.target.kept;
-    let lead = if simulated { "[observe] would " } else { "repairing: " };
     let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
     // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
-    let mut fact = format!(
-        "{lead}{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}",
-        words(rung),
-        seen.lifecycle
-    );
+    let mut fact =
+        format!("{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}", words(rung), seen.lifecycle);
     for evidence in &member.node.evidence {
         let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
         let _ = write!(fact, "; {evidence} {state}");
     }
-    edge(member, simulated, now, fact, String::new())
+    let fact = deed.says(format_args!("repairing: {fact}"), format_args!("would {fact}"));
+    edge(member, deed, now, fact, Phrase::default())
 }
 
 /// It is due, and nothing is done.
 pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
     let reasons = join(&member.blocked);
-    let mut fact = format!("not touched: {reasons}");
+    let mut fact = reasons;
     if member.blocked.contains(&Blocked::EvidenceDisagrees) {
         for evidence in &member.node.evidence {
             let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
@@ -134,24 +131,29 @@ pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) ->
         let _ = write!(fact, "; {trouble}");
     }
     let changes = member.blocked.iter().map(|reason| reason.to_change()).collect::<Vec<_>>().join("; ");
-    edge(member, policy.mode == Mode::Observe, now, fact, changes)
+    let deed = Deed::in_mode(policy.mode);
+    let fact = deed.says(format_args!("not touched: {fact}"), format_args!("would not be touched: {fact}"));
+    edge(member, deed, now, fact, Phrase::seen(changes))
 }
 
 /// The program began anew in the middle of a repair.
 pub fn resumed(member: &Member, damaged: bool, now: Now) -> Edge {
-    let fact = if damaged {
+    let done = if damaged {
         "goes on with a repair whose journal has a gap: the machine is looked at, and only ever started"
     } else {
         "goes on with the repair that was under way"
     };
-    let simulated = member.repair.as_ref().is_some_and(|repair| repair.simulated);
-    edge(member, simulated, now, fact.to_string(), "the watchdog was restarted".to_string())
+    let deed = Deed::of(member.repair.as_ref().is_some_and(|repair| repair.simulated));
+    let fact = deed.says(done, "goes on with the repair that is simulated");
+    edge(member, deed, now, fact, Phrase::seen("the watchdog was restarted"))
 }
 
 /// A repair of another agent is taken over.
 pub fn adopted(member: &Member, note: &Note, now: Now) -> Edge {
+    // Whoever observes takes nothing over.
     let fact = format!("takes over the repair that agent {} began and did not finish", note.agent);
-    edge(member, false, now, fact, format!("it was about to ask for {}", note.verb))
+    let reason = format!("it was about to ask for {}", note.verb);
+    edge(member, Deed::Done, now, Phrase::seen(fact), Phrase::seen(reason))
 }
 
 /// A repair of another agent, of a node that is not configured here.
@@ -165,14 +167,7 @@ pub fn stranger(note: &Note) -> String {
 }
 
 /// A repair is over, in so far as that has to be told: what comes of it, the heartbeat will say.
-pub fn ended(
-    member: &Member,
-    end: End,
-    trouble: Option<&str>,
-    simulated: bool,
-    now: Now,
-    policy: &Policy,
-) -> Option<Edge> {
+pub fn ended(member: &Member, end: End, trouble: Option<&str>, deed: Deed, now: Now, policy: &Policy) -> Option<Edge> {
     let why = trouble.map_or(String::new(), |trouble| format!(" ({trouble})"));
     let fact = match end {
         End::Up => return None,
@@ -180,29 +175,43 @@ pub fn ended(
         End::Expired => format!("whether the request counted never became clear; the machine runs{why}"),
         End::Gone => "the machine is destroyed; nothing can be done about it".to_string(),
     };
-    Some(edge(member, simulated, now, fact, next(member, policy)))
+    let would = format_args!("the repair ends without effect{why}");
+    Some(edge(member, deed, now, deed.says(&fact, would), next(member, deed, policy)))
 }
 
-fn next(member: &Member, policy: &Policy) -> String {
+fn next(member: &Member, deed: Deed, policy: &Policy) -> Phrase {
     let kept = &member.target.kept;
     if kept.phase == Phase::Exhausted {
-        return "gave up; repair it by hand".to_string();
+        return deed.says("gave up; repair it by hand", "would have given up; repair it by hand");
     }
     let wait = kept.not_before.as_deref().map_or(Duration::ZERO, |until| until.wall.since(kept.since.wall));
-    format!("attempt {} of {} failed; the next in {} at the earliest", kept.attempts, policy.max_attempts, people(wait))
+    let attempt = format!("attempt {} of {}", kept.attempts, policy.max_attempts);
+    let next = format!("the next in {} at the earliest", people(wait));
+    deed.says(format_args!("{attempt} failed; {next}"), format_args!("{attempt} would have failed; {next}"))
 }
 
 /// The line of the audit log for a change of the heartbeat.
 pub fn changed(member: &Member, change: &Change) -> Line {
+    let deed = Deed::of(member.target.kept.simulated);
     let (kind, text) = match change {
-        Change::Lost => ("lost", "the heartbeat is gone".to_string()),
-        Change::BackByItself(lasted) => ("back", format!("the heartbeat is back by itself after {}", people(*lasted))),
-        Change::Repaired(took) => {
-            ("repaired", format!("the heartbeat is back on a new boot, {} after the repair began", people(*took)))
+        Change::Lost => ("lost", Phrase::seen("the heartbeat is gone")),
+        Change::BackByItself(lasted) => {
+            ("back", Phrase::seen(format!("the heartbeat is back by itself after {}", people(*lasted))))
         }
-        Change::Planned => ("planned", "it stops as planned: maintenance until its TTL has passed twice".to_string()),
-        Change::NotBack => ("not-back", "no heartbeat within its time to boot".to_string()),
-        Change::Forgiven => ("forgiven", "healthy for so long that its attempts begin anew".to_string()),
+        Change::Repaired(took) => {
+            let (back, took) = ("the heartbeat is back on a new boot", people(*took));
+            let done = format_args!("{back}, {took} after the repair began");
+            ("repaired", deed.says(done, format_args!("{back}, {took} after the repair would have begun")))
+        }
+        Change::Planned => ("planned", Phrase::seen("it stops as planned: maintenance until its TTL has passed twice")),
+        Change::NotBack => {
+            let done = "no heartbeat within its time to boot";
+            ("not-back", deed.says(done, "no heartbeat within the time that it would have to boot"))
+        }
+        Change::Forgiven => {
+            let done = "healthy for so long that its attempts begin anew";
+            ("forgiven", deed.says(done, done))
+        }
     };
     Line { kind, target: member.name(), text }
 }
@@ -210,34 +219,36 @@ pub fn changed(member: &Member, change: &Change) -> Line {
 /// What a change of the heartbeat adds to the story; the signal's own alert and recovery are not repeated.
 pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) -> Option<Edge> {
     let kept = &member.target.kept;
-    let simulated = kept.imagined;
-    let attempt = format!("attempt {} of {}", kept.attempts, policy.max_attempts);
+    let deed = Deed::of(kept.simulated);
+    let attempt = deed.names(format_args!("attempt {} of {}", kept.attempts, policy.max_attempts));
     let (fact, reason) = match change {
         Change::Lost | Change::Forgiven => return None,
         Change::Planned => {
-            let fact = "stops as planned: maintenance, nothing is repaired until its TTL has passed twice";
-            return Some(Edge {
-                severity: Severity::Info,
-                ..edge(member, simulated, now, fact.to_string(), "its beacon said so".to_string())
-            });
+            let fact =
+                Phrase::seen("stops as planned: maintenance, nothing is repaired until its TTL has passed twice");
+            let reason = Phrase::seen("its beacon said so");
+            return Some(Edge { severity: Severity::Info, ..edge(member, deed, now, fact, reason) });
         }
         Change::BackByItself(_) if kept.attempts == 0 => return None,
         Change::BackByItself(lasted) => {
-            (format!("back by itself after {}, without a reboot by the repair", people(*lasted)), attempt)
+            let back = format!("back by itself after {}", people(*lasted));
+            let done = format_args!("{back}, without a reboot by the repair");
+            (deed.says(done, format_args!("{back}; nothing was done")), Phrase::seen(attempt))
         }
-        Change::Repaired(took) if simulated => (
-            format!("[observe] back on a new boot {} after the repair that was only played through", people(*took)),
-            attempt,
-        ),
         Change::Repaired(took) => {
-            (format!("repaired: back on a new boot, {} after the repair began", people(*took)), attempt)
+            let (back, took) = ("back on a new boot", people(*took));
+            let done = format_args!("repaired: {back}, {took} after the repair began");
+            let would = format_args!("{back} {took} after the repair would have begun; nothing was done");
+            (deed.says(done, would), Phrase::seen(attempt))
         }
         Change::NotBack => {
-            let fact = format!("no heartbeat within {} of the repair", people(member.node.times.boot_grace));
-            (if simulated { format!("[observe] {fact}") } else { fact }, next(member, policy))
+            let grace = people(member.node.times.boot_grace);
+            let done = format_args!("no heartbeat within {grace} of the repair");
+            let would = format_args!("no heartbeat within {grace}; nothing was done");
+            (deed.says(done, would), next(member, deed, policy))
         }
     };
-    Some(edge(member, simulated, now, fact, reason))
+    Some(edge(member, deed, now, fact, reason))
 }
 
 fn join(blocked: &[Blocked]) -> String {
@@ -245,75 +256,117 @@ fn join(blocked: &[Blocked]) -> String {
 }
 
 /// What a repair is about, in a few words.
-fn going_on(stage: Stage) -> String {
+fn going_on(stage: Stage, deed: Deed) -> Phrase {
     match stage {
-        Stage::Deciding => "a repair was decided".to_string(),
-        Stage::Asking(verb) => format!("{verb} is being asked for"),
-        Stage::Doubt(verb) => format!("{verb} was asked for and not confirmed; the machine is looked at"),
-        Stage::Awaiting(Verb::Stop) => "STOP was accepted; waiting for STOPPED".to_string(),
-        Stage::Awaiting(verb) => format!("{verb} was accepted; waiting for RUNNING"),
-        Stage::Owing => "the machine is down by our doing and is being started".to_string(),
-        Stage::Closed(_) => "over".to_string(),
+        Stage::Deciding => deed.says("a repair was decided", "a repair would begin"),
+        Stage::Asking(verb) => {
+            deed.says(format_args!("{verb} is being asked for"), format_args!("would be asking for {verb}"))
+        }
+        Stage::Doubt(verb) => deed.says(
+            format_args!("{verb} was asked for and not confirmed; the machine is looked at"),
+            format_args!("would look whether {verb} counted"),
+        ),
+        Stage::Awaiting(Verb::Stop) => {
+            deed.says("STOP was accepted; waiting for STOPPED", "would be waiting for STOPPED")
+        }
+        Stage::Awaiting(verb) => deed.says(
+            format_args!("{verb} was accepted; waiting for RUNNING"),
+            format_args!("would be waiting for RUNNING after {verb}"),
+        ),
+        Stage::Owing => {
+            deed.says("the machine is down by our doing and is being started", "would be starting the machine again")
+        }
+        Stage::Closed(_) => deed.says("over", "over"),
     }
+}
+
+/// Whether what is said of a node now was done: its repair, else its last one, else one that would begin.
+pub fn deed(member: &Member, policy: &Policy) -> Deed {
+    match &member.repair {
+        Some(repair) => Deed::of(repair.simulated),
+        None => kept_deed(&member.target.kept, Deed::in_mode(policy.mode)),
+    }
+}
+
+/// The same of what was kept. `begins`: what a repair that begins now would be.
+fn kept_deed(kept: &Kept, begins: Deed) -> Deed {
+    let is_past =
+        kept.attempts > 0 && kept.blocked.is_empty() || matches!(kept.phase, Phase::Waiting | Phase::Exhausted);
+    if is_past { Deed::of(kept.simulated) } else { begins }
 }
 
 /// What is going on with a target, in a sentence.
-fn reason(member: &Member, fleet: &Fleet, now: Now) -> Cow<'static, str> {
+fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
     let kept = &member.target.kept;
+    let deed = deed(member, &fleet.policy);
     if let Some(repair) = &member.repair {
         let trouble = member.trouble.as_ref().map_or(String::new(), |trouble| format!("; {trouble}"));
-        let (lead, what) = (if repair.simulated { "[observe] " } else { "" }, going_on(repair.saga.stage));
-        return Cow::Owned(format!(
-            "{lead}{what}, {} after it began{trouble}",
-            people(now.mono.since(repair.began.mono))
-        ));
+        let what = going_on(repair.saga.stage, deed);
+        let lasted = people(now.mono.since(repair.began.mono));
+        return Phrase::seen(format!("{what}, {lasted} after it began{trouble}"));
     }
     if kept.phase == Phase::Waiting {
-        return Cow::Owned(format!(
-            "switched; has {} to come back with its heartbeat",
-            people(member.node.times.boot_grace)
-        ));
+        let grace = people(member.node.times.boot_grace);
+        return deed.says(
+            format_args!("switched; has {grace} to come back with its heartbeat"),
+            format_args!("nothing was done; its heartbeat is waited for as long as after a repair, {grace}"),
+        );
     }
     if kept.phase == Phase::Suspect && member.target.is_unheld() {
-        return Cow::Borrowed("its key is there and no session holds it: nobody can tell whether it lives");
+        return Phrase::seen("its key is there and no session holds it: nobody can tell whether it lives");
     }
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
-        return Cow::Owned(format!(
-            "heartbeat gone for {} of {}",
-            people(member.target.gone),
-            people(member.node.times.after)
-        ));
+        let (gone, after) = (people(member.target.gone), people(member.node.times.after));
+        return Phrase::seen(format!("heartbeat gone for {gone} of {after}"));
     }
     if !member.node.repairable {
-        return Cow::Borrowed("it is watched only: nothing is configured that could repair it");
+        return Phrase::seen("it is watched only: nothing is configured that could repair it");
     }
     if fleet.policy.paused && member.blocked.is_empty() {
-        return Cow::Borrowed("repairs are paused");
+        return Phrase::seen("repairs are paused");
     }
-    standing_still(kept)
+    standing_still(kept, deed)
 }
 
-/// The same for what was kept, when nobody runs who knows more. `stage`: where an open repair stands.
-pub fn left(kept: &Kept, stage: Option<Stage>) -> String {
-    match stage {
-        Some(stage) => format!("{}; it goes on when the watchdog runs", going_on(stage)),
-        None => standing_still(kept).into_owned(),
+/// The same for what was kept, when nobody runs who knows more, and whether it was done. `open`: where an open
+/// repair stands, and whether that was done; `begins`: what a repair that begins now would be.
+pub fn left(kept: &Kept, open: Option<(Stage, Deed)>, begins: Deed) -> (Phrase, Deed) {
+    match open {
+        Some((stage, deed)) => {
+            let what = going_on(stage, deed);
+            (Phrase::seen(format!("{what}; it goes on when the watchdog runs")), deed)
+        }
+        None => {
+            let deed = kept_deed(kept, begins);
+            (standing_still(kept, deed), deed)
+        }
     }
 }
 
-fn standing_still(kept: &Kept) -> Cow<'static, str> {
+fn standing_still(kept: &Kept, deed: Deed) -> Phrase {
     match kept.phase {
         Phase::Exhausted => {
             let why = kept.given_up.clone().unwrap_or_else(|| format!("{} attempts did not help", kept.attempts));
-            Cow::Owned(format!("given up: {why}; repair it by hand"))
+            let would = kept.given_up.clone().unwrap_or_else(|| format!("after {} attempts", kept.attempts));
+            deed.says(
+                format_args!("given up: {why}; repair it by hand"),
+                format_args!("would have given up: {would}; repair it by hand"),
+            )
         }
+        Phase::Waiting => deed.says(
+            "switched; it has time to come back with its heartbeat",
+            "nothing was done; its heartbeat is waited for as long as after a repair",
+        ),
         _ if !kept.blocked.is_empty() => {
             let changes: Vec<&str> = kept.blocked.iter().map(|reason| reason.to_change()).collect();
-            Cow::Owned(format!("not touched: {}; to change that: {}", join(&kept.blocked), changes.join("; ")))
+            let (reasons, changes) = (join(&kept.blocked), changes.join("; "));
+            deed.says(
+                format_args!("not touched: {reasons}; to change that: {changes}"),
+                format_args!("would not be touched: {reasons}; to change that: {changes}"),
+            )
         }
-        Phase::Healthy | Phase::Paused => Cow::Borrowed("its heartbeat is there"),
-        Phase::Suspect | Phase::Recovering => Cow::Borrowed("its heartbeat is gone"),
-        Phase::Waiting => Cow::Borrowed("switched; it has time to come back with its heartbeat"),
+        Phase::Healthy | Phase::Paused => Phrase::seen("its heartbeat is there"),
+        Phase::Suspect | Phase::Recovering => Phrase::seen("its heartbeat is gone"),
     }
 }
 
@@ -333,6 +386,7 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
         attempts: kept.attempts,
         blocked: member.blocked.clone(),
         reason: reason(member, fleet, now),
+        simulated: is_story(member) && deed(member, &fleet.policy).is_simulated(),
         unhealthy: member.ill_for(now.mono),
     }
 }
@@ -340,17 +394,16 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
 /// True for a node about which something may be told.
 pub(super) fn is_story(member: &Member) -> bool {
     let kept = &member.target.kept;
-    member.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.imagined
+    member.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.simulated
 }
 
-fn fact(member: &Member, trouble: Option<String>) -> Fact {
+fn fact(member: &Member, trouble: Option<Phrase>, policy: &Policy) -> Fact {
     let name = &member.node.name;
-    let imagined = member.target.kept.imagined;
-    let said = if imagined { "[observe] " } else { "" };
+    let deed = deed(member, policy);
     Fact {
         key: format!("recovery/{name}"),
-        title: format!("{said}repair of node {name}"),
-        severity: if imagined { Severity::Info } else { Severity::Critical },
+        title: deed.names(format_args!("repair of node {name}")),
+        severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
         trouble,
     }
 }
@@ -364,12 +417,12 @@ impl Fleet {
             title: "repairs".to_string(),
             severity: Severity::Warning,
             trouble: self.policy.paused.then(|| {
-                "paused by configuration: nothing is repaired; set recovery.paused = false to go on".to_string()
+                Phrase::seen("paused by configuration: nothing is repaired; set recovery.paused = false to go on")
             }),
         };
         let mut facts = vec![paused, self.storm(), self.unknown_nodes()];
         let members = self.spoken.iter().filter_map(|name| self.members.get(name));
-        facts.extend(members.map(|member| fact(member, self.trouble(member, now))));
+        facts.extend(members.map(|member| fact(member, self.trouble(member, now), &self.policy)));
         facts
     }
 
@@ -381,17 +434,16 @@ impl Fleet {
         };
         let (ill, nodes) = self.ill;
         let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
+        let deed = Deed::in_mode(self.policy.mode);
         let trouble = (!self.few_are_ill && self.members.values().any(|member| waits(member))).then(|| {
-            format!(
-                "nobody is touched: {reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}",
-                reason.to_change()
-            )
+            let why =
+                format!("{reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}", reason.to_change());
+            deed.says(format_args!("nobody is touched: {why}"), format_args!("nobody would be touched: {why}"))
         });
-        let observe = self.policy.mode == Mode::Observe;
         Fact {
             key: format!("recovery/{reason}"),
-            title: if observe { "[observe] repairs" } else { "repairs" }.to_string(),
-            severity: if observe { Severity::Info } else { Severity::Critical },
+            title: deed.names("repairs"),
+            severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
             trouble,
         }
     }
@@ -402,11 +454,11 @@ impl Fleet {
         let more = count.saturating_sub(named.len());
         let trouble = (*count > 0).then(|| {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            format!(
+            Phrase::seen(format!(
                 "begun by an agent, not finished, and not configured here: {}{more}; their machines may be off: put the \
                  nodes back, or see to the machines and remove the notes",
                 named.join(", ")
-            )
+            ))
         });
         let title = "repairs of nodes that are not configured".to_string();
         Fact { key: "recovery/unconfigured".to_string(), title, severity: Severity::Critical, trouble }
@@ -417,10 +469,10 @@ impl Fleet {
         self.spoken.extend(self.members.values().filter(|member| is_story(member)).map(|member| member.name()));
     }
 
-    fn trouble(&self, member: &Member, now: Now) -> Option<String> {
+    fn trouble(&self, member: &Member, now: Now) -> Option<Phrase> {
         let kept = &member.target.kept;
         match &member.repair {
-            None if kept.phase == Phase::Exhausted => Some(reason(member, self, now).into_owned()),
+            None if kept.phase == Phase::Exhausted => Some(reason(member, self, now)),
             None => None,
             Some(repair) => {
                 let lasted = now.mono.since(repair.began.mono);
@@ -429,7 +481,7 @@ impl Fleet {
                 let lost = !member.node.repairable;
                 (no_room || refused || lost || lasted >= UNFINISHED || repair.pace.blind > 2).then(|| {
                     let lead = if lost { "it is no longer configured; put it back: " } else { "not finished: " };
-                    format!("{lead}{}", reason(member, self, now))
+                    Phrase::seen(format!("{lead}{}", reason(member, self, now)))
                 })
             }
         }

@@ -88,8 +88,9 @@ pub struct Kept {
     pub unsure_at: Option<Box<Now>>,
     /// The incident that the story is told under.
     pub incident: Option<Incident>,
-    /// Its attempts were only played through.
-    pub imagined: bool,
+    /// Its attempts were only simulated. On disk it has the name of old.
+    #[serde(rename = "imagined")]
+    pub simulated: bool,
     /// It is the machine that we run on.
     pub own: bool,
     /// The repair whose note other agents still find, until the node is back or no longer waited for.
@@ -288,7 +289,7 @@ impl Kept {
         }
     }
 
-    /// What was only played through is forgotten.
+    /// What was only simulated is forgotten.
     pub fn forgive(&mut self) {
         let phase = if self.lost_at.is_some() { Phase::Suspect } else { Phase::Healthy };
         *self = Kept {
@@ -298,7 +299,7 @@ impl Kept {
             repair_at: None,
             not_before: None,
             given_up: None,
-            imagined: false,
+            simulated: false,
             ..std::mem::take(self)
         };
     }

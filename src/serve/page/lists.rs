@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::{Seen, View, ago, count};
+use crate::core::recovery::phrase::Deed;
 use crate::core::time::people;
 use crate::serve::escape::{html, plain};
 use crate::serve::snapshot::{HistoryView, TargetView};
@@ -91,7 +92,10 @@ fn is_well(target: &TargetView) -> bool {
 }
 
 fn repair(out: &mut String, seen: Seen<'_>, target: &TargetView) {
-    part(out, &target.name, if target.phase == "healthy" { "ok" } else { &target.phase });
+    let state = if target.phase == "healthy" { "ok" } else { &target.phase };
+    let words = Deed::of(target.simulated).names(state);
+    let is_well = state == "ok" && !target.simulated;
+    part(out, &target.name, if is_well { "ok" } else { &words });
     out.push_str("<span class=\"more\">");
     if let Some(since) = target.since {
         plain(out, format_args!("for {}", people(seen.ago(since))));

@@ -1,5 +1,5 @@
 //! What must come to an end, and what must not get lost on the way: a wait, a request that never left, a repair that
-//! was only played through, a note about somebody unknown, the row of a node that is no more.
+//! was only simulated, a note about somebody unknown, the row of a node that is no more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,13 +150,13 @@ fn the_key_of_the_boot_before_is_still_our_own_and_a_life_of_its_own_is_not() {
     }
 }
 
-/// The repairs that the journal holds as not over, by whether they were only played through.
+/// The repairs that the journal holds as not over, by whether they were only simulated.
 fn open(world: &World) -> Vec<bool> {
     fold(&world.journal).iter().map(|told| told.simulated).collect()
 }
 
-/// A world that observes, with n1 in the middle of a repair that is only played through.
-fn imagining() -> World {
+/// A world that observes, with n1 in the middle of a repair that is only simulated.
+fn simulating() -> World {
     let mut world = World::of(3);
     world.policy.mode = Mode::Observe;
     // Rarely looked at, or the whole life would be over within a pass.
@@ -170,7 +170,7 @@ fn imagining() -> World {
 #[test]
 fn what_was_only_played_through_is_closed_in_the_journal_once_machines_are_really_touched() {
     for restarts in [false, true] {
-        let mut world = imagining();
+        let mut world = simulating();
         world.policy.mode = Mode::Active;
         if restarts {
             world.restart(false);
@@ -210,7 +210,7 @@ fn what_an_earlier_version_left_open_of_a_play_never_stands_before_a_start_that_
 
 #[test]
 fn a_play_about_a_node_that_is_no_longer_configured_is_closed_and_not_told() {
-    let mut world = imagining();
+    let mut world = simulating();
     world.nodes.remove(0);
     world.restart(false);
     world.time_passes(MINUTE);
@@ -225,7 +225,12 @@ fn note(target: &str) -> Note {
 
 fn told(world: &mut World, key: &str) -> Option<String> {
     let facts = world.fleet.own_facts(world.now);
-    facts.into_iter().find(|fact| fact.key == key).expect("it is always said, so that its end is, too").trouble
+    facts
+        .into_iter()
+        .find(|fact| fact.key == key)
+        .expect("it is always said, so that its end is, too")
+        .trouble
+        .map(|trouble| trouble.to_string())
 }
 
 #[test]

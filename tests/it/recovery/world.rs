@@ -8,6 +8,7 @@ use watchdog::core::recovery::budget::Budget;
 use watchdog::core::recovery::fleet::{Fleet, Restored};
 use watchdog::core::recovery::heartbeat::{Beat, Heartbeats, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::phrase::Deed;
 use watchdog::core::recovery::plan::{
     Answer, Input, Looked, Mode, Node, Note, Order, Outcome, Plan, Policy, Task, WhenStopped,
 };
@@ -281,7 +282,7 @@ impl World {
             (self.now.mono, format!("{}: {} [{}]", edge.key, edge.fact, edge.reason))
         };
         self.edges.extend(plan.edges.iter().map(said));
-        let defects = plan.lines.iter().filter(|line| line.kind == "defect").map(|line| line.text.clone());
+        let defects = plan.lines.iter().filter(|line| line.kind == "defect").map(|line| line.text.to_string());
         self.defects.extend(defects);
         assert!(self.defects.is_empty(), "{:?}", self.defects);
     }
@@ -378,7 +379,7 @@ impl World {
     pub fn story(&self) -> String {
         let edges = self.edges.iter().map(|(_, said)| format!("  {said}\n"));
         edges
-            .chain(self.journal.iter().map(|record| format!("  {} {}\n", record.number, record.event.told())))
+            .chain(self.journal.iter().map(|record| format!("  {} {}\n", record.number, record.event.told(Deed::Done))))
             .collect()
     }
 }

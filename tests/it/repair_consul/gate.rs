@@ -35,11 +35,11 @@ fn observe_lives_the_whole_life_with_the_same_messages_marked_and_asks_for_nothi
     }
     let (scene, consul) = scene();
     let agent = loses_n1(&scene, &consul, &scene.agent(&consul.url()).node("n1", GONE).set("recovery.mode", "observe"));
-    scene.wait_told("[observe] would stop and start it");
+    scene.wait_told("simulated: would stop and start it");
     wait_phase(&agent, "n1", "waiting");
     let _beat = Beat::start(&consul, "n1", "boot-2");
     wait_phase(&agent, "n1", "healthy");
-    scene.wait_told("[observe] back on a new boot");
+    scene.wait_told("simulated: back on a new boot");
     scene.assert_untouched();
     let actions = |action: &str| {
         let name = "watchdog_recovery_actions_total";
@@ -48,7 +48,7 @@ fn observe_lives_the_whole_life_with_the_same_messages_marked_and_asks_for_nothi
     assert_eq!((actions("STOP"), actions("START")), (Some(1.0), Some(1.0)));
     assert!(!scene.oci.asked(Kind::Get).is_empty(), "it really looks");
     for part in scene.story().split("---").filter(|part| part.contains("stop and start")) {
-        assert!(part.contains("[observe]"), "{part}");
+        assert!(part.contains("simulated: "), "{part}");
     }
 }
 
