@@ -277,7 +277,14 @@ mod tests {
         });
         let (_, repairs) = page.split_once("h-repairs").unwrap();
         let (repairs, _) = repairs.split_once("</section>").unwrap();
-        for words in ["node/n1", "suspect", "1 attempt<", "simulated: would not be touched: in-flight", "node/a9999", "2 attempts"] {
+        for words in [
+            "node/n1",
+            "suspect",
+            "1 attempt<",
+            "simulated: would not be touched: in-flight",
+            "node/a9999",
+            "2 attempts",
+        ] {
             assert!(repairs.contains(words), "{words} in {repairs}");
         }
         assert!(repairs.ends_with("<li class=\"ok\">9998 healthy nodes</li></ul>"), "{repairs}");

@@ -331,16 +331,12 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
 /// The same for what was kept, when nobody runs who knows more, and whether it was done. `open`: where an open
 /// repair stands, and whether that was done; `begins`: what a repair that begins now would be.
 pub fn left(kept: &Kept, open: Option<(Stage, Deed)>, begins: Deed) -> (Phrase, Deed) {
-    match open {
-        Some((stage, deed)) => {
-            let what = going_on(stage, deed);
-            (Phrase::seen(format!("{what}; it goes on when the watchdog runs")), deed)
-        }
-        None => {
-            let deed = kept_deed(kept, begins);
-            (standing_still(kept, deed), deed)
-        }
-    }
+    let Some((stage, deed)) = open else {
+        let deed = kept_deed(kept, begins);
+        return (standing_still(kept, deed), deed);
+    };
+    let what = going_on(stage, deed);
+    (Phrase::seen(format!("{what}; it goes on when the watchdog runs")), deed)
 }
 
 fn standing_still(kept: &Kept, deed: Deed) -> Phrase {

@@ -51,18 +51,17 @@ fn outputs(world: &World, listen: &str) -> Vec<(String, String)> {
 
 fn pages(daemon: &Daemon) -> Vec<(String, String)> {
     let text = |path: &str| String::from_utf8(daemon.get(path).body).unwrap();
-    let metrics: String = text("/metrics")
-        .lines()
-        .filter(|line| line.contains("recovery_actions_total{") && !line.contains("mode=\"observe\""))
-        .map(|line| format!("{line}: switched, and not by observing\n"))
-        .collect();
+    let metrics = text("/metrics");
+    let is_real = |line: &&str| line.contains("recovery_actions_total{") && !line.contains("mode=\"observe\"");
+    let real: Vec<String> =
+        metrics.lines().filter(is_real).map(|line| format!("{line}: switched, and not by observing")).collect();
     let history: serde_json::Value = serde_json::from_str(&text("/api/v1/history")).unwrap();
     let entries = history["entries"].as_array().unwrap();
-    let entries = entries.iter().map(|entry| format!("{entry}\n")).collect();
+    let entries: Vec<String> = entries.iter().map(ToString::to_string).collect();
     vec![
         ("the page".to_string(), items(&text("/?all"))),
-        ("/metrics".to_string(), metrics),
-        ("/api/v1/history".to_string(), entries),
+        ("/metrics".to_string(), real.join("\n")),
+        ("/api/v1/history".to_string(), entries.join("\n")),
         ("the log".to_string(), daemon.stderr()),
         ("the first screen".to_string(), daemon.stdout()),
     ]
