@@ -10,7 +10,7 @@ use divan::{AllocProfiler, Bencher};
 use watchdog::core::rule::{Rule, Test};
 use watchdog::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use watchdog::core::time::{Mono, Now, Wall};
-use watchdog::core::watch::{Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Policy, Watch};
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -51,7 +51,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let policy = Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
+        let policy = Policy {
+            cooldown: Cooldowns::all(Duration::from_hours(1)),
+            tick: TICK,
+            warm_up: true,
+            confirm_at_once: false,
+        };
         let mut bench = Bench { watch: Watch::new(policy), specs: specs(), pass: 0 };
         for _ in 0..3 {
             let (now, answers) = bench.next(false);

@@ -18,9 +18,9 @@ use crate::config::{Config, ConfigError, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
 use crate::core::time::{Now, Wall, people};
-use crate::core::watch::{Policy, Watch};
+use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::Deadman;
-use crate::deliver::{self, Courier};
+use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
 use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
@@ -323,12 +323,12 @@ impl Program {
             // A channel that stays keeps its courier: what it was told to wait for does not end with a reload.
             if let Some(place) = before.iter().position(|courier| courier.status().name() == notifier.name()) {
                 let courier = before.swap_remove(place);
-                courier.equip(notifier, &self.root.instance);
+                courier.equip(notifier, manners(&self.root));
                 self.tick.couriers.push(courier);
                 continue;
             }
             let seed = self.clock.now().wall.0.unsigned_abs();
-            let courier = Courier::new(self.tick.store.clone(), notifier, &self.root.instance, seed);
+            let courier = Courier::new(self.tick.store.clone(), notifier, manners(&self.root), seed);
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
@@ -397,8 +397,22 @@ pub fn heartbeat_url(config: &Config) -> Result<Option<Secret>, ConfigError> {
     }
 }
 
+/// How the couriers speak. Both texts were read before, by [`Config::load`].
+fn manners(root: &Root) -> Manners {
+    Manners {
+        instance: root.instance.clone(),
+        zone: root.zone().unwrap_or_default(),
+        quiet: root.quiet_hours().unwrap_or_default(),
+    }
+}
+
 fn policy(root: &Root, once: bool, durable: bool) -> Policy {
-    Policy { cooldown: root.cooldown.0, tick: root.tick.0, warm_up: !once, confirm_at_once: once && !durable }
+    Policy {
+        cooldown: Cooldowns::all(root.cooldown.0),
+        tick: root.tick.0,
+        warm_up: !once,
+        confirm_at_once: once && !durable,
+    }
 }
 
 fn restore(watch: &mut Watch, before: Before, now: Now, once: bool) {

@@ -8,7 +8,7 @@ use super::out::say;
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::message::{Message, Piece, Style};
+use crate::core::message::{Message, Piece, Sound, Style};
 use crate::notifier::{Notifier, Part};
 
 /// What to do with the channels.
@@ -45,7 +45,7 @@ pub fn test(config: &Config) -> anyhow::Result<ExitCode> {
 
 fn send(notifier: &mut dyn Notifier, message: &Message) -> Result<(), String> {
     for text in notifier.render(message) {
-        let part = Part { text: &text, reply_to: None, silent: false };
+        let part = Part { text: &text, reply_to: None, sound: Sound::Loud };
         notifier.send(&part).map_err(|e| e.to_string())?;
     }
     Ok(())
@@ -60,6 +60,6 @@ fn message(instance: &str, at: &str) -> Message {
         ],
         incidents: Vec::new(),
         reply_to: None,
-        only_recoveries: false,
+        sound: Sound::Loud,
     }
 }

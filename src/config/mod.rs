@@ -21,6 +21,9 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::core::quiet::QuietHours;
+use crate::core::zone::Zone;
+
 use self::schema::{Field, Kind, Section};
 use self::value::{MASK, Secret, Span};
 
@@ -35,6 +38,11 @@ crate::settings! {
         tick: Span = Span::seconds(15),
         /// Least time before a still-firing signal is said again; 0 = never again.
         cooldown: Span = Span::seconds(3600),
+        /// Time zone of times in messages, on the page and in the terminal: Europe/Berlin. Default: that of the host.
+        time_zone: String = String::new(),
+        /// When warnings and infos wait until the end, and then come in one message: 22:00-07:00, in time_zone. Critical
+        /// news never wait. Empty = never.
+        quiet_hours: String = String::new(),
         /// Default limit of every outside call.
         timeout: Span = Span::seconds(5),
         /// SQLite file for what must survive a restart; empty = memory only.
@@ -52,6 +60,29 @@ crate::settings! {
         heartbeat_url_file: Option<PathBuf> = None,
         /// Short form of probes: name=tcp://db:5432, name=https://host/health, name=dns://example.org, name=tls://host:443.
         deps: Vec<String> = Vec::new(),
+    }
+}
+
+impl Root {
+    /// The time zone that people read.
+    ///
+    /// # Errors
+    /// In words, when nobody knows a zone of this name.
+    pub fn zone(&self) -> Result<Zone, String> {
+        match self.time_zone.as_str() {
+            "" => Ok(Zone::new(jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC))),
+            name => jiff::tz::TimeZone::get(name)
+                .map(Zone::new)
+                .map_err(|_| format!("\"{name}\" is not a time zone; write for example \"Europe/Berlin\" or \"UTC\"")),
+        }
+    }
+
+    /// When warnings and infos wait.
+    ///
+    /// # Errors
+    /// In words, when it is not a span of time.
+    pub fn quiet_hours(&self) -> Result<Option<QuietHours>, String> {
+        if self.quiet_hours.is_empty() { Ok(None) } else { QuietHours::parse(&self.quiet_hours).map(Some) }
     }
 }
 
@@ -263,6 +294,8 @@ impl Config {
         if root.timeout.0 < std::time::Duration::from_millis(10) {
             return Err(self.error("timeout", format!("{} is too short; the least is 10ms", root.timeout)));
         }
+        root.zone().map_err(|what| self.error("time_zone", what))?;
+        root.quiet_hours().map_err(|what| self.error("quiet_hours", what))?;
         if root.instance.trim().is_empty() {
             return Err(self.error("instance", "is empty; give the name that alerts should carry"));
         }

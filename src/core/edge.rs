@@ -57,6 +57,11 @@ impl EdgeKind {
         }
     }
 
+    /// True for the kinds that begin an incident or say that it lasts.
+    pub fn opens(self) -> bool {
+        matches!(self, EdgeKind::Alert | EdgeKind::Realert | EdgeKind::Unknown)
+    }
+
     /// True for the kinds that end an incident.
     pub fn closes(self) -> bool {
         matches!(self, EdgeKind::Recovery | EdgeKind::Seen)
@@ -92,4 +97,10 @@ pub struct Edge {
     /// What happened in a few words, further evidence, and what to do next.
     #[serde(default)]
     pub details: Details,
+    /// Which reminder this is, from 1; 0 when it is none.
+    #[serde(default)]
+    pub reminder: u32,
+    /// The fact that was told before this one, empty where there was none.
+    #[serde(default)]
+    pub was: String,
 }

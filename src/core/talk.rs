@@ -64,6 +64,12 @@ pub struct Talk {
     /// It was told that the signal is flapping, which is told once.
     #[serde(default)]
     pub flapping: bool,
+    /// Reminders sent so far.
+    #[serde(default)]
+    pub reminders: u32,
+    /// The fact that was told last.
+    #[serde(default)]
+    pub was: String,
 }
 
 impl Talk {
@@ -76,6 +82,8 @@ impl Talk {
             since: began.mono,
             since_wall: began.wall,
             flapping: false,
+            reminders: 0,
+            was: String::new(),
         }
     }
 

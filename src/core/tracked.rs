@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +17,7 @@ use super::rule::{Rule, Test};
 use super::signal::{Observation, Severity, SignalKey, Spec, State};
 use super::talk::{Namer, Talk, Topic};
 use super::time::{Mono, Now, Wall};
+use super::watch::Cooldowns;
 use super::words;
 
 /// What settling one signal needs to know of the world, and where it puts what is to be said.
@@ -28,7 +28,7 @@ pub struct Scene<'a> {
     /// When the answer was given; no look in it can be later.
     pub at: Mono,
     /// Least time between two alerts of an unchanged signal.
-    pub cooldown: Duration,
+    pub cooldown: Cooldowns,
     /// Look without confirming: the first answer after a start, suspend or clock step.
     pub warming: bool,
     /// One look is enough to confirm (a single pass without memory).
@@ -150,9 +150,9 @@ impl Tracked {
         now: Now,
         same_boot: bool,
         counts: bool,
-        cooldown: Duration,
+        cooldown: Cooldowns,
     ) -> Tracked {
-        let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown)));
+        let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown.longest())));
         let rule = Rule::at_once(Test::Verdict);
         let spec = Spec { about: row.about, ..Spec::new(key, row.title, row.severity, rule) };
         let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
@@ -394,9 +394,11 @@ impl Tracked {
     fn converse(&mut self, topic: Topic, active: Active, began: Now, scene: &mut Scene<'_>) -> Decision {
         let now = scene.now;
         let flapping = topic == Topic::Bad && matches!(self.judgement.why, Why::Flapping(_));
+        let cooldown = self.spec.about.as_ref().and_then(|about| about.cooldown);
+        let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(self.spec.severity));
         let open = self.talk(topic);
         let prev = open.as_ref().map(|talk| talk.said);
-        let mut decision = decide(active, prev, now.mono, scene.cooldown);
+        let mut decision = decide(active, prev, now.mono, cooldown);
         if decision.action == Action::Hold && flapping && open.as_ref().is_some_and(|talk| !talk.flapping) {
             // Flapping is told once as flapping, also to whoever knows that it is bad.
             decision = Decision { action: Action::Realert, reason: Reason::Worse };
@@ -420,9 +422,13 @@ impl Tracked {
         };
         if let Some(mut talk) = self.talk(topic).take() {
             talk.flapping |= flapping;
+            if kind == EdgeKind::Realert {
+                talk.reminders = talk.reminders.saturating_add(1);
+            }
             let reason = words::edge(topic, decision, self.judgement, &self.spec.rule);
             scene.edges.push(self.edge(kind, &talk, now, reason));
             if !kind.closes() {
+                talk.was = self.fact.to_string();
                 *self.talk(topic) = Some(talk);
                 self.last_alert_at = Some(now.wall);
             }
@@ -452,6 +458,8 @@ impl Tracked {
             reason,
             about: self.spec.about.clone().unwrap_or_default(),
             details: self.details.as_deref().cloned().unwrap_or_default(),
+            reminder: if kind == EdgeKind::Realert { talk.reminders } else { 0 },
+            was: talk.was.clone(),
         }
     }
 }

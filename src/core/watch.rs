@@ -23,11 +23,43 @@ use super::tracked::{Remembered, Tracked};
 /// The name of the source that the program itself is: `source/*`, `clock/step`, `channel/*`.
 pub const OWN: &str = "watchdog";
 
+/// Least time between two reminders of a signal that still fires, by its severity; zero is never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cooldowns {
+    /// Of critical signals.
+    pub critical: Duration,
+    /// Of warnings.
+    pub warning: Duration,
+    /// Of infos.
+    pub info: Duration,
+}
+
+impl Cooldowns {
+    /// The same for every severity.
+    pub const fn all(span: Duration) -> Cooldowns {
+        Cooldowns { critical: span, warning: span, info: span }
+    }
+
+    /// That of this severity.
+    pub fn of(&self, severity: Severity) -> Duration {
+        match severity {
+            Severity::Critical => self.critical,
+            Severity::Warning => self.warning,
+            Severity::Info => self.info,
+        }
+    }
+
+    /// The longest of them.
+    pub fn longest(&self) -> Duration {
+        self.critical.max(self.warning).max(self.info)
+    }
+}
+
 /// What the core is told once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// Least time before a still-firing signal is said again; zero is never.
-    pub cooldown: Duration,
+    /// Least time before a still-firing signal is said again, by its severity; zero is never.
+    pub cooldown: Cooldowns,
     /// The grid of the loop.
     pub tick: Duration,
     /// Let every source answer once before anything counts. Off only for a single pass.

@@ -7,15 +7,19 @@
 //! us in is tried again every hour. Never sleeps and reads no clock: [`Courier::step`] says how
 //! long to rest (`adr/0005-notifications-fail-open.md`, `adr/0006-transactional-outbox.md`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::hold::Hold;
 use super::status::{ChannelState, ChannelStatus};
 use crate::core::edge::Incident;
-use crate::core::message::{Message, Story, brief, compose, stories};
+use crate::core::message::{Message, Place, Sound, Story, brief, compose, stories};
+use crate::core::quiet::QuietHours;
 use crate::core::time::{Mono, Now};
+use crate::core::zone::Zone;
 use crate::notifier::{Class, Notifier, Part, Receipt, SendError};
-use crate::store::{HistoryEntry, Pending, Store, StoreError};
+use crate::store::{Condition, HistoryEntry, Pending, Store, StoreError};
 
 /// Rows of the outbox told in one message at most.
 pub const BATCH: usize = 1000;
@@ -44,7 +48,10 @@ pub struct Courier {
     store: Store,
     notifier: Box<dyn Notifier>,
     channel: String,
-    instance: String,
+    manners: Manners,
+    hold: Hold,
+    /// The program is about to end.
+    ending: bool,
     status: Arc<ChannelStatus>,
     /// A message that must be finished as it was begun.
     begun: Option<Outgoing>,
@@ -67,13 +74,30 @@ enum Asker {
     Refusal,
 }
 
+/// How a courier speaks, whatever the channel.
+#[derive(Debug, Clone, Default)]
+pub struct Manners {
+    /// The name of this watchdog in every message.
+    pub instance: String,
+    /// The time zone of the people who read.
+    pub zone: Zone,
+    /// When warnings and infos wait for the morning, if ever.
+    pub quiet: Option<QuietHours>,
+}
+
+impl From<&str> for Manners {
+    fn from(instance: &str) -> Manners {
+        Manners { instance: instance.to_string(), ..Manners::default() }
+    }
+}
+
 /// A message on its way.
 struct Outgoing {
     ids: Vec<i64>,
     stories: Vec<Story>,
     incidents: Vec<Incident>,
     reply_to: Option<String>,
-    silent: bool,
+    sound: Sound,
     parts: Vec<String>,
     /// Parts acknowledged.
     sent: usize,
@@ -85,14 +109,16 @@ struct Outgoing {
 impl Courier {
     /// The courier of this notifier's channel. `seed` spreads its retries, so that many watchdogs
     /// do not come back at the same instant.
-    pub fn new(store: Store, notifier: Box<dyn Notifier>, instance: &str, seed: u64) -> Courier {
+    pub fn new(store: Store, notifier: Box<dyn Notifier>, manners: impl Into<Manners>, seed: u64) -> Courier {
         let channel = notifier.name().to_string();
         Courier {
             store,
             status: Arc::new(ChannelStatus::new(&channel)),
             notifier,
             channel,
-            instance: instance.to_string(),
+            hold: Hold::default(),
+            ending: false,
+            manners: manners.into(),
             begun: None,
             wait: None,
             failures: 0,
@@ -109,7 +135,7 @@ impl Courier {
     /// Goes on with the notifier of a configuration that was read again. What the channel was asked counts on,
     /// and while it is the same way out, so do its waits and a message that was begun. A refusal may have been
     /// lifted meanwhile: that is tried at once, but not again and again.
-    pub fn equip(&mut self, mut notifier: Box<dyn Notifier>, instance: &str) {
+    pub fn equip(&mut self, mut notifier: Box<dyn Notifier>, manners: impl Into<Manners>) {
         notifier.keep_pace(&self.notifier.asked());
         if notifier.way() == self.notifier.way() {
             self.wait = self.wait.map(|(until, asker)| match asker {
@@ -122,7 +148,7 @@ impl Courier {
             self.failures = 0;
         }
         self.notifier = notifier;
-        self.instance = instance.to_string();
+        self.manners = manners.into();
     }
 
     pub(super) fn store(&self) -> Store {
@@ -132,6 +158,7 @@ impl Courier {
     /// Forgets a wait that only our own backoff asks for: the program is about to end.
     pub fn hurry(&mut self) {
         self.wait = self.wait.filter(|(_, asker)| *asker != Asker::Us);
+        self.ending = true;
     }
 
     /// One attempt, if it is time for one. Blocks as long as the notifier does.
@@ -158,15 +185,15 @@ impl Courier {
         let mut outgoing = match self.begun.take() {
             Some(begun) => begun,
             None => match self.gather(now) {
-                Ok(Some(outgoing)) => outgoing,
-                Ok(None) => return Rest::UntilRung,
+                Ok(Ok(outgoing)) => outgoing,
+                Ok(Err(rest)) => return rest,
                 Err(error) => return self.store_failed(now, &error),
             },
         };
         while let Some(text) = outgoing.parts.get(outgoing.sent) {
             let first = outgoing.sent == 0;
             let reply_to = outgoing.reply_to.as_deref().filter(|_| first);
-            match self.notifier.send(&Part { text, reply_to, silent: outgoing.silent }) {
+            match self.notifier.send(&Part { text, reply_to, sound: outgoing.sound }) {
                 Ok(receipt) => {
                     self.keep(&receipt);
                     outgoing.sent += 1;
@@ -180,21 +207,35 @@ impl Courier {
         self.acknowledge(now, outgoing)
     }
 
-    /// Everything pending as one message; `None` when nothing is.
-    fn gather(&self, now: Now) -> Result<Option<Outgoing>, StoreError> {
+    /// What is to be told now as one message; how long to rest when nothing is.
+    fn gather(&mut self, now: Now) -> Result<Result<Outgoing, Rest>, StoreError> {
         let mut rows = self.store.pending(&self.channel, BATCH)?;
         rows.truncate(whole_ticks(&rows));
+        let quiet = self.manners.quiet.filter(|_| self.notifier.reaches_people());
+        // What ends with the process cannot wait for the morning.
+        let now_or_never = self.ending && self.store.condition() != Condition::File;
+        let sorted = self.hold.sort(rows, BATCH, now, self.ending, quiet.map(|hours| (hours, &self.manners.zone)));
+        let (mut rows, sound) = match sorted.held {
+            held if held.is_empty() || !now_or_never => (sorted.now, None),
+            held => (sorted.now.into_iter().chain(held).collect(), Some(Sound::Silent)),
+        };
+        self.status.change(|shown| {
+            shown.holds = sorted.again.is_some();
+            shown.oldest_due = rows.iter().map(|row| row.since).min();
+        });
+        rows = first_message(rows);
         if rows.is_empty() {
-            return Ok(None);
+            return Ok(Err(sorted.again.map_or(Rest::UntilRung, Rest::For)));
         }
         let ids = rows.iter().map(|row| row.id).collect();
         let stories = stories(rows.into_iter().map(|row| row.edge).collect());
-        let message = compose(&self.instance, &stories, now.wall);
-        Ok(Some(Outgoing {
+        let place = Place { instance: &self.manners.instance, zone: &self.manners.zone, now: now.wall };
+        let message = compose(&stories, &place);
+        Ok(Ok(Outgoing {
             ids,
             reply_to: self.reference(&message),
             parts: self.notifier.render(&message),
-            silent: message.only_recoveries,
+            sound: sound.unwrap_or(message.sound),
             incidents: message.incidents,
             stories,
             sent: 0,
@@ -235,6 +276,7 @@ impl Courier {
         }
         self.failures = 0;
         self.noted = None;
+        self.hold.note(outgoing.stories.iter().flat_map(|story| &story.edges), now.mono);
         tracing::debug!(channel = self.channel, edges = ids.len(), "delivered");
         self.status.change(|shown| {
             shown.state = ChannelState::Ok;
@@ -282,7 +324,7 @@ impl Courier {
 
     /// The same incidents in the shortest form, from the beginning.
     fn shortened(&self, outgoing: Outgoing) -> Outgoing {
-        let parts = self.notifier.render(&brief(&self.instance, &outgoing.stories));
+        let parts = self.notifier.render(&brief(&self.manners.instance, &outgoing.stories));
         Outgoing { parts, sent: 0, brief: true, receipt: Receipt::default(), ..outgoing }
     }
 
@@ -344,6 +386,19 @@ impl Courier {
 fn whole_ticks(rows: &[Pending]) -> usize {
     let Some(last) = rows.last().filter(|_| rows.len() >= BATCH) else { return rows.len() };
     rows.iter().rposition(|row| row.tick != last.tick).map_or(rows.len(), |index| index + 1)
+}
+
+/// The rows of the first message: news of one tick that begin something are told apart from those that end
+/// something; what piled up over several ticks is told at once.
+fn first_message(rows: Vec<Pending>) -> Vec<Pending> {
+    let Some(first) = rows.first() else { return rows };
+    if rows.iter().any(|row| row.tick != first.tick) {
+        return rows;
+    }
+    let ended: BTreeSet<Incident> =
+        rows.iter().filter(|row| row.edge.kind.closes()).map(|row| row.edge.incident.clone()).collect();
+    let ends_first = ended.contains(&first.edge.incident);
+    rows.into_iter().filter(|row| ended.contains(&row.edge.incident) == ends_first).collect()
 }
 
 /// A small deterministic source of spread (SplitMix64).

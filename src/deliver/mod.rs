@@ -6,6 +6,7 @@
 //! the store, so a courier may end at any point (`adr/0005-notifications-fail-open.md`).
 
 mod courier;
+mod hold;
 mod status;
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -16,7 +17,7 @@ use crate::clock::Clock;
 use crate::notifier::Notifier;
 use crate::store::Store;
 
-pub use self::courier::{BACKOFF_LIMIT, BATCH, Courier, REFUSED_PAUSE, REFUSED_WAIT, Rest};
+pub use self::courier::{BACKOFF_LIMIT, BATCH, Courier, Manners, REFUSED_PAUSE, REFUSED_WAIT, Rest};
 pub use self::status::{ChannelState, ChannelStatus, Counts, Standing};
 
 /// A courier at work in its own thread. Dropping it ends the thread without a last attempt.
@@ -36,8 +37,8 @@ struct Bell {
 #[derive(Default)]
 struct Asked {
     rung: bool,
-    /// The notifier of a configuration that was read again, and the name of the instance.
-    equip: Option<(Box<dyn Notifier>, String)>,
+    /// The notifier of a configuration that was read again, and how to speak.
+    equip: Option<(Box<dyn Notifier>, Manners)>,
     stop_by: Option<Instant>,
 }
 
@@ -54,8 +55,8 @@ pub fn spawn(mut courier: Courier, clock: Clock) -> std::io::Result<Delivery> {
         let stop_by = loop {
             let rest = courier.step(clock.now());
             let stop_by = rung.wait(rest);
-            if let Some((notifier, instance)) = rung.equipment() {
-                courier.equip(notifier, &instance);
+            if let Some((notifier, manners)) = rung.equipment() {
+                courier.equip(notifier, manners);
             }
             if let Some(stop_by) = stop_by {
                 break stop_by;
@@ -90,9 +91,10 @@ impl Delivery {
 
     /// Goes on with this notifier, from the next attempt on. Never waits for the channel; what the courier must
     /// keep to (the channel's pace, waits, a message that was begun) it keeps, see [`Courier::equip`].
-    pub fn equip(&self, notifier: Box<dyn Notifier>, instance: &str) {
+    pub fn equip(&self, notifier: Box<dyn Notifier>, manners: impl Into<Manners>) {
+        let manners = manners.into();
         self.bell.ask(|asked| {
-            asked.equip = Some((notifier, instance.to_string()));
+            asked.equip = Some((notifier, manners));
             asked.rung = true;
         });
     }
@@ -144,7 +146,7 @@ impl Bell {
         self.changed.notify_all();
     }
 
-    fn equipment(&self) -> Option<(Box<dyn Notifier>, String)> {
+    fn equipment(&self) -> Option<(Box<dyn Notifier>, Manners)> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).equip.take()
     }
 

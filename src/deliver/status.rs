@@ -61,7 +61,7 @@ pub struct Standing {
     pub state: ChannelState,
     /// Edges it has not acknowledged.
     pub pending: u64,
-    /// How long the oldest of them has waited; `None` when nothing is pending.
+    /// How long the oldest of them has waited; `None` when nothing is pending but what waits on purpose (quiet hours).
     pub oldest: Option<Duration>,
     /// Why the last attempt failed; `None` after a success. No secrets.
     pub last_error: Option<String>,
@@ -84,6 +84,10 @@ pub struct ChannelStatus {
 pub(super) struct Shown {
     pub state: ChannelState,
     pub backlog: Backlog,
+    /// Some wait on purpose.
+    pub holds: bool,
+    /// Then: when the oldest of the others was committed, if there are others.
+    pub oldest_due: Option<Mono>,
     pub last_error: Option<String>,
     pub counts: Counts,
     pub place: Place,
@@ -103,11 +107,12 @@ impl ChannelStatus {
     /// How the channel stands at `now`.
     pub fn read(&self, now: Mono) -> Standing {
         let shown = self.shown();
+        let oldest = if shown.holds { shown.oldest_due } else { shown.backlog.oldest_mono };
         Standing {
             name: self.name.clone(),
             state: shown.state,
             pending: shown.backlog.pending,
-            oldest: shown.backlog.oldest_mono.map(|at| now.since(at)),
+            oldest: oldest.map(|at| now.since(at)),
             last_error: shown.last_error.clone(),
             counts: shown.counts,
             place: shown.place.clone(),

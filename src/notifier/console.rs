@@ -42,6 +42,10 @@ impl Notifier for Console {
         split(message, markup, usize::MAX)
     }
 
+    fn reaches_people(&self) -> bool {
+        false
+    }
+
     fn send(&mut self, part: &Part<'_>) -> Result<Receipt, SendError> {
         let written = writeln!(self.out, "{}", part.text).and_then(|()| self.out.flush());
         written.map(|()| Receipt::default()).map_err(|error| {
@@ -102,7 +106,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::core::message::Piece;
+    use crate::core::message::{Piece, Sound};
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>, Option<ErrorKind>);
@@ -121,7 +125,7 @@ mod tests {
 
     fn message(text: &str) -> Message {
         let lines = vec![vec![Piece::bold(text)], Vec::new(), vec![Piece::code("k"), Piece::plain(" <&>")]];
-        Message { lines, incidents: Vec::new(), reply_to: None, only_recoveries: false }
+        Message { lines, incidents: Vec::new(), reply_to: None, sound: Sound::Loud }
     }
 
     fn print(text: &str, colour: bool) -> String {
@@ -129,7 +133,7 @@ mod tests {
         let mut console = Console::new(Box::new(paper.clone()), colour);
         let parts = console.render(&message(text));
         assert_eq!(parts.len(), 1);
-        console.send(&Part { text: &parts[0], reply_to: None, silent: false }).unwrap();
+        console.send(&Part { text: &parts[0], reply_to: None, sound: Sound::Loud }).unwrap();
         String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
     }
 
@@ -144,7 +148,7 @@ mod tests {
     fn a_broken_pipe_is_for_good_and_a_full_disk_may_pass() {
         for (kind, class) in [(ErrorKind::BrokenPipe, Class::Permanent), (ErrorKind::StorageFull, Class::Transient)] {
             let mut console = Console::new(Box::new(Paper(Arc::default(), Some(kind))), false);
-            let error = console.send(&Part { text: "x", reply_to: None, silent: false }).unwrap_err();
+            let error = console.send(&Part { text: "x", reply_to: None, sound: Sound::Loud }).unwrap_err();
             assert_eq!(error.class, class);
         }
     }

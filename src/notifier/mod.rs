@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
-use crate::core::message::Message;
+use crate::core::message::{Message, Sound};
 use crate::core::time::Mono;
 
 pub use crate::core::message::Receipt;
@@ -56,6 +56,11 @@ pub trait Notifier: Send {
     /// The message as parts, each acceptable to the channel by itself.
     fn render(&self, message: &Message) -> Vec<String>;
 
+    /// True when somebody may be woken by it: quiet hours hold for it.
+    fn reaches_people(&self) -> bool {
+        true
+    }
+
     /// Sends one part. `reply_to` is the receipt of an earlier message of this channel to answer to.
     fn send(&mut self, part: &Part<'_>) -> Result<Receipt, SendError>;
 
@@ -98,8 +103,8 @@ pub struct Part<'a> {
     pub text: &'a str,
     /// The receipt of the message this one answers, if any.
     pub reply_to: Option<&'a str>,
-    /// Deliver without a sound.
-    pub silent: bool,
+    /// How loud it should arrive.
+    pub sound: Sound,
 }
 
 /// Why a part was not acknowledged. `Display` has no secret in it.

@@ -19,7 +19,7 @@ use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, Sent, 
 use crate::clock::Clock;
 use crate::config::value::Secret;
 use crate::config::{Config, ConfigError};
-use crate::core::message::{Markup, Message, Style, split};
+use crate::core::message::{Markup, Message, Sound, Style, split};
 use crate::core::time::Mono;
 
 /// UTF-16 units of one message at most.
@@ -258,7 +258,11 @@ impl Telegram {
             text,
             parse_mode: html.then_some("HTML"),
             link_preview_options: LinkPreview { is_disabled: true },
-            disable_notification: part.silent && self.silent_recovery,
+            disable_notification: match part.sound {
+                Sound::Loud => false,
+                Sound::Recovery => self.silent_recovery,
+                Sound::Silent => true,
+            },
             reply_parameters: part.reply_to.and_then(|reference| self.reply(reference, thread)),
         })
     }

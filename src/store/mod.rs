@@ -198,6 +198,8 @@ pub struct Pending {
     pub id: i64,
     /// The commit it came from: edges decided together share it.
     pub tick: i64,
+    /// When it was committed, by this boot's monotonic clock.
+    pub since: Mono,
     /// What is to be said.
     pub edge: Edge,
 }

@@ -77,21 +77,20 @@ fn continued(before: &str, edge: &Edge) -> Edge {
 /// What `channel` has not acknowledged, oldest first.
 pub fn pending(db: &Connection, channel: &str, limit: usize) -> Result<Vec<Pending>> {
     let limit = i64::try_from(limit.min(HANDED_ROWS)).unwrap_or(0);
-    db.prepare_cached("SELECT id, tick, times, first, body, also FROM outbox WHERE channel = ?1 ORDER BY id LIMIT ?2")?
-        .query_map(params![channel, limit], |row| {
-            let mut edge = edge(row.get_ref(4)?.as_str()?)?;
-            let times: i64 = row.get(2)?;
-            if times > 1 {
-                let first = Wall(row.get(3)?);
-                edge.fact = format!(
-                    "{times} times since {first}{}, most recently: {}",
-                    also(row.get_ref(5)?.as_str()?),
-                    edge.fact
-                );
-            }
-            Ok(Pending { id: row.get(0)?, tick: row.get(1)?, edge })
-        })?
-        .collect()
+    db.prepare_cached(
+        "SELECT id, tick, times, first, body, also, mono FROM outbox WHERE channel = ?1 ORDER BY id LIMIT ?2",
+    )?
+    .query_map(params![channel, limit], |row| {
+        let mut edge = edge(row.get_ref(4)?.as_str()?)?;
+        let times: i64 = row.get(2)?;
+        if times > 1 {
+            let first = Wall(row.get(3)?);
+            edge.fact =
+                format!("{times} times since {first}{}, most recently: {}", also(row.get_ref(5)?.as_str()?), edge.fact);
+        }
+        Ok(Pending { id: row.get(0)?, tick: row.get(1)?, since: Mono(row.get(6)?), edge })
+    })?
+    .collect()
 }
 
 /// How much there is.

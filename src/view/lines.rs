@@ -207,7 +207,12 @@ mod tests {
     impl Page {
         fn new() -> Page {
             let (cooldown, tick) = (Duration::from_hours(1), Duration::from_secs(15));
-            let policy = Policy { cooldown, tick, warm_up: false, confirm_at_once: true };
+            let policy = Policy {
+                cooldown: crate::core::watch::Cooldowns::all(cooldown),
+                tick,
+                warm_up: false,
+                confirm_at_once: true,
+            };
             // At the beginning of a quarter of an hour.
             let now = Now { wall: Wall(1_767_225_600_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
             Page { watch: Watch::new(policy), lines: Lines::default(), strips: BTreeMap::new(), now }

@@ -13,7 +13,7 @@ use watchdog::config::{Config, ConfigError};
 use watchdog::core::edge::{Edge, EdgeKind};
 use watchdog::core::signal::{Answer as Seen, Reading, Report, State};
 use watchdog::core::time::{Mono, Now, Wall};
-use watchdog::core::watch::{Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Policy, Watch};
 use watchdog::source::{Ask, Outfit, Source, app};
 use watchdog::wake::Waker;
 
@@ -65,7 +65,12 @@ impl World {
     fn new(url: &str, rest: &str) -> World {
         let (clock, hand) = Clock::by_hand(START);
         let source = source(&format!("[app]\nmetrics_url = \"{url}\"\n{rest}"), &clock).unwrap().unwrap();
-        let policy = Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
+        let policy = Policy {
+            cooldown: Cooldowns::all(Duration::from_hours(1)),
+            tick: TICK,
+            warm_up: true,
+            confirm_at_once: false,
+        };
         World { source, watch: Watch::new(policy), hand, clock }
     }
 

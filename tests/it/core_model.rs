@@ -203,7 +203,7 @@ proptest! {
             std::iter::once(one).chain(std::iter::repeat_n(Move::See(one.seen()), times - 1))
         }).collect();
         let model = Model { fail_after, recover_after, hold, cooldown: minutes * 60_000, moves };
-        let policy = watchdog::core::watch::Policy { cooldown: Duration::from_mins(minutes as u64), ..policy() };
+        let policy = watchdog::core::watch::Policy { cooldown: watchdog::core::watch::Cooldowns::all(Duration::from_mins(minutes as u64)), ..policy() };
         let (mut world, spec) = (World::new(policy), spec("a/web", rule));
         let mut said = Vec::new();
         for (n, step) in model.moves.iter().enumerate() {

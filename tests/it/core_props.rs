@@ -14,7 +14,7 @@ use watchdog::core::edge::{Edge, EdgeKind};
 use watchdog::core::rule::{Rule, Test};
 use watchdog::core::signal::{Reading, Report, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
-use watchdog::core::watch::{Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Policy, Watch};
 
 use crate::world::{World, answer, full, policy, saw, spec};
 
@@ -230,7 +230,7 @@ proptest! {
                 *told += 1;
                 prop_assert!(*told == 1, "flapping is told once: {:?}", run.edges);
             } else if let Some(before) = before {
-                prop_assert!(at.since(before) >= run.world.policy.cooldown, "{edge:?}");
+                prop_assert!(at.since(before) >= run.world.policy.cooldown.critical, "{edge:?}");
             }
         }
         let rises = run.edges.iter().filter(|e| e.key.as_str() == "b/event" && e.kind == EdgeKind::Alert).count();
@@ -410,7 +410,7 @@ proptest! {
         passes in prop::collection::vec(any_pass(), 1..12),
     ) {
         let (cooldown, tick, hold, unknown_after) = spans;
-        let policy = Policy { cooldown, tick, warm_up: flags.0, confirm_at_once: flags.1 };
+        let policy = Policy { cooldown: Cooldowns::all(cooldown), tick, warm_up: flags.0, confirm_at_once: flags.1 };
         let specs: Vec<_> = ["a", "b", "c"].into_iter().zip(rules).map(|(key, (test, fail_after, recover_after))| {
             spec(key, Rule { test, fail_after, recover_after, hold, unknown_after })
         }).collect();

@@ -11,7 +11,7 @@ use watchdog::core::message::Message;
 use watchdog::core::recovery::plan::Plan;
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
-use watchdog::core::watch::{Outcome, Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Outcome, Policy, Watch};
 use watchdog::deadman::{Deadman, UNDELIVERED};
 use watchdog::deliver::{self, Courier};
 use watchdog::gather::{Gather, Whom};
@@ -99,7 +99,7 @@ fn a_pass_does_not_beat_while_the_oldest_alert_waits_for_more_than_ten_minutes()
     let opens = Arc::new(AtomicBool::new(false));
     let store = Store::open(None, start, "boot").unwrap().store;
     let tick = Duration::from_mins(1);
-    let policy = Policy { cooldown: Duration::ZERO, tick, warm_up: false, confirm_at_once: false };
+    let policy = Policy { cooldown: Cooldowns::all(Duration::ZERO), tick, warm_up: false, confirm_at_once: false };
     let gather = Gather::start(Vec::new(), clock.clone(), &Waker::new()).unwrap();
     let mut loops = Tick::new(clock.clone(), gather, Watch::new(policy), store.clone(), tick);
     let courier = Courier::new(store, Box::new(Stubborn(Arc::clone(&opens))), "web-1", 1);

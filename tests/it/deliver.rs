@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use watchdog::clock::Clock;
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
-use watchdog::core::message::{Markup, Message, Style, split};
+use watchdog::core::message::{Markup, Message, Sound, Style, split};
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::deliver::{BACKOFF_LIMIT, ChannelState, Courier, REFUSED_WAIT, Rest, spawn, stop_all};
@@ -38,7 +38,7 @@ pub fn edge(kind: EdgeKind, name: &str, now: Now) -> Edge {
         at: now.wall,
         lasted: Duration::ZERO,
         incident: Incident(name.to_string()),
-        reason: "3 looks in a row were bad".to_string(),
+        reason: "failed 3 checks in a row".to_string(),
         ..Edge::default()
     }
 }
@@ -96,8 +96,11 @@ impl Notifier for Paper {
         std::thread::sleep(delay);
         let mut told = self.told.lock().unwrap();
         let answer = told.answers.pop_front().flatten();
-        let sent =
-            Sent { text: part.text.to_string(), reply_to: part.reply_to.map(str::to_string), silent: part.silent };
+        let sent = Sent {
+            text: part.text.to_string(),
+            reply_to: part.reply_to.map(str::to_string),
+            silent: part.sound != Sound::Loud,
+        };
         told.attempts.push((sent, answer.is_none()));
         match answer {
             None => Ok(Receipt { reference: Some(format!("r{}", told.attempts.len())), remember: None }),
@@ -196,7 +199,11 @@ fn an_outage_ends_with_each_incident_named_once() {
     rig.settle();
     let seen = rig.seen();
     assert_eq!(seen.len(), 1, "{seen:#?}");
-    assert!(seen[0].text.starts_with("web-1 · storm: 20 alerts, 20 recoveries of 40 signals"), "{}", seen[0].text);
+    assert!(
+        seen[0].text.starts_with("🔴 web-1 · 20 alerts, 20 OK again: probe n1, probe n3, probe n5 and 37 more"),
+        "{}",
+        seen[0].text
+    );
     for tick in 0..40 {
         let named = seen[0].text.split_whitespace().filter(|word| *word == format!("#n{tick}")).count();
         assert_eq!(named, 1, "n{tick} in {}", seen[0].text);
@@ -216,7 +223,7 @@ fn a_recovery_whose_alert_was_never_delivered_is_one_entry() {
     let seen = rig.seen();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].text.matches("#aaaa").count(), 1, "{}", seen[0].text);
-    assert!(seen[0].text.starts_with('🟢') && seen[0].text.contains("lasted from"), "{}", seen[0].text);
+    assert!(seen[0].text.starts_with('🟢') && seen[0].text.contains("lasted "), "{}", seen[0].text);
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn what_began_and_ended_while_telegram_was_dead_is_still_told_once() {
     let told = world.telegram.wait_delivered(1, SOON);
     wait("the recovery", || {
         let told = world.telegram.delivered();
-        told.iter().any(|m| m.text.contains("lasted from")).then_some(())
+        told.iter().any(|m| m.text.contains("lasted ")).then_some(())
     });
     let incidents: std::collections::BTreeSet<String> = world.telegram.delivered().iter().map(incident).collect();
     assert_eq!(incidents.len(), 1, "{told:?}");

@@ -13,7 +13,7 @@ use watchdog::config::Config;
 use watchdog::core::edge::EdgeKind;
 use watchdog::core::signal::{Answer, Reading, Report, State};
 use watchdog::core::time::{Mono, Now, Wall};
-use watchdog::core::watch::{Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Policy, Watch};
 use watchdog::source::{Ask, Outfit, Source, host};
 use watchdog::wake::Waker;
 
@@ -199,7 +199,8 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
     let start = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
     let (clock, hand) = Clock::by_hand(start);
     let mut source = source(proc.path(), "", Some("0b1e6c4a-92f0-4a57-9f3e-000000000000"), &clock);
-    let policy = Policy { cooldown: Duration::from_hours(1), tick: TICK, warm_up: true, confirm_at_once: false };
+    let policy =
+        Policy { cooldown: Cooldowns::all(Duration::from_hours(1)), tick: TICK, warm_up: true, confirm_at_once: false };
     let mut watch = Watch::new(policy);
     let mut tick = |watch: &mut Watch| {
         let mut now = *hand.lock().unwrap();

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
-use watchdog::core::message::{Line, Message, Piece, Style, compose, split, stories, utf16};
+use watchdog::core::message::{Line, Message, Piece, Place, Sound, Style, compose, split, stories, utf16};
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::Wall;
+use watchdog::core::zone::Zone;
 use watchdog::notifier::telegram::{Html, TEXT_LIMIT};
 
 use crate::peer::html;
@@ -114,7 +115,7 @@ proptest! {
         now in any::<i64>(),
     ) {
         let stories = stories(edges.clone());
-        let message = compose(&instance, &stories, Wall(now));
+        let message = compose(&stories, &Place { instance: &instance, zone: &Zone::default(), now: Wall(now) });
         holds(&message, TEXT_LIMIT)?;
         let whole = whole(&message);
         for edge in &edges {
@@ -128,7 +129,7 @@ proptest! {
         prop_assert!(whole.lines().count() <= 1 + 5 * stories.len(), "{}", whole);
         // The first line of several stories is the operator's own instance name and counts.
         let body = whole.lines().skip(usize::from(stories.len() > 1));
-        let heads = body.filter(|line| line.starts_with(['🔴', '🔁', '🟢', '⚪'])).count();
+        let heads = body.filter(|line| line.starts_with(['🔴', '🟠', '🔵', '🔁', '🟢', '⚪'])).count();
         prop_assert_eq!(heads, stories.len(), "{}", whole);
     }
 
@@ -147,7 +148,7 @@ proptest! {
             pieces.into_iter().map(piece).collect()
         };
         let lines = lines.into_iter().map(line).collect();
-        holds(&Message { lines, incidents: Vec::new(), reply_to: None, only_recoveries: false }, limit)?;
+        holds(&Message { lines, incidents: Vec::new(), reply_to: None, sound: Sound::Loud }, limit)?;
     }
 }
 
@@ -168,7 +169,11 @@ fn a_storm_of_thousands_names_every_signal_in_parts_that_fit() {
             ..Edge::default()
         })
         .collect();
-    let parts = split(&compose("web-1", &stories(edges), Wall(0)), &Html, TEXT_LIMIT);
+    let parts = split(
+        &compose(&stories(edges), &Place { instance: "web-1", zone: &Zone::default(), now: Wall(0) }),
+        &Html,
+        TEXT_LIMIT,
+    );
     assert!(parts.len() > 20 && parts.iter().all(|part| utf16(part) <= TEXT_LIMIT), "{} parts", parts.len());
     let text: String = parts.iter().map(|part| html::parse(part).unwrap()).collect();
     assert!((0..3_000).all(|n| text.contains(&format!("probe/<{n}>& #n{n}"))));

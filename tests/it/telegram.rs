@@ -107,11 +107,9 @@ fn an_alert_its_realert_and_its_recovery_reach_the_chat_as_one_thread() {
     }
     let delivered = rig.peer.delivered();
     assert_eq!(delivered.len(), 3);
-    assert_eq!(
-        delivered[0].raw.lines().next().unwrap(),
-        "🔴 <b>web-1</b> · <b>probe k3f9</b> · <code>probe/k3f9</code> · #k3f9"
-    );
-    assert!(delivered[0].text.contains("› connection <refused> & more"), "{}", delivered[0].text);
+    assert_eq!(delivered[0].raw.lines().next().unwrap(), "🔴 <b>web-1</b> · <b>probe k3f9</b> is failing");
+    assert!(delivered[0].raw.ends_with("· <code>probe/k3f9</code> · #k3f9"), "{}", delivered[0].raw);
+    assert!(delivered[0].text.contains("\nconnection <refused> & more"), "{}", delivered[0].text);
     assert!(delivered.iter().all(|message| message.html && message.chat == GROUP && message.thread == Some(42)));
     let replies: Vec<_> = delivered.iter().map(|message| message.reply_to).collect();
     assert_eq!(replies, [None, Some(900), Some(900)]);
@@ -276,7 +274,10 @@ fn what_a_topic_does_not_take_goes_to_the_chat_until_the_topic_takes_it_again() 
         let (requests, delivered) = (rig.peer.requests().len(), rig.peer.delivered());
         assert_eq!((requests, delivered.len()), (3, 2), "{description}: {delivered:?}");
         assert!(delivered.iter().all(|message| message.thread.is_none() && message.chat == GROUP), "{delivered:?}");
-        assert!(delivered[0].text.contains("› connection"), "in full, not in its shortest form: {delivered:?}");
+        assert!(
+            delivered[0].text.contains("\nconnection <refused>"),
+            "in full, not in its shortest form: {delivered:?}"
+        );
         assert_eq!(delivered[1].reply_to, Some(delivered[0].message_id), "one thread in the chat, too");
         assert_eq!(rig.courier.status().read(rig.now().mono).state, ChannelState::Ok);
         // An hour later the topic is tried again, and works.
@@ -319,7 +320,7 @@ fn markup_that_is_refused_is_sent_again_at_once_as_plain_text() {
     assert_eq!(rig.step(), Rest::For(Duration::ZERO));
     let delivered = rig.peer.delivered();
     assert_eq!((rig.peer.requests().len(), delivered.len()), (2, 1));
-    assert!(!delivered[0].html && delivered[0].text.contains("› connection <refused> & more"), "{}", delivered[0].text);
+    assert!(!delivered[0].html && delivered[0].text.contains("\nconnection <refused> & more"), "{}", delivered[0].text);
     assert!(!delivered[0].text.contains("<b>"));
 }
 
@@ -371,7 +372,7 @@ fn five_hundred_alerts_are_a_digest_that_names_every_signal_within_the_pace() {
     for name in &names {
         assert!(text.contains(&format!("🔴 probe/{name} #{name}\n")), "{name}");
     }
-    assert!(text.starts_with("web-1 · storm: 500 alerts of 500 signals\n"));
+    assert!(text.starts_with("🔴 web-1 · 500 alerts: probe n0, probe n1, probe n2 and 497 more\n"));
 }
 
 #[test]

@@ -10,13 +10,18 @@ use watchdog::core::rule::Rule;
 use watchdog::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::core::tracked::Remembered;
-use watchdog::core::watch::{Outcome, Policy, Watch};
+use watchdog::core::watch::{Cooldowns, Outcome, Policy, Watch};
 
 /// 2026-01-01T00:00:00Z, in milliseconds.
 pub const NEW_YEAR: i64 = 1_767_225_600_000;
 
 pub fn policy() -> Policy {
-    Policy { cooldown: Duration::from_hours(1), tick: Duration::from_secs(15), warm_up: true, confirm_at_once: false }
+    Policy {
+        cooldown: Cooldowns::all(Duration::from_hours(1)),
+        tick: Duration::from_secs(15),
+        warm_up: true,
+        confirm_at_once: false,
+    }
 }
 
 pub fn spec(key: &str, rule: Rule) -> Arc<Spec> {

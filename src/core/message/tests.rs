@@ -1,7 +1,9 @@
 //! Messages, read as a person would.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::about::{About, Details};
 use super::super::signal::SignalKey;
 use super::*;
 
@@ -41,34 +43,70 @@ fn edge(kind: EdgeKind, incident: &str, minute: i64) -> Edge {
         at: Wall(begin + minute * 60_000),
         lasted: Duration::from_secs(u64::try_from(minute).unwrap() * 60),
         incident: Incident(incident.to_string()),
-        reason: if kind == EdgeKind::Alert { "it was seen".to_string() } else { String::new() },
+        reason: if kind == EdgeKind::Alert { "failed 3 checks in a row".to_string() } else { String::new() },
         ..Edge::default()
     }
 }
 
+fn at(minute: i64) -> Wall {
+    Wall(NEW_YEAR + 600_000 + minute * 60_000)
+}
+
+fn compose_at(edges: Vec<Edge>, now: Wall) -> Message {
+    compose(&stories(edges), &Place { instance: "web-1", zone: &Zone::default(), now })
+}
+
 fn told(edges: Vec<Edge>, minute: i64) -> String {
-    let message = compose("web-1", &stories(edges), Wall(NEW_YEAR + 600_000 + minute * 60_000));
-    split(&message, &Bare, 4096).join("\n=====\n")
+    split(&compose_at(edges, at(minute)), &Bare, 4096).join("\n=====\n")
 }
 
 #[test]
-fn an_alert_says_who_what_why_and_since_when() {
-    let mut alert = edge(EdgeKind::Alert, "k3f9", 0);
-    alert.severity = Severity::Warning;
+fn an_alert_says_how_bad_where_what_the_fact_since_when_and_what_to_do() {
+    let alert = Edge {
+        about: Arc::new(About { name: "redis".into(), group: "project shop".into(), ..About::default() }),
+        details: Details::new("keeps crashing", "docker logs --tail 50 k3f9").with("last line: \"fork: no memory\""),
+        ..edge(EdgeKind::Alert, "k3f9", 0)
+    };
+    let lines = "*web-1* · *redis* keeps crashing\nexit code 137\nlast line: \"fork: no memory\"\n\
+                 since 00:10:00 UTC (failed 3 checks in a row) · `container/k3f9` · project shop · #k3f9\n\
+                 → docker logs --tail 50 k3f9";
+    for (severity, icon) in [(Severity::Critical, "🔴"), (Severity::Warning, "🟠"), (Severity::Info, "🔵")] {
+        assert_eq!(told(vec![Edge { severity, ..alert.clone() }], 0), format!("{icon} {lines}"));
+    }
+}
+
+#[test]
+fn without_words_of_its_own_every_kind_of_news_still_reads_as_a_sentence() {
+    let first = |kind| told(vec![edge(kind, "k3f9", 10)], 10).lines().next().unwrap().to_string();
+    assert_eq!(first(EdgeKind::Alert), "🔴 *web-1* · *container k3f9* is failing");
+    assert_eq!(first(EdgeKind::Realert), "🔁🔴 *web-1* · *container k3f9* is still failing");
+    assert_eq!(first(EdgeKind::Recovery), "🟢 *web-1* · *container k3f9* is OK again");
+    assert_eq!(first(EdgeKind::Unknown), "⚪ *web-1* · *container k3f9* cannot be checked");
+    assert_eq!(first(EdgeKind::Seen), "🟢 *web-1* · *container k3f9* can be checked again");
+}
+
+#[test]
+fn a_reminder_says_how_long_it_lasts_what_changed_and_the_third_asks_whether_to_silence_it() {
+    let reminder = |n, was: &str| Edge { reminder: n, was: was.to_string(), ..edge(EdgeKind::Realert, "k3f9", 72) };
+    let text = told(vec![reminder(1, "exit code 137")], 72);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1..3], ["exit code 137", "reminder 1, unchanged since the last message"]);
+    assert_eq!(lines[3], "since 00:10:00 UTC, for 1h 12m · `container/k3f9` · #k3f9");
+    assert!(told(vec![reminder(2, "exit code 1")], 72).contains("reminder 2, before: exit code 1\n"));
+    assert!(!text.contains("silence"));
+    assert!(told(vec![reminder(3, "")], 72).ends_with("watchdog silence 'container/k3f9' --for 8h"));
+}
+
+#[test]
+fn a_recovery_says_how_long_it_was_and_what_it_was() {
+    let recovery = Edge { was: "exit code 137".to_string(), ..edge(EdgeKind::Recovery, "k3f9", 38) };
     assert_eq!(
-        told(vec![alert], 0),
-        "🔴 *web-1* · *container k3f9* · `container/k3f9` · warning · #k3f9\n› exit code 137\nsince 00:10:00 UTC · it was seen"
+        told(vec![recovery], 38),
+        "🟢 *web-1* · *container k3f9* is OK again\nlasted 38m; it was: exit code 137\n\
+         running\n00:10:00 UTC – 00:48:00 UTC · `container/k3f9` · #k3f9"
     );
-    assert_eq!(
-        told(vec![edge(EdgeKind::Realert, "k3f9", 72)], 72),
-        "🔁 *web-1* · *container k3f9* · `container/k3f9` · #k3f9\n› exit code 137\nsince 00:10:00 UTC, for 1h 12m"
-    );
-    assert_eq!(
-        told(vec![edge(EdgeKind::Recovery, "k3f9", 38)], 38),
-        "🟢 *web-1* · *container k3f9* · `container/k3f9` · #k3f9\n› running\nlasted from 00:10:00 to 00:48:00 UTC (38m)"
-    );
-    assert!(told(vec![edge(EdgeKind::Unknown, "k3f9", 10)], 10).starts_with("⚪ *web-1*"));
-    assert!(told(vec![edge(EdgeKind::Seen, "k3f9", 10)], 10).contains("unseen from 00:10:00 to 00:20:00 UTC (10m)"));
+    let seen = told(vec![edge(EdgeKind::Seen, "k3f9", 10)], 10);
+    assert!(seen.contains("unknown for 10m\n") && seen.contains("\n00:10:00 UTC – 00:20:00 UTC · "), "{seen}");
 }
 
 #[test]
@@ -80,11 +118,12 @@ fn what_began_and_ended_untold_is_one_entry() {
     ];
     assert_eq!(
         told(edges.clone(), 24 * 60),
-        "🟢 *web-1* · *container k3f9* · `container/k3f9` · #k3f9\n› exit code 137\n› now: running\n\
-         lasted from 2026-01-01 00:10:00 to 01:48:00 UTC (1h 38m), told 22h 22m late"
+        "🟢 *web-1* · *container k3f9* is OK again\n\
+         lasted 1h 38m; it was: exit code 137\nrunning\n\
+         2026-01-01 00:10:00 UTC – 01:48:00 UTC, sent 22h 22m late · `container/k3f9` · #k3f9"
     );
-    let message = compose("web-1", &stories(edges), Wall(NEW_YEAR));
-    assert!(!message.only_recoveries && message.reply_to.is_none());
+    let message = compose_at(edges, Wall(NEW_YEAR));
+    assert!(message.sound == Sound::Loud && message.reply_to.is_none());
     assert_eq!(message.incidents, [Incident("k3f9".to_string())]);
 }
 
@@ -93,26 +132,65 @@ fn an_alert_with_its_realert_is_an_alert_with_the_latest_fact() {
     let mut worse = edge(EdgeKind::Realert, "k3f9", 60);
     worse.fact = "crash loop".to_string();
     let text = told(vec![edge(EdgeKind::Alert, "k3f9", 0), worse], 60);
-    assert!(text.starts_with("🔴") && text.contains("› crash loop") && text.contains("for 1h"), "{text}");
+    assert!(text.starts_with("🔴") && text.contains("\ncrash loop\n") && text.contains("for 1h"), "{text}");
 }
 
 #[test]
-fn several_stories_share_a_headline_and_a_storm_is_a_digest_that_names_all() {
-    let few = told(vec![edge(EdgeKind::Alert, "aaaa", 0), edge(EdgeKind::Recovery, "bbbb", 5)], 5);
-    assert!(few.starts_with("*web-1* · 1 alert, 1 recovery\n\n🔴 *container aaaa* · `container/aaaa`"), "{few}");
-    assert!(few.contains("\n\n🟢 *container bbbb*"), "{few}");
-    let edges = (0..11).map(|n| edge(EdgeKind::Alert, &format!("n{n}"), 0)).collect();
-    let storm = told(edges, 0);
-    assert!(storm.starts_with("*web-1* · storm: 11 alerts of 11 signals\n🔴 `container/n0` #n0\n"), "{storm}");
+fn a_few_subjects_stand_by_name_in_the_headline_the_most_severe_first() {
+    let warning = Edge { severity: Severity::Warning, ..edge(EdgeKind::Alert, "aaaa", 0) };
+    let few = told(vec![warning, edge(EdgeKind::Alert, "bbbb", 0)], 5);
+    assert!(
+        few.starts_with("🔴 *web-1* · 2 alerts: container bbbb, container aaaa\n\n🟠 *container aaaa* is"),
+        "{few}"
+    );
+    let over: Vec<Edge> = ["a", "b", "c", "d"].map(|name| edge(EdgeKind::Recovery, name, 5)).to_vec();
+    let over = told(over, 5);
+    assert!(over.starts_with("🟢 *web-1* · 4 OK again: container a, container b, container c and 1 more\n"), "{over}");
+}
+
+#[test]
+fn a_storm_is_a_digest_that_names_all_the_most_severe_first() {
+    let edges = (0..11).map(|n| Edge {
+        severity: if n == 7 { Severity::Critical } else { Severity::Warning },
+        ..edge(EdgeKind::Alert, &format!("n{n}"), 0)
+    });
+    let storm = told(edges.collect(), 0);
+    assert!(storm.starts_with("🔴 *web-1* · 11 alerts: "), "{storm}");
+    assert_eq!(storm.lines().nth(1), Some("🔴 `container/n7` #n7"));
     assert_eq!(storm.lines().count(), 12);
 }
 
 #[test]
+fn news_of_one_cause_stand_under_its_name_a_line_each() {
+    let about = Arc::new(About { cause: "nginx (127.0.0.1:8443)".into(), ..About::default() });
+    let of = |kind| move |name: &&str| Edge { about: Arc::clone(&about), ..edge(kind, name, 0) };
+    let down: Vec<Edge> = ["api", "web"].iter().map(of.clone()(EdgeKind::Alert)).collect();
+    assert_eq!(
+        told(down, 0),
+        "🔴 *web-1* · *nginx (127.0.0.1:8443)*: 2 checks fail\n\
+         🔴 *container api* · exit code 137 · `container/api` · since 00:10:00 UTC · #api\n\
+         🔴 *container web* · exit code 137 · `container/web` · since 00:10:00 UTC · #web"
+    );
+    let up: Vec<Edge> = ["api", "web"].iter().map(of(EdgeKind::Recovery)).collect();
+    assert!(told(up, 0).starts_with("🟢 *web-1* · *nginx (127.0.0.1:8443)*: 2 checks are OK again\n"));
+}
+
+#[test]
+fn infos_are_silent_recoveries_may_be_and_all_else_is_heard() {
+    let sound = |edges| compose_at(edges, Wall(0)).sound;
+    let info = Edge { severity: Severity::Info, ..edge(EdgeKind::Alert, "a", 0) };
+    assert_eq!(sound(vec![info.clone()]), Sound::Silent);
+    assert_eq!(sound(vec![edge(EdgeKind::Recovery, "b", 0)]), Sound::Recovery);
+    assert_eq!(sound(vec![info, edge(EdgeKind::Alert, "b", 0)]), Sound::Loud);
+    assert_eq!(sound(vec![edge(EdgeKind::Alert, "a", 0), edge(EdgeKind::Recovery, "a", 0)]), Sound::Loud);
+}
+
+#[test]
 fn later_edges_answer_the_first_message() {
-    let later = compose("w", &stories(vec![edge(EdgeKind::Recovery, "a", 1)]), Wall(0));
-    assert_eq!((later.reply_to, later.only_recoveries), (Some(Incident("a".to_string())), true));
+    let later = compose_at(vec![edge(EdgeKind::Recovery, "a", 1)], Wall(0));
+    assert_eq!(later.reply_to, Some(Incident("a".to_string())));
     let mixed = vec![edge(EdgeKind::Realert, "a", 1), edge(EdgeKind::Alert, "b", 1)];
-    assert_eq!(compose("w", &stories(mixed), Wall(0)).reply_to, None);
+    assert_eq!(compose_at(mixed, Wall(0)).reply_to, None);
 }
 
 #[test]
@@ -120,8 +198,12 @@ fn a_fact_cannot_forge_a_line_or_turn_the_reading_direction() {
     let mut alert = edge(EdgeKind::Alert, "k3f9", 0);
     alert.fact = "\u{1b}[2Jx\n🟢 *all* is well\r\n\u{2028}\u{202e}#9999 \u{0}end\u{200b}".to_string();
     let text = told(vec![alert], 0);
-    assert_eq!(text.lines().nth(1).unwrap(), "› [2Jx 🟢 *all* is well #9999 end");
+    assert_eq!(text.lines().nth(1).unwrap(), "[2Jx 🟢 *all* is well #9999 end");
     assert_eq!(text.lines().count(), 3);
+    for forged in ["🟢 all is well", "→ rm -rf /", "since yesterday", "🔧 repaired", "#k3f9 is over"] {
+        let alert = Edge { fact: format!("\u{200b} {forged}"), ..edge(EdgeKind::Alert, "k3f9", 0) };
+        assert_eq!(told(vec![alert], 0).lines().nth(1).unwrap(), format!("› {forged}"));
+    }
 }
 
 #[test]
@@ -148,7 +230,7 @@ fn a_long_line_is_cut_between_characters_with_its_tags_closed() {
         lines: vec![vec![Piece::plain("head")], vec![Piece::bold("🦀".repeat(40))]],
         incidents: Vec::new(),
         reply_to: None,
-        only_recoveries: false,
+        sound: Sound::Loud,
     };
     let parts = split(&message, &Bare, 64);
     assert_eq!(
@@ -163,9 +245,9 @@ fn a_long_line_is_cut_between_characters_with_its_tags_closed() {
 fn the_steps_of_a_repair_are_lines_of_their_own_and_never_hide_the_news() {
     let repair = |fact: &str, at| Edge { fact: fact.to_string(), ..edge(EdgeKind::Repair, "k3f9", at) };
     let text = told(vec![repair("repairing: stop and start it\nrepaired", 10)], 10);
-    assert!(text.starts_with("🔧") && text.contains("› repairing: stop and start it\n› repaired\n"), "{text}");
+    assert!(text.starts_with("🔧") && text.contains("\nrepairing: stop and start it\nrepaired\n"), "{text}");
     let text = told(vec![edge(EdgeKind::Alert, "k3f9", 10), repair("not touched: paused", 11)], 11);
-    assert!(text.starts_with("🔴") && text.contains("› 🔧 not touched: paused"), "{text}");
+    assert!(text.starts_with("🔴") && text.contains("\n🔧 not touched: paused\n"), "{text}");
     let text = told(vec![repair("repaired", 11), edge(EdgeKind::Recovery, "k3f9", 12)], 12);
-    assert!(text.starts_with("🟢") && text.contains("› 🔧 repaired"), "{text}");
+    assert!(text.starts_with("🟢") && text.contains("\n🔧 repaired\n"), "{text}");
 }

@@ -1,0 +1,181 @@
+//! What waits a little, so that fewer messages say more: quiet hours, and further news of one cause.
+//!
+//! An incident waits as a whole, or its end could overtake its beginning. Critical news never waits for the morning;
+//! news of a cause that was told less than [`CAUSE_WAIT`] ago waits for the rest of that time and is then told
+//! together. A batch that is full never waits: what is held must not stand in the way of what is urgent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::core::edge::{Edge, EdgeKind, Incident};
+use crate::core::quiet::QuietHours;
+use crate::core::signal::Severity;
+use crate::core::time::{Mono, Now};
+use crate::core::zone::Zone;
+use crate::store::Pending;
+
+/// How long news of one cause are gathered after the first of them was told.
+pub const CAUSE_WAIT: Duration = Duration::from_secs(30);
+/// Causes remembered at most; one more than these is told at once.
+const CAUSES: usize = 256;
+/// The longest until a held message is looked at again: the wall clock may be set meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// Which news wait for what.
+#[derive(Debug, Default)]
+pub struct Hold {
+    /// When a cause was told last, beginnings and ends apart.
+    told: BTreeMap<(Arc<str>, bool), Mono>,
+}
+
+/// What is to be told now, and how long the rest waits.
+#[derive(Debug, Default, PartialEq)]
+pub struct Sorted {
+    /// To be told now.
+    pub now: Vec<Pending>,
+    /// What waits.
+    pub held: Vec<Pending>,
+    /// When to look again, while something waits.
+    pub again: Option<Duration>,
+}
+
+impl Hold {
+    /// Sorts what is pending, at most `full` rows. `ending`: the program is about to end, and only quiet hours count.
+    /// `quiet`: when warnings and infos wait, and in which time zone that is meant.
+    pub fn sort(
+        &mut self,
+        rows: Vec<Pending>,
+        full: usize,
+        now: Now,
+        ending: bool,
+        quiet: Option<(QuietHours, &Zone)>,
+    ) -> Sorted {
+        self.told.retain(|_, at| *at <= now.mono && now.mono.since(*at) < CAUSE_WAIT);
+        if rows.len() >= full {
+            return Sorted { now: rows, ..Sorted::default() };
+        }
+        let night = quiet.and_then(|(hours, zone)| hours.end(now.wall, zone));
+        let mut until: BTreeMap<Incident, Duration> = BTreeMap::new();
+        if let Some(end) = night {
+            let urgent: BTreeSet<&Incident> =
+                rows.iter().filter(|row| never_waits(&row.edge)).map(|row| &row.edge.incident).collect();
+            let quiet = rows.iter().filter(|row| !urgent.contains(&row.edge.incident));
+            until.extend(quiet.map(|row| (row.edge.incident.clone(), end.since(now.wall))));
+        }
+        if !ending {
+            for row in &rows {
+                if let Some(at) = cause(&row.edge).and_then(|cause| self.told.get(&cause)) {
+                    let left = CAUSE_WAIT.saturating_sub(now.mono.since(*at));
+                    let wait = until.entry(row.edge.incident.clone()).or_default();
+                    *wait = left.max(*wait);
+                }
+            }
+        }
+        let again = until.values().min().map(|wait| (*wait).clamp(Duration::from_millis(100), LOOK_AGAIN));
+        let (held, now) = rows.into_iter().partition(|row| until.contains_key(&row.edge.incident));
+        Sorted { now, held, again }
+    }
+
+    /// These were told.
+    pub fn note<'a>(&mut self, edges: impl Iterator<Item = &'a Edge>, now: Mono) {
+        for cause in edges.filter_map(cause) {
+            if self.told.len() < CAUSES || self.told.contains_key(&cause) {
+                self.told.insert(cause, now);
+            }
+        }
+    }
+}
+
+fn never_waits(edge: &Edge) -> bool {
+    edge.severity == Severity::Critical
+}
+
+/// What an edge has in common with others; reminders and repairs belong to their incident alone.
+fn cause(edge: &Edge) -> Option<(Arc<str>, bool)> {
+    let opens = match edge.kind {
+        EdgeKind::Alert | EdgeKind::Unknown => true,
+        EdgeKind::Recovery | EdgeKind::Seen => false,
+        _ => return None,
+    };
+    (!edge.about.cause.is_empty()).then(|| (Arc::clone(&edge.about.cause), opens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::about::About;
+    use crate::core::time::Wall;
+
+    /// 2026-01-01T23:00:00Z.
+    const NIGHT: i64 = 1_767_308_400_000;
+
+    fn at(second: i64) -> Now {
+        Now { wall: Wall(NIGHT + second * 1_000), mono: Mono(second * 1_000), awake: Mono(second * 1_000) }
+    }
+
+    fn row(id: i64, kind: EdgeKind, severity: Severity, cause: &str) -> Pending {
+        let about = Arc::new(About { cause: cause.into(), ..About::default() });
+        let edge = Edge { kind, severity, about, incident: Incident(format!("i{id}")), ..Edge::default() };
+        Pending { id, tick: id, since: Mono(0), edge }
+    }
+
+    fn ids(sorted: &Sorted) -> Vec<i64> {
+        sorted.now.iter().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn warnings_wait_for_the_morning_and_criticals_never_do() {
+        let (mut hold, zone) = (Hold::default(), Zone::default());
+        let night = Some((QuietHours::parse("22:00-07:00").unwrap(), &zone));
+        let rows = vec![
+            row(1, EdgeKind::Alert, Severity::Warning, ""),
+            row(2, EdgeKind::Alert, Severity::Critical, ""),
+            row(3, EdgeKind::Recovery, Severity::Info, ""),
+        ];
+        let sorted = hold.sort(rows.clone(), 1_000, at(0), false, night);
+        assert_eq!((ids(&sorted), sorted.held.len(), sorted.again), (vec![2], 2, Some(LOOK_AGAIN)));
+        assert_eq!(ids(&hold.sort(rows.clone(), 1_000, at(0), true, night)), [2], "not even when the program ends");
+        let morning = hold.sort(rows.clone(), 1_000, at(8 * 3_600), false, night);
+        assert_eq!((ids(&morning), morning.held.len(), morning.again), (vec![1, 2, 3], 0, None));
+        assert_eq!(ids(&hold.sort(rows, 3, at(0), false, night)), [1, 2, 3], "a full batch waits for nothing");
+    }
+
+    #[test]
+    fn an_incident_that_became_critical_is_told_whole() {
+        let (mut hold, zone) = (Hold::default(), Zone::default());
+        let night = Some((QuietHours::parse("22:00-07:00").unwrap(), &zone));
+        let worse = Pending { id: 2, ..row(1, EdgeKind::Realert, Severity::Critical, "") };
+        let rows = vec![row(1, EdgeKind::Alert, Severity::Warning, ""), worse];
+        assert_eq!(ids(&hold.sort(rows, 1_000, at(0), false, night)), [1, 2]);
+    }
+
+    #[test]
+    fn news_of_a_cause_just_told_waits_for_the_rest_of_half_a_minute_beginnings_and_ends_apart() {
+        let mut hold = Hold::default();
+        let alert = |id| row(id, EdgeKind::Alert, Severity::Critical, "nginx");
+        hold.note([alert(1).edge].iter(), Mono(0));
+        let rows = vec![
+            alert(2),
+            row(3, EdgeKind::Recovery, Severity::Critical, "nginx"),
+            row(4, EdgeKind::Alert, Severity::Critical, "redis"),
+            row(5, EdgeKind::Alert, Severity::Critical, ""),
+        ];
+        let sorted = hold.sort(rows.clone(), 1_000, at(10), false, None);
+        assert_eq!((ids(&sorted), sorted.again), (vec![3, 4, 5], Some(Duration::from_secs(20))));
+        assert_eq!(ids(&hold.sort(rows.clone(), 1_000, at(10), true, None)), [2, 3, 4, 5], "nobody waits at the end");
+        assert_eq!(ids(&hold.sort(rows.clone(), 1_000, at(30), false, None)), [2, 3, 4, 5]);
+        // A clock that went back holds nothing.
+        hold.note([alert(1).edge].iter(), Mono(60_000));
+        assert_eq!(ids(&hold.sort(rows, 1_000, at(10), false, None)), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn the_causes_remembered_are_bounded() {
+        let mut hold = Hold::default();
+        for n in 0..10_000 {
+            hold.note([row(n, EdgeKind::Alert, Severity::Critical, &format!("cause {n}")).edge].iter(), Mono(0));
+        }
+        assert_eq!(hold.told.len(), CAUSES);
+    }
+}
