@@ -17,7 +17,7 @@ use crate::config::value::Secret;
 use crate::config::{Config, ConfigError, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
-use crate::core::time::{Now, Wall, people};
+use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::Deadman;
 use crate::deliver::{self, Courier, Manners};
@@ -27,6 +27,7 @@ use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
 use crate::serve::server::Server;
 use crate::serve::{self, Published};
+use crate::source::{Kept, Outfit};
 use crate::store::{Before, Condition, HistoryEntry, Store};
 use crate::tick::Tick;
 use crate::view::View;
@@ -51,6 +52,8 @@ pub struct Program {
     left_at: Option<Wall>,
     /// The boot that the run before saw, until the first sources have been told.
     previous_boot: Option<String>,
+    /// What is kept for sources was written since this machine booted.
+    same_boot: bool,
     /// Nodes that the run before knew, until the first sources have been told.
     seen_before: Arc<BTreeSet<Arc<str>>>,
 }
@@ -111,6 +114,7 @@ impl Program {
             notes,
             left_at,
             previous_boot,
+            same_boot,
             seen_before: Arc::new(crate::repair::seen_alive(&remembered.repairs)),
         };
         let parts = program.parts(config, waker)?;
@@ -125,6 +129,7 @@ impl Program {
         }
         program.adopt_orphans(config);
         program.previous_boot = None;
+        program.same_boot = true;
         program.seen_before = Arc::default();
         Ok(program)
     }
@@ -262,6 +267,13 @@ impl Program {
         self.root.tick.0
     }
 
+    /// When the sources that are there, or those of the run before, looked last, by the clocks of now.
+    fn looked_at(&self) -> Mono {
+        let now = self.clock.now();
+        let before = self.left_at.map_or(now.mono, |left_at| now.mono.minus(now.wall.since(left_at)));
+        self.tick.watch.last_at().unwrap_or(before)
+    }
+
     /// Builds everything the configuration asks for, so that a bad one is known before anything changes.
     fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
         let root = config.root();
@@ -273,7 +285,9 @@ impl Program {
             Some(repairs) => Arc::new(repairs.fleet.seen_alive()),
             None => Arc::clone(&self.seen_before),
         };
+        let kept = Kept::new(self.tick.watch.kept_for_sources(), self.looked_at(), self.same_boot);
         let outfit = assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref(), &seen_before);
+        let outfit = Outfit { kept, ..outfit };
         let sources = assemble::sources(config, &outfit)?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;

@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Now;
 
 const SECTION: Section = Settings::section(settings::PATH);
@@ -78,6 +78,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         body_limit: BODY,
         ..Options::default()
     });
+    let stamp = Stamp::stale(outfit.kept.of(&down.key).unwrap_or_default(), settings.stale_after);
     Ok(Some(Box::new(App {
         http,
         target,
@@ -87,7 +88,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         down,
         rules,
         stamp_slot,
-        stamp: Stamp::default(),
+        stamp,
         last: Report::default(),
     })))
 }
@@ -197,11 +198,22 @@ impl App {
                 let later = self.last.observations.iter().all(|seen| seen.seen_at >= ask.fresh_since);
                 Report { complete: self.last.complete && later, ..self.last.clone() }
             }
-            Freshness::Stale(why) | Freshness::Invalid(why) => {
-                return self.blind(Reading::Up, "it answers", why, now);
+            Freshness::Stale { why, at } => {
+                let report = self.blind(Reading::Up, "it answers", why, now);
+                return self.keep_stamp(Report { blind_since: Some(at), ..report });
             }
+            Freshness::Invalid(why) => return self.blind(Reading::Up, "it answers", why, now),
         };
         report.observations.push(self.look(Reading::Up, Cow::Borrowed("it answers"), now));
+        self.keep_stamp(report)
+    }
+
+    /// Hands over whether the envelope stands still, so that it is not news to whoever comes after us.
+    fn keep_stamp(&self, mut report: Report) -> Report {
+        if let Some(down) = report.observations.last_mut().filter(|seen| seen.spec.key == self.down.key) {
+            let keep = serde_json::to_string(self.stamp.standing(self.stale_after)).ok();
+            down.more = Some(Box::new(More { keep, ..More::default() }));
+        }
         report
     }
 

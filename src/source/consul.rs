@@ -96,6 +96,8 @@ pub struct Heart {
     may_forget: bool,
     /// The first report.
     began: Option<Mono>,
+    /// Nodes beyond those that are followed.
+    left_out: usize,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -141,6 +143,7 @@ impl Heart {
             last: Heartbeats::default(),
             may_forget: false,
             began: None,
+            left_out: 0,
         }
     }
 
@@ -180,14 +183,18 @@ impl Heart {
         let began = *self.began.get_or_insert(beats.at);
         let is_settled = beats.at.since(began) >= self.place.resettle;
         let observations = self.specs.values().map(|known| observe(known, beats.at, is_settled)).collect();
-        Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
+        let blind = (self.left_out > 0)
+            .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not looked at", self.left_out));
+        Report { observations, complete: true, blind, beats: Some(Arc::clone(beats)), ..Report::default() }
     }
 
     /// Takes over who is there, and who is not any more.
     fn compare(&mut self, beats: &Heartbeats) {
         let room = REMEMBERED.saturating_sub(self.specs.len());
         let others = beats.nodes.keys().filter(|name| !self.configured.contains(*name));
-        let others = others.filter(|name| !self.specs.contains_key(*name)).take(room);
+        let others: Vec<_> = others.filter(|name| !self.specs.contains_key(*name)).collect();
+        self.left_out = others.len().saturating_sub(room);
+        let others = others.into_iter().take(room);
         let own = self.configured.iter().filter(|name| !self.specs.contains_key(*name));
         let newcomer = |name: &Arc<str>| {
             let spec = spec(name);

@@ -346,6 +346,7 @@ mod tests {
             tick: Duration::from_secs(15),
             previous_boot: None,
             seen_before: Arc::default(),
+            kept: crate::source::Kept::default(),
         };
         Host::new(settings::read(&config).unwrap(), &outfit, call)
     }

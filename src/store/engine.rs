@@ -53,6 +53,8 @@ pub struct Engine {
     /// Rows about repairs that were in a file once and are not here; 1 where it is not known how many.
     missing: usize,
     notes: Vec<String>,
+    /// Notes that made room since notes were taken last.
+    unsaid: usize,
 }
 
 impl Engine {
@@ -70,6 +72,7 @@ impl Engine {
             handed: BTreeMap::new(),
             missing: 0,
             notes: Vec::new(),
+            unsaid: 0,
         }
     }
 
@@ -131,13 +134,19 @@ impl Engine {
     pub fn say(&mut self, note: String) {
         if self.notes.len() >= NOTES {
             self.notes.remove(0);
+            self.unsaid = self.unsaid.saturating_add(1);
         }
         self.notes.push(note);
     }
 
     /// Takes the notes.
     pub fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
+        let mut notes = std::mem::take(&mut self.notes);
+        match std::mem::take(&mut self.unsaid) {
+            0 => {}
+            left => notes.insert(0, format!("{left} earlier notes about the state file are left out")),
+        }
+        notes
     }
 
     /// These rows may be on their way from now on.

@@ -143,8 +143,9 @@ fn a_signal_that_is_left_out_of_a_full_report_is_gone_and_its_incident_is_closed
     world.see(&spec, Reading::Down);
     world.pass_time(TICK);
     let out = world.pass(vec![full("eye", world.now.mono, vec![])]);
-    assert_eq!(said(&out), [("a/web", EdgeKind::Recovery)]);
-    assert_eq!(out.edges[0].reason, "it is no longer reported");
+    assert_eq!(said(&out), [("a/web", EdgeKind::Removed)]);
+    assert_eq!(out.edges[0].fact, "removed, no longer watched");
+    assert_eq!(out.edges[0].reason, "it was failing until then");
     assert_eq!(out.removed, [SignalKey::new("a/web")]);
     assert_eq!(world.state("a/web"), None);
 }
@@ -318,7 +319,8 @@ fn a_source_that_is_no_longer_configured_leaves_nothing_open() {
     let keep = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<Arc<str>>>();
     assert_eq!(world.watch.keep_only(&keep(&["eye"]), &keep(&[]), world.now), Outcome::default());
     let out = world.watch.keep_only(&keep(&["other"]), &keep(&[]), world.now);
-    assert_eq!(said(&out), [("a/web", EdgeKind::Recovery)]);
+    assert_eq!(said(&out), [("a/web", EdgeKind::Removed)]);
+    assert_eq!(out.edges[0].fact, "no longer configured, no longer watched");
     assert_eq!(out.removed, ["a/web", "source/eye"].map(SignalKey::new));
     assert_eq!(world.watch.keys(), [SignalKey::new("clock/step")]);
 }

@@ -51,6 +51,7 @@ fn source(proc: &Path, settings: &str, previous_boot: Option<&str>, clock: &Cloc
         tick: TICK,
         previous_boot: previous_boot.map(str::to_string),
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     (host::ENTRY.build)(&config, &outfit).unwrap().unwrap()
 }
@@ -182,6 +183,7 @@ fn the_source_can_be_switched_off_and_single_signals_too() {
         tick: TICK,
         previous_boot: None,
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     let off = Config::from_toml("[host]\nenabled = false").unwrap();
     assert!((host::ENTRY.build)(&off, &outfit).unwrap().is_none());

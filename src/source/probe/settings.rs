@@ -316,6 +316,7 @@ mod tests {
             tick: Duration::from_secs(15),
             previous_boot: None,
             seen_before: std::sync::Arc::default(),
+            kept: crate::source::Kept::default(),
         };
         probes(&config, &outfit).map(|(probes, _)| probes).map_err(|e| e.to_string())
     }
