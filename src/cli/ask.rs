@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::paint::clean;
 use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -82,9 +83,19 @@ pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
     match answer.status {
         200 => {}
         401 => bail!("the daemon at {address} wants its token; set serve.token here as it is set there"),
-        status => bail!("the daemon at {address} answered with status {status}; is it a watchdog of this version?"),
+        status => bail!("{}", refused(address, status, &answer.body)),
     }
     Ok(answer.body)
+}
+
+/// What an answer that is none says: its own first line, as far as it is one.
+fn refused(address: SocketAddr, status: u16, body: &[u8]) -> String {
+    let said = String::from_utf8_lossy(body.get(..400).unwrap_or(body));
+    let said = clean(said.lines().next().unwrap_or_default().trim());
+    if said.is_empty() || said.starts_with(['<', '{']) {
+        return format!("what answers at {address} (`listen`) is not this watchdog's status server: HTTP {status}");
+    }
+    format!("the daemon at {address} answers {status}: {said}")
 }
 
 /// Where the daemon of this configuration can be asked from this machine.

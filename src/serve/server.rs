@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -33,6 +33,7 @@ use super::route::{Answer, Asked, answer};
 use super::snapshot::Published;
 use crate::clock::Clock;
 use crate::config::ConfigError;
+use crate::core::time::Wall;
 
 /// Connections served at once.
 pub const CONNECTIONS: usize = 32;
@@ -148,19 +149,24 @@ impl Server {
         self.address
     }
 
-    /// Stops listening, closes every connection and waits for the thread: well under a second.
-    pub fn stop(self) {
-        drop(self);
+    /// Stops listening, closes every connection and waits for the thread, until `by` at most: well under a
+    /// second unless the machine stands still.
+    pub fn stop(mut self, by: Instant) {
+        self.end(by);
+    }
+
+    fn end(&mut self, by: Instant) {
+        drop(self.stop.take());
+        let Some(thread) = self.thread.take() else { return };
+        while !thread.is_finished() && Instant::now() < by {
+            thread::park_timeout(Duration::from_millis(2));
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The thread has nothing to hand back; had it panicked, there is nothing left to stop.
-            let _ = thread.join();
-        }
+        self.end(Instant::now() + STOP_PATIENCE * 3);
     }
 }
 
@@ -215,6 +221,8 @@ async fn serve(stream: TcpStream, open: Open) {
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
+    // Its own date header panics when the clock was never set.
+    builder.auto_date_header(false);
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_LIMIT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Errors are the peer's: broken requests, resets, deadlines. None of them concerns us.
@@ -240,6 +248,13 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Unread> {
     let mut response = Response::new(answer.body.into_body(&shared.unread));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
+    let wall = Clock::system().now().wall;
+    // Who has no time must not tell it: a clock that was never set is worse than none.
+    if wall > Wall::default()
+        && let Ok(date) = HeaderValue::from_str(&wall.http_date())
+    {
+        headers.insert(header::DATE, date);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     for (name, value) in SECURITY {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -22,6 +22,7 @@ mod docs_env;
 mod e2e;
 mod e2e_docker;
 mod e2e_reload;
+mod ending;
 mod engine;
 mod exposition;
 mod hard;
