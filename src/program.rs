@@ -378,7 +378,7 @@ impl Program {
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
-        deliver::stop_all(before, Duration::from_millis(500));
+        deliver::stop_all(before, Instant::now() + Duration::from_millis(500));
         self.tick.gather = match parts.gather {
             Some(gather) => gather,
             None => Gather::start(Vec::new(), self.clock.clone(), &Waker::new())?,

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 
 use self::out::complain;
-use crate::client::children;
+use crate::client::{children, shortage};
 use crate::config::{Config, ConfigError, Layers};
 
 const EXAMPLES: &str = "\
@@ -109,6 +109,7 @@ const LAST: Duration = Duration::from_millis(200);
 /// Parses the command line and runs one command. Errors are for people; the exit code is for machines.
 pub fn main() -> ExitCode {
     privacy::keep();
+    shortage::raise_limit();
     let cli = Cli::parse_from(common_first(std::env::args_os()));
     let outcome = cli.run();
     // What a check started is not left to anybody else, however the command ended.

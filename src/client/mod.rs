@@ -10,5 +10,6 @@ pub mod http;
 pub mod oci;
 pub mod resolve;
 pub mod roots;
+pub mod shortage;
 pub mod systemd;
 pub mod telegram;

@@ -44,10 +44,13 @@ fn exec(name: &str, script: &str) -> String {
     )
 }
 
-/// The only child of a process, once there is one.
+/// The child of a process that has become the watchdog, once there is one.
 fn child_of(number: u32) -> i32 {
     let path = format!("/proc/{number}/task/{number}/children");
-    wait("its child", || std::fs::read_to_string(&path).ok()?.split_whitespace().next()?.parse().ok())
+    let is_watchdog = |child: &&str| {
+        std::fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name.trim() == "watchdog")
+    };
+    wait("its child", || std::fs::read_to_string(&path).ok()?.split_whitespace().find(is_watchdog)?.parse().ok())
 }
 
 #[test]

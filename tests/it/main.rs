@@ -41,6 +41,8 @@ mod repair_consul;
 mod repair_kill;
 mod serve;
 mod setup;
+mod shortage;
+mod sole;
 mod store;
 mod story;
 mod telegram;

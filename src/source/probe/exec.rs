@@ -20,6 +20,7 @@ use rustix::time::Timespec;
 use super::excerpt;
 use super::pool::Verdict;
 pub use crate::client::children::Groups;
+use crate::client::shortage;
 use crate::core::time::people;
 
 /// Bytes at the end of the output that are kept for the fact.
@@ -58,14 +59,17 @@ impl ExecCheck {
         }
         let output = match attach(&mut command) {
             Ok(output) => output,
-            Err(error) => return Verdict::unknown(format!("cannot make a pipe: {error}")),
+            Err(error) => return Verdict::unknown(format!("cannot make a pipe: {}", shortage::words(&error))),
         };
         let started = self.groups.start(&mut command);
         // Our copies of the writing end go away here: only the command holds it now.
         drop(command);
         let (mut child, leader) = match started {
             Ok(started) => started,
-            Err(error) => return Verdict::unknown(format!("cannot start the command: {error}")),
+            Err(error) => {
+                let why = shortage::seen_starting(&error).map_or_else(|| error.to_string(), |lack| lack.to_string());
+                return Verdict::unknown(format!("cannot start the command: {why}"));
+            }
         };
         let mut run = Run { output: Some(output), tail: Vec::new(), total: 0 };
         let end = run.watch(leader, begun + self.limit);
