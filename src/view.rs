@@ -123,6 +123,7 @@ impl View {
             at: now,
             recent: recent.into(),
             counters: counters(tick, now),
+            waits_for: None,
         };
         self.published.publish(snapshot);
     }

@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::shortage;
+
 /// Why no connection came about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
@@ -53,7 +55,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> DialError {
             DialError::Unreachable(address, plain(error))
         }
         // What is left is ours: no route at all, no descriptors, no ports, no permission.
-        _ => DialError::Own(plain(error)),
+        _ => DialError::Own(shortage::seen(error).map_or_else(|| plain(error), |lack| lack.to_string())),
     }
 }
 

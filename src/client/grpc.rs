@@ -26,6 +26,7 @@ use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, dial};
 use super::resolve::{ResolveError, resolve};
+use crate::clock;
 use crate::core::time::people;
 
 /// Bytes of an answer's message at most, and of all its headers or trailers.
@@ -130,6 +131,9 @@ impl Grpc {
 
     /// Calls `path` (`/package.Service/Method`) with `message`.
     pub fn call(&self, path: &str, message: &[u8]) -> Result<Answer, GrpcError> {
+        if self.tls.is_some() && clock::was_never_set() {
+            return Err(GrpcError::Tls("the clock of this machine says a time before 1970; set it".to_string()));
+        }
         let deadline = Instant::now() + self.limit;
         let addresses = resolve(&self.host, self.port, false, self.limit)?;
         let stream = dial(&addresses, deadline).map_err(|error| match error {

@@ -21,6 +21,8 @@ use ureq::{Agent, AsSendBody, Body};
 
 use super::dial::{DialError, dial};
 use super::resolve::{ResolveError, resolve};
+use super::shortage;
+use crate::clock;
 use crate::core::time::people;
 
 /// How a client behaves.
@@ -363,6 +365,9 @@ fn explain_io(error: &std::io::Error) -> HttpError {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return HttpError::Tls(tls.to_string());
     }
+    if let Some(shortage) = shortage::seen(error) {
+        return HttpError::Own(shortage.to_string());
+    }
     match error.kind() {
         std::io::ErrorKind::ConnectionReset => HttpError::Broken("connection reset by the peer".to_string()),
         std::io::ErrorKind::UnexpectedEof => {
@@ -411,6 +416,10 @@ struct Lookup {
 impl Resolver for Lookup {
     fn resolve(&self, uri: &Uri, _config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
+        if uri.scheme_str() == Some("https") && clock::was_never_set() {
+            let why = "the clock of this machine says a time before 1970, and certificates cannot be judged; set it";
+            return Err(ureq::Error::Other(Box::new(DialError::Own(why.to_string()))));
+        }
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let limit = (*timeout.after).min(self.options.timeout);
         let found = resolve(host, uri.port_u16().unwrap_or(default), self.options.allow_link_local, limit)

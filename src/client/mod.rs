@@ -1,6 +1,7 @@
 //! Thin typed wire wrappers. No retries, no policy: one call in, one answer or one error out.
 //! Every call has a deadline and a limit on what it reads; no error shows a URL or a secret.
 
+pub mod children;
 pub mod consul;
 pub mod dial;
 pub mod docker;
@@ -9,5 +10,6 @@ pub mod http;
 pub mod oci;
 pub mod resolve;
 pub mod roots;
+pub mod shortage;
 pub mod systemd;
 pub mod telegram;

@@ -11,6 +11,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use super::shortage;
+
 /// Lookups that may be under way at once.
 pub const LOOKUPS: usize = 64;
 
@@ -56,12 +58,23 @@ pub fn resolve(
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let addresses = match bare.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => look_up(bare, port, limit)?,
+        Err(_) => look_up(bare, port, limit).map_err(or_our_own)?,
     };
     if !allow_link_local && let Some(address) = addresses.iter().map(SocketAddr::ip).find(|ip| is_link_local(*ip)) {
         return Err(ResolveError::Refused(address));
     }
     Ok(addresses)
+}
+
+/// Without descriptors the resolver reads neither its settings nor the hosts file, and says that there is no such name.
+fn or_our_own(error: ResolveError) -> ResolveError {
+    match error {
+        ResolveError::NotFound { name, why } => match shortage::behind_lookup() {
+            Some(lack) => ResolveError::Undecided { name, why: lack.to_string() },
+            None => ResolveError::NotFound { name, why },
+        },
+        other => other,
+    }
 }
 
 fn look_up(name: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, ResolveError> {
@@ -77,9 +90,10 @@ fn look_up(name: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, Re
         // The asker may have given up; then nobody wants to know.
         let _ = answer.send(found);
     });
-    if spawned.is_err() {
+    if let Err(error) = spawned {
         UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
-        return Err(ResolveError::Busy);
+        let why = shortage::seen_starting(&error).map_or_else(|| error.to_string(), |lack| lack.to_string());
+        return Err(ResolveError::Undecided { name: name.to_string(), why });
     }
     match answered.recv_timeout(limit) {
         Ok(Ok(addresses)) if addresses.is_empty() => Err(explain(name, "no address")),

@@ -16,6 +16,7 @@ use self::disk::{Asked, Disk, LIMIT, Statvfs, Usage};
 use self::proc::{Gap, Seen};
 use self::settings::Settings;
 use super::{Ask, Entry, Outfit, Source};
+use crate::client::shortage;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
@@ -194,6 +195,9 @@ impl Host {
         let (meminfo, vmstat) = (proc::text(proc, "meminfo"), proc::text(proc, "vmstat"));
         let (loadavg, stat) = (proc::text(proc, "loadavg"), proc::text(proc, "stat"));
         if [&meminfo, &vmstat, &loadavg, &stat].into_iter().all(Result::is_err) {
+            if let Some(shortage) = shortage::behind_lookup() {
+                return Err(format!("nothing can be read below {}: {shortage}", proc.display()));
+            }
             return Err(format!("nothing can be read below {}; set host.proc to the machine's /proc", proc.display()));
         }
         let now = self.clock.now().mono;

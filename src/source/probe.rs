@@ -25,6 +25,7 @@ use self::pool::{Bounds, Pace, Pool, Standing, Verdict};
 use self::settings::Settings;
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::resolve::ResolveError;
+use crate::client::shortage::Shortage;
 use crate::config::{Config, ConfigError};
 use crate::core::signal::{Observation, Reading, Report, Spec};
 use crate::core::time::{Mono, people};
@@ -161,10 +162,7 @@ impl Source for Probes {
         report.blind = lag.map(|lag| {
             let late = people(lag.late);
             if lag.refused {
-                format!(
-                    "the system gives no more threads than {}; a probe is {late} late; raise the limit on processes",
-                    lag.workers
-                )
+                format!("a probe is {late} late with {} threads: {}", lag.workers, Shortage::Threads)
             } else {
                 format!("all {} workers are busy with targets that hang; a probe is {late} late", lag.workers)
             }

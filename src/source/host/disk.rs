@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfsMountFlags;
 
+use crate::client::shortage;
+
 /// An answer later than this means that the disk hangs.
 pub const LIMIT: Duration = Duration::from_secs(5);
 
@@ -111,21 +113,24 @@ impl Disk {
             // Nobody listens any more when the program ends meanwhile.
             let _ = answer.send(call(&place));
         });
-        if spawned.is_ok() {
-            self.out = Some((Instant::now(), answered));
+        match spawned {
+            Ok(_) => self.out = Some((Instant::now(), answered)),
+            Err(error) => {
+                shortage::seen_starting(&error);
+            }
         }
     }
 
     /// Takes the answer, waiting for it until `deadline` at most, and not at all for a disk that hangs.
     pub fn take(&mut self, deadline: Instant) -> Asked {
         let Some((since, answered)) = &self.out else {
-            return Asked::Failed("no thread could be started to ask for it".to_string());
+            return Asked::Failed("no thread could be started to ask for it, see watchdog/limits".to_string());
         };
         let hangs = since.elapsed() >= LIMIT;
         let wait = if hangs { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
         let answer = match answered.recv_timeout(wait) {
             Ok(Ok(usage)) => Asked::Usage(usage),
-            Ok(Err(error)) => Asked::Failed(error.to_string()),
+            Ok(Err(error)) => Asked::Failed(shortage::words(&error)),
             Err(RecvTimeoutError::Disconnected) => Asked::Failed("the question was lost".to_string()),
             Err(RecvTimeoutError::Timeout) => {
                 return if since.elapsed() >= LIMIT { Asked::Hangs } else { Asked::Waiting };

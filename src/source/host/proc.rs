@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::client::shortage;
+
 /// Bytes of one file; /proc/stat of a machine with hundreds of CPUs stays far below.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
@@ -42,7 +44,7 @@ fn gap(name: &str, error: &io::Error) -> Gap {
     if off || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
         Gap::Missing
     } else {
-        Gap::Broken(format!("{name} cannot be read: {error}"))
+        Gap::Broken(format!("{name} cannot be read: {}", shortage::words(error)))
     }
 }
 

@@ -14,6 +14,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
+use crate::client::shortage;
 use crate::clock::Clock;
 use crate::core::signal::Reading;
 use crate::core::time::Mono;
@@ -317,7 +318,13 @@ impl Shared {
         let name = state.named;
         let shared = Arc::clone(self);
         let worker = thread::Builder::new().name("probe".to_string()).stack_size(STACK);
-        state.refused = worker.spawn(move || shared.work(name)).is_err();
+        state.refused = match worker.spawn(move || shared.work(name)) {
+            Ok(_) => false,
+            Err(error) => {
+                shortage::seen_starting(&error);
+                true
+            }
+        };
         if !state.refused {
             state.workers += 1;
             state.watch = Some(Free { name, thread: None, until: now });
