@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, dial};
-use super::resolve::{ResolveError, resolve};
+use super::resolve::{Lane, ResolveError, resolve};
 use crate::clock;
 use crate::core::time::people;
 
@@ -135,7 +135,7 @@ impl Grpc {
             return Err(GrpcError::Tls("the clock of this machine says a time before 1970; set it".to_string()));
         }
         let deadline = Instant::now() + self.limit;
-        let addresses = resolve(&self.host, self.port, false, self.limit)?;
+        let addresses = resolve(&self.host, self.port, Lane::Own, false, self.limit)?;
         let stream = dial(&addresses, deadline).map_err(|error| match error {
             DialError::Timeout(_) => GrpcError::Timeout(self.limit),
             other => GrpcError::Dial(other),

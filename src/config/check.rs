@@ -174,8 +174,9 @@ impl Walk {
                 .map(Value::from)
                 .ok_or_else(|| "should be a list of texts".to_string()),
             (Kind::List, _) => Err("should be a list, for example [\"a\", \"b\"]".to_string()),
+            (Kind::Texts, Raw::String(_, text)) => Ok(Value::from(vec![text])),
             (Kind::ListOr(word), Raw::String(_, text)) if text == word => Ok(Value::from(text)),
-            (Kind::ListOr(_), raw @ Raw::Array(..)) => return self.value(Kind::List, key, raw),
+            (Kind::Texts, raw) | (Kind::ListOr(_), raw @ Raw::Array(..)) => return self.value(Kind::List, key, raw),
             (Kind::ListOr(word), _) => Err(format!("should be a list, for example [\"a\", \"b\"], or \"{word}\"")),
             (Kind::Map, Raw::Dict(_, dict)) => dict
                 .iter()

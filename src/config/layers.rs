@@ -201,12 +201,12 @@ fn written(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::ListOr(word) if text.trim() == word => Ok(Value::from(word)),
         Kind::ListOr(_) => written(Kind::List, text),
         Kind::Number => text.trim().parse::<f64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a number")),
-        Kind::List if !text.trim_start().starts_with('[') => {
+        Kind::List | Kind::Texts if !text.trim_start().starts_with('[') => {
             let items: Vec<Value> =
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect();
             Ok(Value::from(items))
         }
-        Kind::List | Kind::Tables(_) | Kind::Map => {
+        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => {
             let table: toml::Table = format!("value = {text}")
                 .parse()
                 .map_err(|e: toml::de::Error| format!("is not a TOML value: {}", e.message()))?;
