@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
 use crate::core::time::{Mono, Now, Wall, people};
+use crate::core::signal::State;
 use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::Deadman;
 use crate::deliver::{self, Courier, Manners};
@@ -36,6 +37,12 @@ use crate::tick::Tick;
 use crate::view::View;
 use crate::wake::Waker;
 
+/// Under this single passes remember for one another.
+const PASSES: &str = "single passes";
+/// The names of nodes that were seen alive, a line each.
+const NODES_SEEN: &str = "nodes seen alive";
+/// At most this many.
+const NODES_REMEMBERED: usize = 20_000;
 /// How long a reload that ends all repairs waits for a request under way; the rest is in the journal.
 const STOP: Duration = Duration::from_millis(1_500);
 /// A disk that takes longer than this for one line is not asked for more at the end: a thread that waits for a
@@ -103,6 +110,10 @@ impl Program {
         let opened =
             Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
+        let mut seen_before = crate::repair::seen_alive(&opened.repairs);
+        if once {
+            seen_before.extend(remembered_nodes(&opened.store));
+        }
         let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
         let left_at = opened.before.as_ref().map(|before| before.last_at);
         let same_boot = opened.before.as_ref().is_some_and(|before| before.same_boot);
@@ -135,7 +146,7 @@ impl Program {
             left_at,
             previous_boot,
             same_boot,
-            seen_before: Arc::new(crate::repair::seen_alive(&remembered.repairs)),
+            seen_before: Arc::new(seen_before),
         };
         let parts = program.parts(config, waker)?;
         program.install(parts, waker)?;
@@ -163,7 +174,31 @@ impl Program {
     /// One full pass that waits for every answer and for the couriers; true while something fires.
     pub fn once(&mut self) -> bool {
         self.tick(&Whom::All, None);
+        self.remember_nodes();
         self.tick.watch.firing() > 0
+    }
+
+    /// Single passes keep no targets: what they must know of nodes is which of them were ever there.
+    fn remember_nodes(&mut self) {
+        if self.tick.store.condition() == Condition::Memory {
+            return;
+        }
+        let mut seen = remembered_nodes(&self.tick.store);
+        let before = seen.len();
+        let alive = self.tick.watch.tracked().filter(|tracked| tracked.state == State::Ok);
+        let names = alive.filter_map(|tracked| tracked.spec.key.as_str().strip_prefix("node/"));
+        for name in names {
+            if seen.len() < NODES_REMEMBERED {
+                seen.insert(Arc::from(name));
+            }
+        }
+        if seen.len() == before {
+            return;
+        }
+        let text = seen.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("\n");
+        if let Err(error) = self.tick.store.remember(PASSES, NODES_SEEN, &text) {
+            tracing::warn!("state: which nodes were seen was not kept: {error}");
+        }
     }
 
     /// Reads the configuration again. A bad one changes nothing, and is told.
@@ -462,6 +497,13 @@ struct Parts {
 struct Remembered {
     repairs: crate::store::Repairs,
     same_boot: bool,
+}
+
+/// Nodes that earlier single passes saw alive.
+fn remembered_nodes(store: &Store) -> BTreeSet<Arc<str>> {
+    let kept = store.remembered(PASSES).unwrap_or_default();
+    let lines = kept.get(NODES_SEEN).map(String::as_str).unwrap_or_default().lines();
+    lines.filter(|name| !name.is_empty()).map(Arc::from).collect()
 }
 
 /// The URL of the dead-man's switch, when one is set.

@@ -53,6 +53,12 @@ pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.once {
         end_children_on_signals()?;
         let mut program = Program::start_once(&config, &clock, &waker)?;
+        if config.root().state.is_empty() {
+            tracing::warn!(
+                "without a state file this pass remembers nothing of the ones before: what takes several looks, or a \
+                 look back, cannot be judged; set state"
+            );
+        }
         let firing = program.once();
         program.stop(Instant::now() + FAREWELL);
         return Ok(ExitCode::from(u8::from(firing)));

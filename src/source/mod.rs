@@ -9,6 +9,7 @@ pub mod app;
 pub mod consul;
 pub mod docker;
 pub mod host;
+pub mod oci;
 pub mod probe;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +26,7 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY];
+pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY, oci::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {

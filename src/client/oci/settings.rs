@@ -13,6 +13,7 @@ use super::config::{Origin, SetupError};
 use super::principal::Where;
 use crate::clock::Clock;
 use crate::config::schema::{Kind, Setting};
+use crate::config::value::Span;
 use crate::config::{Config, ConfigError};
 
 /// The default of `config_file`.
@@ -29,6 +30,8 @@ crate::settings! {
         endpoint: String = String::new(),
         /// How requests are signed: api_key (the profile's key or session token) or instance_principal.
         auth: Auth = Auth::ApiKey,
+        /// How often each node's instance is asked for, so that a wrong id or key is known before a repair; 0s for never.
+        ask_every: Span = Span::seconds(600),
     }
 }
 
@@ -119,7 +122,8 @@ mod tests {
     #[test]
     fn the_words_of_the_section_are_those_of_the_contract() {
         let values = serde_json::to_value(Settings::default()).unwrap();
-        let expected = r#"{"auth":"api_key","config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT"}"#;
+        let expected =
+            r#"{"ask_every":"10m","auth":"api_key","config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT"}"#;
         assert_eq!(values, serde_json::from_str::<serde_json::Value>(expected).unwrap());
         assert_eq!(serde_json::from_str::<Auth>("\"instance_principal\"").unwrap(), Auth::InstancePrincipal);
     }
