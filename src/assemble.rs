@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use crate::act::Tools;
 use crate::client;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError};
+use crate::config::schema::Section;
+use crate::config::{Config, ConfigError, Problem, Root};
 use crate::core::recovery::plan::{Mode, Place};
 use crate::executor;
 use crate::lease::{Lease, Terms};
@@ -18,6 +19,78 @@ use crate::notifier::{self, NOTIFIERS, Notifier};
 use crate::source::{self, SOURCES, Source};
 use crate::trace::Traces;
 use crate::wake::Waker;
+
+/// Every part of the configuration, in the order in which it is documented: the one list of all lists.
+pub fn schema() -> Vec<Section> {
+    let mut all = vec![Root::section("")];
+    for entry in NOTIFIERS {
+        all.extend_from_slice(entry.sections);
+    }
+    for entry in SOURCES {
+        all.extend_from_slice(entry.sections);
+    }
+    all.extend_from_slice(crate::serve::SECTIONS);
+    all.extend_from_slice(crate::beacon::SECTIONS);
+    all.extend_from_slice(crate::nodes::SECTIONS);
+    for entry in executor::EXECUTORS {
+        all.extend_from_slice(entry.sections);
+    }
+    all
+}
+
+impl Config {
+    /// A configuration from one TOML text against the whole [`schema`], without files or environment; for tests and
+    /// examples.
+    ///
+    /// # Errors
+    /// Every problem with keys and types.
+    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
+        Config::of_text(text, &schema())
+    }
+}
+
+/// What a configuration comes to, with everything that is wrong with it.
+pub struct Reckoning {
+    /// The sources that are on, by name.
+    pub sources: Vec<String>,
+    /// The channels that are on, by name.
+    pub channels: Vec<String>,
+    /// Every problem of every part, those of the configuration itself first; what merely follows from them is left out.
+    pub problems: Vec<Problem>,
+}
+
+/// Has every part judge its settings, also where others are wrong, and starts nothing.
+pub fn reckon(config: &Config, clock: &Clock) -> Reckoning {
+    let mut problems = Vec::new();
+    let mut take =
+        |outcome: Result<(), ConfigError>| problems.extend(outcome.err().into_iter().flat_map(|e| e.problems));
+    let mut names = (Vec::new(), Vec::new());
+    let outfit = outfit(config, clock, &Waker::new(), None, &Arc::default());
+    take(sources(config, &outfit).map(|all| names.0 = all.iter().map(|s| s.name().to_string()).collect()));
+    let channels = notifiers(config, clock, &Remembered::new());
+    take(channels.map(|all| names.1 = all.iter().map(|n| n.name().to_string()).collect()));
+    take(crate::deadman::url(config).map(drop));
+    take(crate::serve::check(config));
+    if ["beacon", "consul", "node"].into_iter().any(|key| config.is_set(key)) {
+        take(crate::beacon::check(config));
+    }
+    take(Nodes::read(config).map(drop));
+    let switches = crate::nodes::switches(config);
+    take(executor::machines(config, &executor_outfit(config, clock), &switches).map(drop));
+    let news = config.news(problems);
+    let mut problems = [config.problems(), &news].concat();
+    problems.sort_by_cached_key(reading_order);
+    Reckoning { sources: names.0, channels: names.1, problems }
+}
+
+/// By place, and in a file by line.
+fn reading_order(problem: &Problem) -> (String, u32) {
+    let place = problem.place.as_deref().unwrap_or_default();
+    // watchdog.toml:14 or watchdog.toml:14:3
+    let mut parts = place.split(':');
+    let file = parts.next().unwrap_or_default().to_string();
+    (file, parts.next().and_then(|line| line.parse().ok()).unwrap_or(0))
+}
 
 /// What a channel asked to be remembered, by the channel's name.
 pub type Remembered = BTreeMap<String, BTreeMap<String, String>>;
@@ -129,6 +202,9 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
         Lease::local()
     };
     let place = source::consul::place(config, &nodes)?;
+    for name in config.broken_variables("OTEL_") {
+        tracing::warn!("environment variable {name} is not valid UTF-8 and is not used");
+    }
     let traces = Traces::start(&config.variables("OTEL_"))?;
     let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
     Ok(Some(RepairParts { nodes, tools, traces, own_boot: own_boot(config)? }))

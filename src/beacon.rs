@@ -27,7 +27,8 @@ use crate::client::systemd::Systemd;
 use crate::clock::{self, Clock};
 use crate::config::schema::Section;
 use crate::config::value::Span;
-use crate::config::{Config, ConfigError, host_name};
+use crate::config::veil::quoted;
+use crate::config::{Config, ConfigError, Problems, form, host_name};
 use crate::core::beacon::{Beacon, Heartbeat, Policy, State};
 use crate::core::time::{Mono, people};
 use crate::serve;
@@ -89,28 +90,28 @@ impl Plan {
             (None, "") => host_name(),
             (None, set) => set.to_string(),
         };
+        let mut problems = Problems::new(config);
         if node.contains('/') || !usable_key(&node) {
-            let what = format!("\"{node}\" cannot be part of a key; use letters, digits, `_`, `-` and `.`");
-            return Err(config.error("beacon.node", what));
+            let what = format!("{} cannot be part of a key; use letters, digits, `_`, `-` and `.`", quoted(&node));
+            problems.refuse("beacon.node", what);
         }
         let (ttl, renew) = (settings.ttl.0, settings.renew.0);
         if ttl < Duration::from_secs(1) || ttl > Duration::from_hours(24) {
-            return Err(config.error("beacon.ttl", format!("{} is not between 1s and 24h", settings.ttl)));
+            problems.refuse("beacon.ttl", format!("{} is not between 1s and 24h", settings.ttl));
         }
         if renew < Duration::from_millis(100) || renew >= ttl {
             let what = format!("{} is not at least 100ms and less than beacon.ttl ({})", settings.renew, settings.ttl);
-            return Err(config.error("beacon.renew", what));
+            problems.refuse("beacon.renew", what);
         }
-        let listen = match settings.listen.as_str() {
-            "" => None,
-            text => Some(text.parse::<SocketAddr>().map_err(|_| {
-                let what = format!("\"{text}\" is not an address and port; write for example \"127.0.0.1:9107\"");
-                config.error("beacon.listen", what)
-            })?),
-        };
+        problems.check("beacon.listen", form::listen(&settings.listen));
+        let listen = settings.listen.parse::<SocketAddr>().ok();
         // Of three renewals in a TTL one may hang and one fail.
-        let consul = consul::connect(config, config.root().timeout.0.min(ttl / 3))?;
-        let key = format!("{}/{node}", consul::prefix(config)?);
+        let consul = problems.take(consul::connect(config, config.root().timeout.0.min(ttl / 3)));
+        let prefix = consul::prefix(config)?;
+        let Some(consul) = problems.unless_any(consul)? else {
+            return Err(config.error("consul", "cannot be used"));
+        };
+        let key = format!("{prefix}/{node}");
         let version = env!("CARGO_PKG_VERSION").to_string();
         let own = Heartbeat { node, version, ttl_s: ttl.as_secs(), ..Heartbeat::default() };
         Ok(Plan {

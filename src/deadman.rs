@@ -11,12 +11,27 @@ use std::time::Duration;
 
 use crate::client::http::{Http, Options};
 use crate::config::value::Secret;
+use crate::config::{Config, ConfigError, form};
 use crate::core::time::Mono;
 
 /// Least time between two beats.
 const PAUSE: Duration = Duration::from_mins(1);
 /// An alert undelivered for this long stops the beats.
 pub const UNDELIVERED: Duration = Duration::from_mins(10);
+
+/// The URL of the dead-man's switch, when one is set.
+///
+/// # Errors
+/// One that cannot be fetched.
+pub fn url(config: &Config) -> Result<Option<Secret>, ConfigError> {
+    let root = config.root();
+    let url = config.secret("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())?;
+    let Some(url) = url.map(|url| Secret::new(url.expose().trim())) else { return Ok(None) };
+    let from_file = config.root().heartbeat_url.as_ref().is_none_or(Secret::is_empty);
+    let key = if from_file { "heartbeat_url_file" } else { "heartbeat_url" };
+    form::url(url.expose()).map_err(|what| config.error(key, what))?;
+    Ok(Some(url))
+}
 
 /// Beats while the loop is alive.
 pub struct Deadman {

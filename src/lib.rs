@@ -22,6 +22,7 @@ pub mod config;
 pub mod core;
 pub mod deadman;
 pub mod deliver;
+pub mod doubts;
 pub mod executor;
 pub mod gather;
 pub mod lease;

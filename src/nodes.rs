@@ -4,13 +4,12 @@
 //! with. Owns no policy of its own: what the words mean is decided in `core::recovery`. Nothing here
 //! touches a machine; the default everywhere is to observe (`adr/0008-observe-by-default.md`).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::client::consul::usable_key;
-use crate::config::schema::{Kind, Section, Setting};
+use crate::config::schema::{Identity, Kind, Section, Setting, Spelling};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError, Problem, nearest, one_of};
 use crate::core::recovery::plan::{Mode, Node, Policy, WhenStopped};
@@ -91,7 +90,17 @@ crate::settings! {
 }
 
 /// The parts of the configuration that this file owns.
-pub const SECTIONS: &[Section] = &[Settings::section("recovery"), NodeSettings::sections("node")];
+pub const SECTIONS: &[Section] = &[Settings::section("recovery"), NodeSettings::sections("node").once(ONCE)];
+
+/// What two nodes must not have in common.
+const ONCE: &[Identity] = &[
+    Identity { field: "name", spelling: Spelling::Exact, why: "give each node its own name" },
+    Identity {
+        field: "instance_id",
+        spelling: Spelling::AnyCase,
+        why: "two nodes cannot be one machine: the healthy one would be stopped for the lost one",
+    },
+];
 
 /// `observe` or `active`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -186,16 +195,11 @@ impl Nodes {
         let mut problems = Vec::new();
         let min_healthy = bounds(config, &settings, &mut problems);
         let lease = settings.lease.trim_matches('/').to_string();
-        let mut names = BTreeSet::new();
         let (mut nodes, mut switches) = (Vec::new(), Vec::new());
         for (index, node) in config.each::<NodeSettings>("node").enumerate() {
             let node = node?;
-            let read = read_node(config, &settings, &node, index, &mut names, &mut problems);
-            // An executor that is not known is a problem already.
-            if let Some(executor) = EXECUTORS.into_iter().find(|known| *known != NOBODY && *known == node.executor) {
-                let instance_id = Arc::from(node.instance_id);
-                switches.push(Switch { index, node: Arc::clone(&read.name), executor, instance_id });
-            }
+            let read = read_node(config, &settings, &node, index, &mut problems);
+            switches.extend(switch(index, &node));
             nodes.push(read);
         }
         if nodes.len() > NODES {
@@ -223,6 +227,19 @@ impl Nodes {
     }
 }
 
+/// What switches each node, as far as it is written, whatever else is wrong with the nodes.
+pub fn switches(config: &Config) -> Vec<Switch> {
+    let nodes = config.each::<NodeSettings>("node").enumerate();
+    nodes.filter_map(|(index, node)| switch(index, &node.ok()?)).collect()
+}
+
+/// `None` for a node that nothing switches, or nothing that is known; the latter is a problem of its own.
+fn switch(index: usize, node: &NodeSettings) -> Option<Switch> {
+    let executor = EXECUTORS.into_iter().find(|known| *known != NOBODY && *known == node.executor)?;
+    let (node, instance_id) = (Arc::from(node.name.as_str()), Arc::from(node.instance_id.as_str()));
+    Some(Switch { index, node, executor, instance_id })
+}
+
 fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> u32 {
     let mut refuse = |key: &str, what: String| problems.extend(config.error(key, what).problems);
     for (key, value) in [
@@ -238,8 +255,14 @@ fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> 
     if !(100..=60_000).contains(&poll) {
         refuse("recovery.poll", format!("{} is not between 100ms and 1m", settings.poll));
     }
-    if settings.after.0.is_zero() {
-        refuse("recovery.after", "should be longer than nothing; 5m is usual".to_string());
+    for (key, span, usual) in [
+        ("recovery.after", settings.after, "5m"),
+        ("recovery.boot_grace", settings.boot_grace, "10m"),
+        ("recovery.attempts_reset_after", settings.attempts_reset_after, "1h"),
+    ] {
+        if span.0.is_zero() {
+            refuse(key, format!("should be longer than nothing; {usual} is usual"));
+        }
     }
     if settings.lease_ttl.0.as_secs() < 1 {
         refuse("recovery.lease_ttl", format!("{} is too short; 15s is usual", settings.lease_ttl));
@@ -252,28 +275,24 @@ fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> 
     }
     let percent = settings.min_healthy.trim().trim_end_matches('%').trim().parse::<u32>().ok().filter(|p| *p <= 100);
     if percent.is_none() {
-        let what = format!("\"{}\" is no share; write 0% to 100%, such as \"51%\"", settings.min_healthy);
+        let what = format!("\"{}\" is not a percentage; write 0% to 100%, such as \"51%\"", settings.min_healthy);
         problems.extend(config.error("recovery.min_healthy", what).problems);
     }
     percent.unwrap_or(100)
 }
 
-fn read_node(
-    config: &Config,
-    all: &Settings,
-    node: &NodeSettings,
-    index: usize,
-    names: &mut BTreeSet<Arc<str>>,
-    problems: &mut Vec<Problem>,
-) -> Node {
+fn read_node(config: &Config, all: &Settings, node: &NodeSettings, index: usize, problems: &mut Vec<Problem>) -> Node {
     let name: Arc<str> = Arc::from(node.name.as_str());
     let key = |name: &str| format!("node[{index}].{name}");
     let mut refuse = |name: &str, what: String| problems.extend(config.error(&key(name), what).problems);
     if node.name.contains('/') || !usable_key(&node.name) {
         let what = format!("\"{}\" cannot be part of a key; use letters, digits, `_`, `-` and `.`", node.name);
         refuse("name", if node.name.is_empty() { "is missing".to_string() } else { what });
-    } else if !names.insert(Arc::clone(&name)) {
-        refuse("name", format!("\"{}\" stands twice", node.name));
+    }
+    for (field, span, usual) in [("after", &node.after, "5m"), ("boot_grace", &node.boot_grace, "10m")] {
+        if span.is_some_and(|span| span.0.is_zero()) {
+            refuse(field, format!("should be longer than nothing; {usual} is usual"));
+        }
     }
     let repairable = node.executor != NOBODY;
     if !EXECUTORS.contains(&node.executor.as_str()) {
@@ -401,7 +420,7 @@ mod tests {
                 "deps=[\"n1-ssh=tcp://127.0.0.1:22\"]\n[[node]]\nname = \"n1\"\nexecutor = \"none\"\nevidence = [\"probe/n1-shs\"]",
                 "did you mean `n1-ssh`",
             ),
-            ("[recovery]\nmin_healthy = \"120%\"", "is no share"),
+            ("[recovery]\nmin_healthy = \"120%\"", "is not a percentage"),
             ("[recovery]\nmode = \"aktive\"", "did you mean `active`"),
             ("[recovery]\nmax_attempts = 0", "recovery.paused"),
             ("[recovery]\npoll = \"1ms\"", "100ms"),

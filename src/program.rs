@@ -16,14 +16,13 @@ use crate::act::Operator;
 use crate::assemble;
 use crate::client::children;
 use crate::clock::{self, Clock};
-use crate::config::value::Secret;
-use crate::config::{Config, ConfigError, Layers, Root};
+use crate::config::{Config, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
-use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::signal::State;
+use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::watch::{Cooldowns, Policy, Watch};
-use crate::deadman::Deadman;
+use crate::deadman::{self, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
 use crate::nodes::Nodes;
@@ -203,7 +202,7 @@ impl Program {
 
     /// Reads the configuration again. A bad one changes nothing, and is told.
     pub fn reload(&mut self, layers: &Layers, waker: &Waker) {
-        let outcome = Config::load(layers).map_err(anyhow::Error::from).and_then(|config| {
+        let outcome = Config::load(layers, &assemble::schema()).map_err(anyhow::Error::from).and_then(|config| {
             let parts = self.parts(&config, waker)?;
             Ok((config, parts))
         });
@@ -217,6 +216,10 @@ impl Program {
     }
 
     fn take_over(&mut self, config: &Config, parts: Parts, waker: &Waker) {
+        let doubts = crate::doubts::doubts(config).into_iter().map(|doubt| doubt.to_string());
+        for warning in config.warnings().iter().cloned().chain(doubts) {
+            tracing::warn!("{warning}");
+        }
         let fixed = self.fixed(config);
         let had_repairs = self.tick.repairs.is_some();
         self.root = config.root().clone();
@@ -377,7 +380,7 @@ impl Program {
             .map(|entry| (entry.name.to_string(), self.tick.store.remembered(entry.name).unwrap_or_default()))
             .collect();
         let notifiers = assemble::notifiers(config, &self.clock, &remembered)?;
-        let deadman = match heartbeat_url(config)? {
+        let deadman = match deadman::url(config)? {
             Some(url) => Some(Deadman::start(url, root.timeout.0).context("cannot start a thread")?),
             None => None,
         };
@@ -504,18 +507,6 @@ fn remembered_nodes(store: &Store) -> BTreeSet<Arc<str>> {
     let kept = store.remembered(PASSES).unwrap_or_default();
     let lines = kept.get(NODES_SEEN).map(String::as_str).unwrap_or_default().lines();
     lines.filter(|name| !name.is_empty()).map(Arc::from).collect()
-}
-
-/// The URL of the dead-man's switch, when one is set.
-pub fn heartbeat_url(config: &Config) -> Result<Option<Secret>, ConfigError> {
-    let root = config.root();
-    let url = config.secret("heartbeat_url", root.heartbeat_url.as_ref(), root.heartbeat_url_file.as_deref())?;
-    match url {
-        Some(url) if !url.expose().starts_with("http://") && !url.expose().starts_with("https://") => {
-            Err(config.error("heartbeat_url", "is not an http or https URL"))
-        }
-        url => Ok(url),
-    }
 }
 
 /// How the couriers speak. Both texts were read before, by [`Config::load`].

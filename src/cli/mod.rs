@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 
 use self::out::complain;
+use crate::assemble;
 use crate::client::{children, shortage};
 use crate::config::{Config, ConfigError, Layers};
 
@@ -161,16 +162,17 @@ struct Usage(String);
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         let layers = self.common.layers();
+        let load = || Config::load(&layers, &assemble::schema());
         match self.command.unwrap_or(Command::Run(run::Arguments::default())) {
             Command::Run(arguments) => run::run(&layers, &arguments),
-            Command::Check(arguments) => check::run(&Config::load(&layers)?, &arguments),
-            Command::Status(arguments) => status::run(&Config::load(&layers)?, &arguments),
-            Command::History(arguments) => history::run(&Config::load(&layers)?, &arguments),
-            Command::Why(arguments) => why::run(&Config::load(&layers)?, &arguments),
-            Command::Beacon(arguments) => beacon::run(&Config::load(&layers)?, &arguments),
+            Command::Check(arguments) => check::run(&load()?, &arguments),
+            Command::Status(arguments) => status::run(&load()?, &arguments),
+            Command::History(arguments) => history::run(&load()?, &arguments),
+            Command::Why(arguments) => why::run(&load()?, &arguments),
+            Command::Beacon(arguments) => beacon::run(&load()?, &arguments),
             Command::Config(command) => settings::run(&layers, &command),
-            Command::Notify(notify::Command::Test) => notify::test(&Config::load(&layers)?),
-            Command::Healthcheck => healthcheck::run(&Config::load(&layers)?),
+            Command::Notify(notify::Command::Test) => notify::test(&load()?),
+            Command::Healthcheck => healthcheck::run(&load()?),
             Command::Completions(arguments) => Ok(completions::run(&arguments)),
         }
     }
@@ -178,11 +180,15 @@ impl Cli {
 
 impl Common {
     fn layers(&self) -> Layers {
-        // Variables that are not valid Unicode cannot be ours: all our keys and values are text.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        Layers { files: self.config.clone(), environment, overrides: self.set.clone() }
+        let (mut environment, mut broken) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => environment.push((name, value)),
+                (Ok(name), Err(_)) => broken.push(name),
+                (Err(name), _) => broken.push(name.to_string_lossy().into_owned()),
+            }
+        }
+        Layers { files: self.config.clone(), environment, broken, overrides: self.set.clone() }
     }
 }
 

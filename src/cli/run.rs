@@ -12,10 +12,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::out::say;
+use crate::assemble;
 use crate::client::children;
 use crate::clock::Clock;
-use crate::config::{Config, Layers};
+use crate::config::{Config, ConfigError, Layers};
 use crate::core::time::people;
+use crate::doubts::doubts;
 use crate::gather::Whom;
 use crate::program::Program;
 use crate::wake::{Wake, Waker};
@@ -42,10 +44,27 @@ pub struct Arguments {
 
 /// Runs until told to stop, or once.
 pub fn run(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let config = Config::load(layers)?;
+    start(layers, arguments).map_err(|error| match error.downcast::<ConfigError>() {
+        Ok(first) => all_that_is_wrong(layers, first).into(),
+        Err(error) => error,
+    })
+}
+
+/// What `config check` would say: who cannot start is told everything at once.
+fn all_that_is_wrong(layers: &Layers, first: ConfigError) -> ConfigError {
+    let config = Config::read(layers, &assemble::schema());
+    let problems = assemble::reckon(&config, &Clock::system()).problems;
+    if problems.is_empty() { first } else { ConfigError { problems } }
+}
+
+fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let config = Config::load(layers, &assemble::schema())?;
     super::log::start(&config);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
+    }
+    for doubt in doubts(&config) {
+        tracing::warn!("{doubt}");
     }
     let clock = Clock::system();
     let waker = Waker::new();

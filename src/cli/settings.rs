@@ -7,13 +7,12 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::Usage;
-use super::out::{self, say};
+use super::out::{self, complain, say};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::schema::{Field, Kind, Section};
-use crate::config::value::MASK;
-use crate::config::{Config, Layers, nearest, sections};
-use crate::wake::Waker;
+use crate::config::{self, Config, ConfigError, Layers, nearest, variable};
+use crate::doubts::doubts;
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -31,28 +30,29 @@ pub enum Command {
 
 /// Runs one of them.
 pub fn run(layers: &Layers, command: &Command) -> anyhow::Result<ExitCode> {
-    let config = Config::load(layers)?;
+    let schema = assemble::schema();
+    let config = Config::read(layers, &schema);
     match command {
         Command::Check => check(&config),
         Command::Show => {
-            out::text(&show(&config, &sections()));
+            out::text(&show(&config.whole()?, &schema));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Explain { key } => explain(&config, key.as_deref()),
+        Command::Explain { key } => explain(&config, &schema, key.as_deref()),
     }
 }
 
 fn check(config: &Config) -> anyhow::Result<ExitCode> {
-    let clock = Clock::system();
-    let sources =
-        assemble::sources(config, &assemble::outfit(config, &clock, &Waker::new(), None, &std::sync::Arc::default()))?;
-    let notifiers = assemble::notifiers(config, &clock, &assemble::Remembered::new())?;
-    crate::program::heartbeat_url(config)?;
-    crate::serve::check(config)?;
-    crate::beacon::check(config)?;
-    let nodes = crate::nodes::Nodes::read(config)?;
-    let outfit = crate::executor::Outfit { clock: clock.clone(), timeout: config.root().timeout.0 };
-    crate::executor::machines(config, &outfit, &nodes.switches)?;
+    let reckoning = assemble::reckon(config, &Clock::system());
+    let doubts = doubts(config);
+    let warnings: Vec<String> =
+        config.warnings().iter().cloned().chain(doubts.iter().map(ToString::to_string)).collect();
+    if !reckoning.problems.is_empty() {
+        for warning in &warnings {
+            complain!("watchdog: warning: {warning}");
+        }
+        return Err(ConfigError { problems: reckoning.problems }.into());
+    }
     let files: Vec<String> = config.files().iter().map(|f| f.display().to_string()).collect();
     let files = if files.is_empty() { "no file".to_string() } else { files.join(", ") };
     let names = |mut all: Vec<String>| {
@@ -60,9 +60,9 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
         all.join(", ")
     };
     say!("The configuration is valid ({files}).");
-    say!("  sources   {}", names(sources.iter().map(|s| s.name().to_string()).collect()));
-    say!("  channels  {}", names(notifiers.iter().map(|n| n.name().to_string()).collect()));
-    for warning in config.warnings() {
+    say!("  sources   {}", names(reckoning.sources));
+    say!("  channels  {}", names(reckoning.channels));
+    for warning in &warnings {
         say!("  warning   {warning}");
     }
     Ok(ExitCode::SUCCESS)
@@ -99,11 +99,10 @@ pub fn show(config: &Config, sections: &[Section]) -> String {
     out
 }
 
-fn explain(config: &Config, key: Option<&str>) -> anyhow::Result<ExitCode> {
-    let sections = sections();
+fn explain(config: &Config, sections: &[Section], key: Option<&str>) -> anyhow::Result<ExitCode> {
     let wanted = key.unwrap_or_default();
     let mut found = false;
-    for section in &sections {
+    for section in sections {
         for field in section.fields {
             let dotted = dotted(section.path, field.name);
             let inside = dotted == wanted || wanted.is_empty() || section.path == wanted;
@@ -123,11 +122,23 @@ fn explain(config: &Config, key: Option<&str>) -> anyhow::Result<ExitCode> {
         }
     }
     if !found {
-        let known = crate::config::all_keys(&sections);
+        let known = config::all_keys(sections);
         let what = nearest(&format!("unknown key `{wanted}`"), wanted, known.iter().map(String::as_str));
         return Err(Usage(what).into());
     }
+    // Whoever asks what a key means may be in the middle of putting it right.
+    let about =
+        |problem: &&config::Problem| wanted.is_empty() || problem.key.is_empty() || is_about(&problem.key, wanted);
+    for problem in config.problems().iter().filter(about) {
+        complain!("watchdog: {problem}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// True when the problem's key (`probe[2].target`) is `wanted` (`probe.target`, `probe`) or in it.
+fn is_about(key: &str, wanted: &str) -> bool {
+    let plain: String = key.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+    plain == wanted || plain.starts_with(&format!("{wanted}."))
 }
 
 fn explain_one(config: &Config, section: &Section, field: &Field, dotted: &str) {
@@ -146,7 +157,7 @@ fn explain_one(config: &Config, section: &Section, field: &Field, dotted: &str) 
         Some(place) => say!("    value    {value}  (from {place})"),
         None => say!("    value    {value}  (default)"),
     }
-    say!("    variable WATCHDOG_{}\n", dotted.to_uppercase().replace('.', "__"));
+    say!("    variable {}\n", variable(dotted));
 }
 
 fn print_doc(doc: &str) {
@@ -162,10 +173,9 @@ fn dotted(path: &str, name: &str) -> String {
 /// The value in force: what was set, or the default; secrets masked, unset is null.
 fn effective(config: &Config, section: &Section, field: &Field) -> Value {
     let set = config.value(section.path, field.name);
-    match (set, field.kind) {
-        (Some(_), Kind::Secret) => Value::from(MASK),
-        (Some(value), _) => value.clone(),
-        (None, _) => (section.defaults)().get(field.name).cloned().unwrap_or(Value::Null),
+    match set {
+        Some(value) => config::shown(field.kind, value),
+        None => (section.defaults)().get(field.name).cloned().unwrap_or(Value::Null),
     }
 }
 

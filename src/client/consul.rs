@@ -14,7 +14,10 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use ureq::http::header::AUTHORIZATION;
 use ureq::http::{HeaderValue, Method, Request};
 
 pub use self::error::{Class, ConsulError, Operation};
@@ -22,7 +25,7 @@ pub use self::listing::{Entry, Listing, Pair};
 pub use self::settings::{Environment, Settings, Token, connect, prefix, usable_key};
 use super::http::{Coming, Http, HttpError, Limits, Response};
 use crate::config::schema::Section;
-use crate::config::value::MASK;
+use crate::config::value::{MASK, Secret};
 use crate::core::message::clean;
 
 /// The parts of the configuration that this folder owns.
@@ -44,6 +47,9 @@ pub struct Consul {
     base: Arc<str>,
     token: Arc<Token>,
     datacenter: Arc<str>,
+    namespace: Arc<str>,
+    /// The value of `Authorization`, for a proxy in front of it.
+    authorization: Option<HeaderValue>,
 }
 
 /// How a key is written.
@@ -100,7 +106,25 @@ impl Consul {
     /// A client whose API is at `base` (`http://127.0.0.1:8500`). An empty `datacenter` is the agent's own.
     pub fn new(http: Http, base: &str, token: Token, datacenter: &str) -> Consul {
         let base = base.trim_end_matches('/');
-        Consul { http, base: base.into(), token: Arc::new(token), datacenter: datacenter.trim().into() }
+        let (token, datacenter) = (Arc::new(token), datacenter.trim().into());
+        Consul { http, base: base.into(), token, datacenter, namespace: Arc::default(), authorization: None }
+    }
+
+    /// The same client for the keys of this namespace (Consul Enterprise); an empty one is the token's own.
+    #[must_use]
+    pub fn in_namespace(self, namespace: &str) -> Consul {
+        Consul { namespace: namespace.trim().into(), ..self }
+    }
+
+    /// The same client, showing `user:password` as HTTP Basic authentication to whatever stands in front of Consul.
+    #[must_use]
+    pub fn with_auth(self, auth: &Secret) -> Consul {
+        let value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(auth.expose().trim())));
+        let authorization = value.ok().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        Consul { authorization, ..self }
     }
 
     /// Where it is, for people.
@@ -300,12 +324,15 @@ impl Consul {
         limits: Limits,
     ) -> Result<Coming, ConsulError> {
         let mut url = format!("{}/v1/{path}", self.base);
-        let datacenter =
-            if self.datacenter.is_empty() { String::new() } else { format!("dc={}", escape(&self.datacenter)) };
-        for (part, mark) in [(query, '?'), (datacenter.as_str(), if query.is_empty() { '?' } else { '&' })] {
+        let named = |name: &str, value: &str| {
+            if value.is_empty() { String::new() } else { format!("{name}={}", escape(value)) }
+        };
+        let mut mark = '?';
+        for part in [query, &named("dc", &self.datacenter), &named("ns", &self.namespace)] {
             if !part.is_empty() {
                 url.push(mark);
                 url.push_str(part);
+                mark = '&';
             }
         }
         let mut request = Request::builder().method(call.method.clone()).uri(url);
@@ -315,6 +342,9 @@ impl Consul {
                 value.set_sensitive(true);
                 request = request.header("X-Consul-Token", value);
             }
+        }
+        if let Some(value) = &self.authorization {
+            request = request.header(AUTHORIZATION, value);
         }
         let request = request.body(body).map_err(|_| call.failed(HttpError::BadUrl))?;
         let coming = self.http.open(request, limits).map_err(|error| call.failed(error))?;

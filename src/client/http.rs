@@ -266,8 +266,16 @@ fn explain(error: ureq::Error, limit: Duration) -> HttpError {
         E::Io(e) => explain_io(&e),
         E::Other(inner) => explain_own(inner, limit),
         E::ConnectionFailed => HttpError::Broken("connection failed".to_string()),
-        E::Protocol(e) => HttpError::Broken(format!("not a valid HTTP answer: {e}")),
+        E::Protocol(e) => HttpError::Broken(format!("not a valid HTTP answer: {}", without_text(&e.to_string()))),
         _ => HttpError::Broken("the request failed".to_string()),
+    }
+}
+
+/// What the library says of an answer without what it repeats of it: a `Location` may hold a password.
+fn without_text(said: &str) -> &str {
+    match said.split_once(": ") {
+        Some((lead, _)) if lead != "http parse fail" => lead,
+        _ => said,
     }
 }
 

@@ -30,7 +30,9 @@ use self::realm::{Region, full, ocid};
 use self::sign::Request;
 use super::http::{Http, HttpError, Options, Response};
 use crate::clock::Clock;
+use crate::config::form;
 use crate::config::value::Secret;
+use crate::config::veil::quoted;
 
 /// The version of the compute API, at the head of every path.
 const VERSION: &str = "/20160918";
@@ -132,7 +134,8 @@ impl Access {
 
 /// An endpoint without its last slash: https, or http on this machine, and no path (T21).
 fn checked(endpoint: &str) -> Result<String, SetupError> {
-    let wrong = |why: &str| Err(SetupError::Endpoint(format!("\"{endpoint}\" {why}")));
+    let wrong = |why: &str| Err(SetupError::Endpoint(format!("{} {why}", quoted(endpoint))));
+    form::url(endpoint.trim()).map_err(SetupError::Endpoint)?;
     let endpoint = endpoint.trim().trim_end_matches('/');
     let (scheme, host) = endpoint.split_once("://").unwrap_or_default();
     if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains(['/', '?', '#', '@']) {

@@ -10,14 +10,15 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use ureq::tls::Certificate;
 
+use crate::config::file;
+
 /// The certificates in a PEM file of at most 1 MiB; at least one.
 pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?.len();
-    if size > 1024 * 1024 {
-        return Err(format!("{shown} is larger than 1 MiB"));
-    }
-    let text = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    let text = file::bytes(path, 1024 * 1024).map_err(|what| match what.strip_prefix("cannot be read: ") {
+        Some(why) => format!("cannot read {shown}: {why}"),
+        None => format!("{shown} {what}"),
+    })?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),

@@ -1,62 +1,50 @@
 //! Checks every key and value against what the program knows, and says where each came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use figment::value::{Dict, Num, Tag, Value as Raw};
-use figment::{Figment, Metadata, Profile, Provider as _};
 use serde_json::{Map, Value};
 
-use super::schema::{Field, Kind, Section};
+use super::Problem;
+use super::places::{self, Places};
+use super::problem::called;
+use super::raw::{At, Dict, Node, Raw};
+use super::schema::{Field, Identity, Kind, Section};
 use super::value::Span;
-use super::{ConfigError, Problem, layers};
+use super::veil;
 
-/// Values in the form that settings structs deserialize from, and the place of each key.
+/// Values in the form that settings structs deserialize from, and the place of each key. What is wrong is left out
+/// and named among the problems.
 pub struct Checked {
     pub values: Map<String, Value>,
-    pub places: BTreeMap<String, String>,
+    pub places: Places,
+    pub problems: Vec<Problem>,
+    /// Keys of which something has been said.
+    pub refused: BTreeSet<String>,
 }
 
-/// Checks the merged layers. All problems come back at once, after those already `known`.
-pub fn check(figment: Figment, schema: &[Section], known: Vec<Problem>) -> Result<Checked, ConfigError> {
-    // Not `extract`, which copies everything twice more: our layers have no other profile than the default.
-    let root: Dict = match figment.data() {
-        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
-        Err(error) => {
-            let mut problems = known;
-            problems.extend(error.into_iter().map(|e| Problem {
-                key: e.path.join("."),
-                place: e.metadata.as_ref().and_then(|m| m.source.as_ref()).map(ToString::to_string),
-                what: e.kind.to_string(),
-            }));
-            return Err(ConfigError { problems });
-        }
-    };
-    let mut origins = BTreeMap::new();
-    root.values().for_each(|raw| origin(&figment, raw, &mut origins));
-    // The checked values are a copy, and a thousand probes need not be held three times.
-    drop(figment);
-    let mut walk = Walk { origins, problems: known, places: BTreeMap::new() };
+/// Checks the merged layers.
+pub fn check(root: Dict, places: Places, schema: &[Section]) -> Checked {
+    let mut walk = Walk { problems: Vec::new(), refused: BTreeSet::new(), places };
     let mut values = Map::new();
-    let own = schema.iter().find(|s| s.path.is_empty()).map(|s| s.fields).unwrap_or_default();
-    for (key, raw) in root {
-        if let Some(field) = own.iter().find(|f| f.name == key) {
-            walk.keep(&mut values, field, &key, raw);
+    let own = schema.iter().find(|s| s.path.is_empty());
+    let fields = own.map(|s| s.fields).unwrap_or_default();
+    let defaults = own.map_or(Value::Null, |s| (s.defaults)());
+    for (key, node) in root {
+        if let Some(field) = fields.iter().find(|f| f.name == key) {
+            let seat = Seat { key: &key, field, default: defaults.get(field.name), table: None };
+            walk.keep(&mut values, &seat, node);
         } else if let Some(section) = schema.iter().find(|s| !s.path.is_empty() && s.path == key) {
-            if let Some(value) = walk.section(section, &key, raw) {
+            if let Some(value) = walk.section(section, &key, node) {
                 values.insert(key, value);
             }
         } else {
-            let names = own.iter().map(|f| f.name).chain(schema.iter().map(|s| s.path)).filter(|n| !n.is_empty());
+            let names = fields.iter().map(|f| f.name).chain(schema.iter().map(|s| s.path)).filter(|n| !n.is_empty());
             let what = nearest("unknown key", &key, names);
-            walk.refuse(&key, raw.tag(), what);
+            walk.refuse(veil::key(&key), node.at, None, what);
         }
     }
-    if walk.problems.is_empty() {
-        Ok(Checked { values, places: walk.places })
-    } else {
-        Err(ConfigError { problems: walk.problems })
-    }
+    Checked { values, places: walk.places, problems: walk.problems, refused: walk.refused }
 }
 
 /// Every key that may be set from the environment, dotted.
@@ -86,152 +74,6 @@ pub fn nearest<'a>(lead: &str, wrong: &str, known: impl Iterator<Item = &'a str>
     }
 }
 
-/// Notes the layer that each value came from.
-fn origin(figment: &Figment, raw: &Raw, origins: &mut BTreeMap<Tag, Metadata>) {
-    if let Some(metadata) = figment.get_metadata(raw.tag()) {
-        origins.entry(raw.tag()).or_insert_with(|| metadata.clone());
-    }
-    match raw {
-        Raw::Dict(_, dict) => dict.values().for_each(|inner| origin(figment, inner, origins)),
-        Raw::Array(_, items) => items.iter().for_each(|inner| origin(figment, inner, origins)),
-        _ => {}
-    }
-}
-
-struct Walk {
-    /// The layer behind each tag; a handful, one for each file and for the environment and the flags.
-    origins: BTreeMap<Tag, Metadata>,
-    problems: Vec<Problem>,
-    places: BTreeMap<String, String>,
-}
-
-impl Walk {
-    // What was read is taken apart as it is checked: of ten thousand tables there are never two copies.
-
-    fn section(&mut self, section: &Section, key: &str, raw: Raw) -> Option<Value> {
-        match (section.list, raw) {
-            (false, Raw::Dict(_, dict)) => Some(self.table(section.fields, key, dict)),
-            (true, raw @ Raw::Array(..)) => self.value(Kind::Tables(section.fields), key, raw),
-            (false, other) => {
-                self.refuse(key, other.tag(), format!("is a section; write [{key}]"));
-                None
-            }
-            (true, other) => {
-                self.refuse(key, other.tag(), format!("is a list of tables; write [[{key}]]"));
-                None
-            }
-        }
-    }
-
-    fn table(&mut self, fields: &'static [Field], path: &str, dict: Dict) -> Value {
-        let mut values = Map::new();
-        for (name, raw) in dict {
-            let key = format!("{path}.{name}");
-            if let Some(field) = fields.iter().find(|f| f.name == name) {
-                self.keep(&mut values, field, &key, raw);
-            } else {
-                let what = nearest("unknown key", &name, fields.iter().map(|f| f.name));
-                self.refuse(&key, raw.tag(), what);
-            }
-        }
-        Value::Object(values)
-    }
-
-    fn keep(&mut self, values: &mut Map<String, Value>, field: &Field, key: &str, raw: Raw) {
-        let tag = raw.tag();
-        if let Some(value) = self.value(field.kind, key, raw) {
-            // All keys of a table in a list stand where the table stands; a thousand probes have many.
-            if !key.contains('[') {
-                self.places.insert(key.to_string(), self.place(key, tag));
-            }
-            values.insert(field.name.to_string(), value);
-        }
-    }
-
-    /// The value as its settings struct wants it; `None` after refusing it.
-    fn value(&mut self, kind: Kind, key: &str, raw: Raw) -> Option<Value> {
-        let tag = raw.tag();
-        let checked = match (kind, raw) {
-            (Kind::Tables(fields), Raw::Array(_, items)) => {
-                let mut tables = Vec::with_capacity(items.len());
-                for (index, item) in items.into_iter().enumerate() {
-                    let key = format!("{key}[{index}]");
-                    match item {
-                        Raw::Dict(tag, dict) => {
-                            self.places.insert(key.clone(), self.place(&key, tag));
-                            tables.push(self.table(fields, &key, dict));
-                        }
-                        other => self.refuse(&key, other.tag(), "should be a table".to_string()),
-                    }
-                }
-                Ok(Value::Array(tables))
-            }
-            (Kind::Tables(_), _) => Err("should be a list of tables".to_string()),
-            (Kind::List, Raw::Array(_, items)) => items
-                .iter()
-                .map(text)
-                .collect::<Option<Vec<_>>>()
-                .map(Value::from)
-                .ok_or_else(|| "should be a list of texts".to_string()),
-            (Kind::List, _) => Err("should be a list, for example [\"a\", \"b\"]".to_string()),
-            (Kind::Texts, Raw::String(_, text)) => Ok(Value::from(vec![text])),
-            (Kind::ListOr(word), Raw::String(_, text)) if text == word => Ok(Value::from(text)),
-            (Kind::Texts, raw) | (Kind::ListOr(_), raw @ Raw::Array(..)) => return self.value(Kind::List, key, raw),
-            (Kind::ListOr(word), _) => Err(format!("should be a list, for example [\"a\", \"b\"], or \"{word}\"")),
-            (Kind::Map, Raw::Dict(_, dict)) => dict
-                .iter()
-                .map(|(name, item)| text(item).map(|value| (name.clone(), Value::from(value))))
-                .collect::<Option<Map<_, _>>>()
-                .map(Value::Object)
-                .ok_or_else(|| "should be a table of texts".to_string()),
-            (Kind::Map, _) => Err("should be a table, for example { Accept = \"text/plain\" }".to_string()),
-            (Kind::Text | Kind::Secret, raw) => {
-                text(&raw).map(Value::from).ok_or_else(|| "should be a text".to_string())
-            }
-            (Kind::Flag, Raw::Bool(_, flag)) => Ok(Value::from(flag)),
-            (Kind::Flag, _) => Err("should be true or false, without quotes".to_string()),
-            (Kind::Count, Raw::Num(_, num)) => whole(num),
-            (Kind::Count, _) => Err("should be a whole number, without quotes".to_string()),
-            (Kind::Number, Raw::Num(_, num)) => number(num),
-            (Kind::Number, _) => Err("should be a number, without quotes".to_string()),
-            (Kind::Span, raw) => match text(&raw) {
-                Some(written) => Span::parse(&written).map(|span| Value::from(span.to_string())),
-                None => Err("should be a duration such as \"15s\"".to_string()),
-            },
-            (Kind::Choice(words), raw) => match text(&raw) {
-                Some(word) if words.contains(&word.as_str()) => Ok(Value::from(word)),
-                Some(word) => Err(one_of(&format!("\"{word}\" is not known here"), &word, words)),
-                None => Err(format!("should be one of {}", words.join(", "))),
-            },
-        };
-        match checked {
-            Ok(value) => Some(value),
-            Err(what) => {
-                self.refuse(key, tag, what);
-                None
-            }
-        }
-    }
-
-    fn refuse(&mut self, key: &str, tag: Tag, what: String) {
-        let place = Some(self.place(key, tag));
-        self.problems.push(Problem { key: key.to_string(), place, what });
-    }
-
-    fn place(&self, key: &str, tag: Tag) -> String {
-        let Some(metadata) = self.origins.get(&tag) else { return "configuration".to_string() };
-        if metadata.name == layers::ENVIRONMENT {
-            let list_end = key.find('[').unwrap_or(key.len());
-            let variable = key.get(..list_end).unwrap_or(key).to_uppercase().replace('.', "__");
-            return format!("environment variable {}{variable}", layers::PREFIX);
-        }
-        match metadata.source.as_ref().and_then(|s| s.file_path()) {
-            Some(path) => path.display().to_string(),
-            None => metadata.name.to_string(),
-        }
-    }
-}
-
 /// `lead`, the nearest of `words` if one is near, and all of them.
 pub fn one_of(lead: &str, wrong: &str, words: &[&str]) -> String {
     let mut what = nearest(lead, wrong, words.iter().copied());
@@ -240,32 +82,281 @@ pub fn one_of(lead: &str, wrong: &str, words: &[&str]) -> String {
     what
 }
 
+/// Where a value stands.
+struct Seat<'a> {
+    key: &'a str,
+    field: &'a Field,
+    default: Option<&'a Value>,
+    /// The table of a list that it is in.
+    table: Option<&'a str>,
+}
+
+impl Seat<'_> {
+    /// A right line in place of the wrong one.
+    fn example(&self) -> String {
+        let right = match (self.field.kind, self.default) {
+            (Kind::Tables(_), _) => return format!("write [[{}]]", self.key.split('[').next().unwrap_or(self.key)),
+            (Kind::Secret, _) => "\"…\"".to_string(),
+            (_, Some(default)) if is_example(default) => default.to_string(),
+            (Kind::Text, _) => "\"text\"".to_string(),
+            (Kind::Flag, _) => "true".to_string(),
+            (Kind::Count(_), _) => "3".to_string(),
+            (Kind::Number, _) => "1.5".to_string(),
+            (Kind::Span, _) => "\"15s\"".to_string(),
+            (Kind::List | Kind::Texts, _) => "[\"a\", \"b\"]".to_string(),
+            (Kind::ListOr(word), _) => format!("[\"a\", \"b\"] or {} = \"{word}\"", self.field.name),
+            (Kind::Map, _) => "{ Accept = \"text/plain\" }".to_string(),
+            (Kind::Choice(words), _) => format!("\"{}\"", words.first().unwrap_or(&"")),
+        };
+        format!("write for example {} = {right}", self.field.name)
+    }
+}
+
+/// Says something, as TOML writes it on one line.
+fn is_example(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Object(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+struct Walk {
+    problems: Vec<Problem>,
+    refused: BTreeSet<String>,
+    places: Places,
+}
+
+impl Walk {
+    // What was read is taken apart as it is checked: of ten thousand tables there are never two copies.
+
+    fn section(&mut self, section: &Section, key: &str, node: Node) -> Option<Value> {
+        match (section.list, node.raw) {
+            (false, Raw::Table(dict)) => {
+                self.places.key(key, node.at);
+                let defaults = (section.defaults)();
+                let value = Value::Object(self.table(section.fields, Some(&defaults), key, None, dict).0);
+                for identity in section.identities {
+                    self.distinct(key, identity, &value);
+                }
+                Some(value)
+            }
+            (true, Raw::List(items)) => {
+                let value = self.tables(section.fields, key, items);
+                self.places.key(key, node.at);
+                for identity in section.identities {
+                    self.distinct_tables(key, identity, &value);
+                }
+                Some(Value::Array(value))
+            }
+            (false, _) => {
+                self.refuse(key, node.at, None, format!("is a section; write [{key}]"));
+                None
+            }
+            (true, _) => {
+                self.refuse(key, node.at, None, format!("is a list of tables; write [[{key}]]"));
+                None
+            }
+        }
+    }
+
+    /// The values of a table, and the line of each.
+    fn table(
+        &mut self,
+        fields: &'static [Field],
+        defaults: Option<&Value>,
+        path: &str,
+        table: Option<&str>,
+        dict: Dict,
+    ) -> (Map<String, Value>, Vec<u32>) {
+        let mut values = Map::new();
+        let mut lines = Vec::with_capacity(dict.len());
+        for (name, node) in dict {
+            let key = format!("{path}.{name}");
+            if let Some(field) = fields.iter().find(|f| f.name == name) {
+                let default = defaults.and_then(|defaults| defaults.get(field.name));
+                let line = node.at.line;
+                let seat = Seat { key: &key, field, default, table };
+                if self.keep(&mut values, &seat, node) {
+                    lines.push(line);
+                }
+            } else {
+                let what = nearest("unknown key", &name, fields.iter().map(|f| f.name));
+                // Whoever meant that one has not left it out.
+                let meant = what.rsplit_once("mean `").and_then(|(_, name)| name.strip_suffix("`?"));
+                self.refused.extend(meant.map(|name| format!("{path}.{name}")));
+                self.refuse(&format!("{path}.{}", veil::key(&name)), node.at, table, what);
+            }
+        }
+        (values, lines)
+    }
+
+    fn keep(&mut self, values: &mut Map<String, Value>, seat: &Seat<'_>, node: Node) -> bool {
+        let at = node.at;
+        let Some(value) = self.value(seat, node) else { return false };
+        // What is in a table of a list is found by the table's own lines.
+        if !seat.key.contains('[') {
+            self.places.key(seat.key, at);
+        }
+        values.insert(seat.field.name.to_string(), value);
+        true
+    }
+
+    fn tables(&mut self, fields: &'static [Field], path: &str, items: Vec<Node>) -> Vec<Value> {
+        let mut tables = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            let key = format!("{path}[{index}]");
+            let (dict, name) = if let Raw::Table(dict) = item.raw {
+                let name = dict.get("name").and_then(|node| text(&node.raw)).unwrap_or_default();
+                (dict, called(path, &name))
+            } else {
+                self.refuse(&key, item.at, None, format!("should be a table: {path} = [{{ name = \"a\" }}]"));
+                (Dict::new(), None)
+            };
+            let (values, lines) = self.table(fields, None, &key, name.as_deref(), dict);
+            self.places.table(path, places::Table { at: item.at, lines: lines.into_boxed_slice() });
+            tables.push(Value::Object(values));
+        }
+        tables
+    }
+
+    /// The value as its settings struct wants it; `None` after refusing it.
+    fn value(&mut self, seat: &Seat<'_>, node: Node) -> Option<Value> {
+        let at = node.at;
+        let wanted = |what: &str| Err(format!("should be {what}; {}", seat.example()));
+        let checked = match (seat.field.kind, node.raw) {
+            (Kind::Tables(fields), Raw::List(items)) => Ok(Value::Array(self.tables(fields, seat.key, items))),
+            (Kind::Tables(_), _) => wanted("a list of tables"),
+            (Kind::List | Kind::Texts | Kind::ListOr(_), Raw::List(items)) => {
+                match items.iter().map(|item| text(&item.raw)).collect::<Option<Vec<_>>>() {
+                    Some(texts) if texts.iter().any(|text| text.contains('\0')) => Err(NUL.to_string()),
+                    Some(texts) => Ok(Value::from(texts)),
+                    None => wanted("a list of texts"),
+                }
+            }
+            (Kind::ListOr(word), Raw::Text(text)) if text == word => Ok(Value::from(text)),
+            (Kind::Texts, Raw::Text(text)) => Ok(Value::from(vec![text])),
+            (Kind::List | Kind::Texts, _) => wanted("a list"),
+            (Kind::ListOr(word), _) => wanted(&format!("a list, or \"{word}\"")),
+            (Kind::Map, Raw::Table(dict)) => dict
+                .iter()
+                .map(|(name, item)| text(&item.raw).map(|value| (name.clone(), Value::from(value))))
+                .collect::<Option<Map<_, _>>>()
+                .map(Value::Object)
+                .map_or_else(|| wanted("a table of texts"), Ok),
+            (Kind::Map, _) => wanted("a table"),
+            (Kind::Text | Kind::Secret, raw) => match text(&raw) {
+                Some(text) if text.contains('\0') => Err(NUL.to_string()),
+                Some(text) => Ok(Value::from(text)),
+                None => wanted("a text in quotes"),
+            },
+            (Kind::Flag, Raw::Flag(flag)) => Ok(Value::from(flag)),
+            (Kind::Flag, _) => wanted("true or false, without quotes"),
+            (Kind::Count(most), Raw::Whole(number)) => match u64::try_from(number) {
+                Ok(number) if number <= most => Ok(Value::from(number)),
+                Ok(_) => Err(format!("{number} is too large; {most} is the most")),
+                Err(_) => wanted("a whole number, not negative"),
+            },
+            (Kind::Count(_), _) => wanted("a whole number, without quotes"),
+            (Kind::Number, Raw::Whole(number)) => Ok(Value::from(number as f64)),
+            (Kind::Number, Raw::Number(number)) if number.is_finite() => Ok(Value::from(number)),
+            (Kind::Number, _) => wanted("a number, without quotes"),
+            (Kind::Span, Raw::Whole(1..)) => wanted("a duration in quotes, with its unit"),
+            (Kind::Span, raw) => match text(&raw) {
+                Some(written) => Span::parse(&written).map(|span| Value::from(span.to_string())),
+                None => wanted("a duration in quotes"),
+            },
+            (Kind::Choice(words), raw) => match text(&raw) {
+                Some(word) if words.contains(&word.as_str()) => Ok(Value::from(word)),
+                Some(word) => Err(one_of(&format!("{} is not known here", veil::quoted(&word)), &word, words)),
+                None => Err(format!("should be one of {}; {}", words.join(", "), seat.example())),
+            },
+        };
+        match checked {
+            Ok(value) => Some(value),
+            Err(what) => {
+                self.refuse(seat.key, at, seat.table, what);
+                None
+            }
+        }
+    }
+
+    /// No two entries of a list are the same.
+    fn distinct(&mut self, path: &str, identity: &Identity, values: &Value) {
+        let key = format!("{path}.{}", identity.field);
+        let mut seen = BTreeSet::new();
+        for entry in values.get(identity.field).and_then(Value::as_array).into_iter().flatten() {
+            let Some(written) = entry.as_str() else { continue };
+            if !seen.insert(identity.same(written)) {
+                let what = format!("{} is listed twice; keep one", veil::quoted(written));
+                self.refuse_found(&key, None, what);
+            }
+        }
+    }
+
+    /// No two tables of a list are about the same thing.
+    fn distinct_tables(&mut self, path: &str, identity: &Identity, tables: &[Value]) {
+        let mut first: BTreeMap<String, usize> = BTreeMap::new();
+        let called_at = |index: usize| {
+            let name = tables.get(index).and_then(|table| table.get("name")?.as_str());
+            called(path, name.unwrap_or_default())
+        };
+        let values = Map::from_iter([(path.to_string(), Value::Null)]);
+        for (index, table) in tables.iter().enumerate() {
+            let Some(written) = table.get(identity.field).and_then(Value::as_str).filter(|text| !text.is_empty())
+            else {
+                continue;
+            };
+            let Some(before) = first.insert(identity.same(written), index) else { continue };
+            first.insert(identity.same(written), before);
+            let other = called_at(before).unwrap_or_else(|| format!("{path}[{before}]"));
+            let place = self.places.find(&format!("{path}[{before}]"), &values).unwrap_or_default();
+            let what = format!("{} is also used by {other} ({place}); {}", veil::quoted(written), identity.why);
+            let key = format!("{path}[{index}].{}", identity.field);
+            self.refuse_at_table(&key, path, index, called_at(index), what, tables);
+        }
+    }
+
+    fn refuse_at_table(
+        &mut self,
+        key: &str,
+        path: &str,
+        index: usize,
+        table: Option<String>,
+        what: String,
+        tables: &[Value],
+    ) {
+        let fields = tables.get(index).and_then(Value::as_object);
+        let field = key.rsplit('.').next().unwrap_or_default();
+        let place = self.places.line_in(path, index, fields.and_then(|fields| fields.keys().position(|n| n == field)));
+        self.refused.insert(key.to_string());
+        self.problems.push(Problem { key: key.to_string(), table, place, what });
+    }
+
+    fn refuse_found(&mut self, key: &str, table: Option<String>, what: String) {
+        let place = self.places.find(key, &Map::new());
+        self.refused.insert(key.to_string());
+        self.problems.push(Problem { key: key.to_string(), table, place, what });
+    }
+
+    fn refuse(&mut self, key: &str, at: At, table: Option<&str>, what: String) {
+        let place = Some(self.places.words(key, at));
+        self.refused.insert(key.to_string());
+        self.problems.push(Problem { key: key.to_string(), table: table.map(str::to_string), place, what });
+    }
+}
+
+/// No name, path or header may hold one, and C would read half of it.
+const NUL: &str = "holds a NUL character, which nothing can use";
+
 /// A scalar by its spelling.
 fn text(raw: &Raw) -> Option<String> {
     match raw {
-        Raw::String(_, text) => Some(text.clone()),
-        Raw::Char(_, c) => Some(c.to_string()),
-        Raw::Bool(_, flag) => Some(flag.to_string()),
-        Raw::Num(_, num) => match num.to_i128().or_else(|| num.to_u128().and_then(|n| i128::try_from(n).ok())) {
-            Some(whole) => Some(whole.to_string()),
-            None => num.to_f64().map(|n| n.to_string()),
-        },
-        Raw::Empty(..) | Raw::Dict(..) | Raw::Array(..) => None,
-    }
-}
-
-fn whole(num: Num) -> Result<Value, String> {
-    let value = num.to_i128().or_else(|| num.to_u128().and_then(|n| i128::try_from(n).ok()));
-    match value.and_then(|n| u64::try_from(n).ok()) {
-        Some(n) => Ok(Value::from(n)),
-        None => Err("should be a whole number, not negative".to_string()),
-    }
-}
-
-fn number(num: Num) -> Result<Value, String> {
-    let whole = num.to_i128().map(|n| n as f64);
-    match num.to_f64().or(whole).or_else(|| num.to_u128().map(|n| n as f64)) {
-        Some(n) if n.is_finite() => Ok(Value::from(n)),
-        _ => Err("should be a finite number".to_string()),
+        Raw::Text(text) => Some(text.clone()),
+        Raw::Flag(flag) => Some(flag.to_string()),
+        Raw::Whole(number) => Some(number.to_string()),
+        Raw::Number(number) => Some(number.to_string()),
+        Raw::Date | Raw::List(_) | Raw::Table(_) => None,
     }
 }

@@ -1,173 +1,217 @@
 //! Gathers the layers: which files, which variables, which flags, and what each says.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Map as FigmentMap, Value};
-use figment::{Figment, Metadata, Profile, Provider};
-
-use super::check::{self, nearest};
-use super::exposed::{self, Exposed};
+use super::check::{all_keys, nearest};
+use super::files::{self, Files};
+use super::places::{Origin, PREFIX, variable};
+use super::raw::{self, At, Dict, Node, Raw, lay};
 use super::schema::{Field, Kind, Section};
 use super::value::Secret;
-use super::{ConfigError, Layers, Problem};
+use super::veil::{self, quoted};
+use super::{Layers, Problem};
 
-/// The environment prefix of every key.
-pub const PREFIX: &str = "WATCHDOG_";
 /// Variables with this prefix belong to the test suite and are no configuration.
 const TEST_PREFIX: &str = "WATCHDOG_TEST_";
 /// systemd sets these for a service that it watches; they only look like ours.
 const SYSTEMD: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 /// How the variables begin that belong to other programs and count for ours.
 const FOREIGN: [&str; 3] = ["CONSUL_", "NOTIFY_SOCKET", "OTEL_"];
-/// The name of the environment layer in figment's metadata.
-pub const ENVIRONMENT: &str = "environment";
-/// The name of the command line layer in figment's metadata.
-pub const COMMAND_LINE: &str = "command line";
-/// A configuration file larger than this is not one.
-const FILE_LIMIT: u64 = 1024 * 1024;
 
 /// All layers put together, not yet checked.
 pub struct Gathered {
     /// The layers, later ones over earlier ones.
-    pub figment: Figment,
+    pub root: Dict,
+    /// Each layer by its number.
+    pub layers: Vec<Origin>,
     /// The files read, in order.
     pub files: Vec<PathBuf>,
     /// What is already known to be wrong.
     pub problems: Vec<Problem>,
+    /// Keys about which enough has been said; a file that cannot be read holds nobody knows which.
+    pub spoiled: Spoiled,
     /// What is odd and yet used, in words.
     pub warnings: Vec<String>,
 }
 
-/// One TOML text as a layer.
-pub fn text(text: &str) -> impl Provider {
-    Toml::string(text)
+/// What the layers would have said but for a mistake in them.
+#[derive(Debug, Clone, Default)]
+pub struct Spoiled {
+    /// Anything may be missing.
+    pub all: bool,
+    /// Lines that were left out, by the key at their head: the last part of a dotted key.
+    pub keys: BTreeSet<String>,
+}
+
+/// One TOML text as the only layer.
+pub fn of_text(text: &str) -> Gathered {
+    let mut gathered = Gathered::new();
+    gathered.add(Origin::Text, "configuration", text);
+    gathered
 }
 
 /// Reads every layer that `layers` names.
-pub fn gather(layers: &Layers, schema: &[Section]) -> Result<Gathered, ConfigError> {
-    let files = files(&layers.files)?;
-    let mut figment = Figment::new();
-    let mut warnings = Vec::new();
-    for file in &files {
-        readable(file)?;
-        match exposed::configuration(file, rustix::process::geteuid().as_raw()) {
-            Some(Exposed::Refused(what)) => return Err(whole_file(file, &what)),
-            Some(Exposed::Told(what)) => warnings.push(format!("{} {what}", file.display())),
-            None => {}
+pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
+    let mut gathered = Gathered::new();
+    let Files { read, problems, warnings } = files::read(&layers.files);
+    gathered.spoiled.all = !problems.is_empty();
+    (gathered.problems, gathered.warnings) = (problems, warnings);
+    for (path, text) in read {
+        gathered.add(Origin::File(path.clone()), &path.display().to_string(), &text);
+        gathered.files.push(path);
+    }
+    let layer = gathered.layer(Origin::Environment);
+    for name in &layers.broken {
+        if is_ours(name) {
+            let what = "is not valid UTF-8; set it again, or unset it";
+            gathered.problems.push(Problem::of_place(format!("environment variable {}", name.escape_debug()), what));
+            gathered.spoiled.all = true;
         }
-        figment = figment.admerge(Toml::file_exact(file));
     }
-    let mut problems = Vec::new();
-    let environment = environment(&layers.environment, schema, &mut problems);
-    figment = figment.merge(Layer { name: ENVIRONMENT, dict: environment });
-    let overrides = overrides(&layers.overrides, schema, &mut problems);
-    figment = figment.merge(Layer { name: COMMAND_LINE, dict: overrides });
-    Ok(Gathered { figment, files, problems, warnings })
-}
-
-/// The named files, or the default places that exist; then `conf.d/*.toml` beside the first, sorted.
-fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, ConfigError> {
-    let mut files: Vec<PathBuf> = if named.is_empty() {
-        ["/etc/watchdog/watchdog.toml", "watchdog.toml"].iter().map(PathBuf::from).filter(|p| p.is_file()).collect()
-    } else {
-        named.to_vec()
-    };
-    let Some(first) = files.first() else { return Ok(files) };
-    let directory = first.parent().unwrap_or(Path::new("")).join("conf.d");
-    if directory.is_dir() {
-        let entries =
-            std::fs::read_dir(&directory).map_err(|e| whole_file(&directory, &format!("cannot be read: {e}")))?;
-        let mut more: Vec<PathBuf> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "toml") && path.is_file())
-            .collect();
-        more.sort();
-        files.extend(more);
-    }
-    Ok(files)
-}
-
-fn readable(file: &Path) -> Result<(), ConfigError> {
-    let meta = std::fs::metadata(file).map_err(|e| whole_file(file, &format!("cannot be read: {e}")))?;
-    if !meta.is_file() || meta.len() > FILE_LIMIT {
-        return Err(whole_file(file, "is not a plain file of at most 1 MiB"));
-    }
-    let text = std::fs::read_to_string(file).map_err(|e| whole_file(file, &format!("cannot be read: {e}")))?;
-    match text.parse::<toml::Table>() {
-        Ok(_) => Ok(()),
-        Err(e) => Err(whole_file(file, &format!("is not TOML: {}", e.to_string().trim_end()))),
-    }
-}
-
-fn whole_file(file: &Path, what: &str) -> ConfigError {
-    let place = Some(file.display().to_string());
-    ConfigError { problems: vec![Problem { key: String::new(), place, what: what.to_string() }] }
-}
-
-fn environment(variables: &[(String, String)], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {
     let mut dict = Dict::new();
-    for (name, text) in variables {
-        let not_ours = name.starts_with(TEST_PREFIX) || SYSTEMD.contains(&name.as_str());
-        let Some(rest) = name.strip_prefix(PREFIX).filter(|_| !not_ours) else { continue };
-        let key = rest.to_lowercase().replace("__", ".");
-        let place = format!("environment variable {name}");
-        set(&mut dict, &key, text, &place, schema, problems);
+    for (name, text) in &layers.environment {
+        if is_ours(name) {
+            let key = name.strip_prefix(PREFIX).unwrap_or_default().to_lowercase().replace("__", ".");
+            let place = format!("environment variable {name}");
+            gathered.set(&mut dict, &Set { key: &key, text, place: &place, layer, variable: true }, schema);
+        } else if name.to_ascii_uppercase().starts_with(PREFIX) && !name.starts_with(PREFIX) {
+            gathered.warnings.push(format!("environment variable {name} is not read: write {PREFIX} in capitals"));
+        }
     }
-    dict
-}
-
-/// The variables of other programs that count for ours.
-pub fn foreign(variables: &[(String, String)]) -> BTreeMap<String, Secret> {
-    let known = |name: &str| SYSTEMD.contains(&name) || FOREIGN.iter().any(|begin| name.starts_with(begin));
-    let kept = variables.iter().filter(|(name, _)| known(name));
-    kept.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
-}
-
-fn overrides(pairs: &[String], schema: &[Section], problems: &mut Vec<Problem>) -> Dict {
+    lay(&mut gathered.root, dict, false);
+    let layer = gathered.layer(Origin::CommandLine);
     let mut dict = Dict::new();
-    for pair in pairs {
+    for (index, pair) in layers.overrides.iter().enumerate() {
+        // What has no `=` may be a secret behind a colon: it is counted, not repeated.
         let Some((key, text)) = pair.split_once('=') else {
-            let what = format!("--set wants KEY=VALUE, not \"{pair}\"");
-            problems.push(Problem { key: String::new(), place: Some(COMMAND_LINE.to_string()), what });
+            let what = format!("the {} --set is not KEY=VALUE", ordinal(index + 1));
+            gathered.problems.push(Problem::of_place("command line", what));
             continue;
         };
-        set(&mut dict, key.trim(), text, COMMAND_LINE, schema, problems);
+        let set = Set { key: key.trim(), text, place: "command line", layer, variable: false };
+        gathered.set(&mut dict, &set, schema);
     }
-    dict
+    lay(&mut gathered.root, dict, false);
+    gathered
 }
 
-/// Puts one written value where it belongs, by the kind of its field.
-fn set(dict: &mut Dict, key: &str, text: &str, place: &str, schema: &[Section], problems: &mut Vec<Problem>) {
-    let mut refuse = |what: String| {
-        problems.push(Problem { key: key.to_string(), place: Some(place.to_string()), what });
-    };
-    let Some(kind) = find(schema, key) else {
-        if let Some(list) = list_above(schema, key) {
-            let what = "is inside a list of tables; write the whole list as TOML";
-            return refuse(format!("{what}: {list} = [{{ name = \"a\" }}]"));
+/// The variables of other programs that count for ours, and those of them that are no text.
+pub fn foreign(layers: &Layers) -> (BTreeMap<String, Secret>, BTreeSet<String>) {
+    let known = |name: &str| SYSTEMD.contains(&name) || FOREIGN.iter().any(|begin| name.starts_with(begin));
+    let kept = layers.environment.iter().filter(|(name, _)| known(name));
+    let kept = kept.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect();
+    (kept, layers.broken.iter().filter(|name| known(name)).cloned().collect())
+}
+
+/// True for a variable that is meant to be one of our keys.
+fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+        && !name.starts_with(TEST_PREFIX)
+        && !SYSTEMD.contains(&name)
+        && !is_service_link(name.strip_prefix(PREFIX).unwrap_or_default())
+}
+
+/// Kubernetes and Docker links make such variables for a service that is called "watchdog".
+fn is_service_link(rest: &str) -> bool {
+    let port = rest.strip_prefix("PORT").is_some_and(|rest| {
+        let digits = rest.strip_prefix('_').map(|rest| rest.split('_').next().unwrap_or_default());
+        rest.is_empty() || digits.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+    });
+    port || rest == "SERVICE_HOST" || rest == "SERVICE_PORT" || rest.starts_with("SERVICE_PORT_")
+}
+
+/// One value written outside of TOML.
+struct Set<'a> {
+    key: &'a str,
+    text: &'a str,
+    place: &'a str,
+    layer: u16,
+    variable: bool,
+}
+
+impl Gathered {
+    fn new() -> Gathered {
+        Gathered {
+            root: Dict::new(),
+            layers: Vec::new(),
+            files: Vec::new(),
+            problems: Vec::new(),
+            spoiled: Spoiled::default(),
+            warnings: Vec::new(),
         }
-        let known = check::all_keys(schema);
-        refuse(nearest("unknown key", key, known.iter().map(String::as_str)));
-        return;
-    };
-    let value = match written(kind, text) {
-        Ok(value) => value,
-        Err(what) => return refuse(what),
-    };
-    match key.split_once('.') {
-        None => {
-            dict.insert(key.to_string(), value);
+    }
+
+    fn layer(&mut self, origin: Origin) -> u16 {
+        self.layers.push(origin);
+        u16::try_from(self.layers.len().saturating_sub(1)).unwrap_or(u16::MAX)
+    }
+
+    /// Lays a text over what there is.
+    fn add(&mut self, origin: Origin, shown: &str, text: &str) {
+        let layer = self.layer(origin);
+        let (dict, faults) = raw::read(text, layer);
+        for fault in faults {
+            let place = format!("{shown}:{}:{}", fault.line, fault.column);
+            self.problems.push(Problem::of_place(place, fault.what));
+            self.spoiled.keys.extend(fault.key.and_then(|key| Some(key.rsplit('.').next()?.to_string())));
         }
-        Some((section, field)) => {
-            let table = dict.entry(section.to_string()).or_insert_with(|| Value::from(Dict::new()));
-            if let Value::Dict(_, inner) = table {
-                inner.insert(field.to_string(), value);
+        match dict {
+            Some(dict) => lay(&mut self.root, dict, true),
+            None => self.spoiled.all = true,
+        }
+    }
+
+    /// Puts one written value where it belongs, by the kind of its field.
+    fn set(&mut self, dict: &mut Dict, set: &Set<'_>, schema: &[Section]) {
+        let (key, place) = (set.key, set.place);
+        let mut refuse = |key: &str, what: String| {
+            let shown = if set.variable { "" } else { key };
+            let place = Some(place.to_string());
+            self.problems.push(Problem { key: shown.to_string(), table: None, place, what });
+            self.spoiled.keys.extend(key.rsplit('.').next().map(str::to_string));
+        };
+        let Some(kind) = find(schema, key) else {
+            if let Some(list) = list_above(schema, key) {
+                let what = "is inside a list of tables; write the whole list as TOML";
+                return refuse(key, format!("{what}: {list} = [{{ name = \"a\" }}]"));
+            }
+            let known = all_keys(schema);
+            if set.variable {
+                let known: Vec<String> = known.iter().map(|key| variable(key)).collect();
+                return refuse("", nearest("unknown setting", &variable(key), known.iter().map(String::as_str)));
+            }
+            let lead = "unknown key";
+            // What nobody knows may be anything, also a secret in front of a `=`.
+            return refuse(veil::key(key), nearest(lead, key, known.iter().map(String::as_str)));
+        };
+        let raw = match written(kind, set.text, set.layer) {
+            Ok(raw) => raw,
+            Err(what) => return refuse(key, what),
+        };
+        let node = Node { at: At { layer: set.layer, line: 0 }, raw };
+        match key.split_once('.') {
+            None => {
+                dict.insert(key.to_string(), node);
+            }
+            Some((section, field)) => {
+                let table = Node { at: node.at, raw: Raw::Table(Dict::new()) };
+                if let Raw::Table(inner) = &mut dict.entry(section.to_string()).or_insert(table).raw {
+                    inner.insert(field.to_string(), node);
+                }
             }
         }
     }
+}
+
+fn ordinal(number: usize) -> String {
+    let end = match number {
+        1 => "st",
+        2 => "nd",
+        3 => "rd",
+        _ => "th",
+    };
+    format!("{number}{end}")
 }
 
 /// The kind of the value at a dotted key, `None` when nobody knows the key.
@@ -187,47 +231,25 @@ fn list_above<'a>(schema: &[Section], key: &'a str) -> Option<&'a str> {
 }
 
 /// Reads a value written outside TOML (a variable, a flag) by the kind of its field.
-fn written(kind: Kind, text: &str) -> Result<Value, String> {
+fn written(kind: Kind, text: &str, layer: u16) -> Result<Raw, String> {
     match kind {
-        Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => Ok(Value::from(text)),
+        Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => Ok(Raw::Text(text.to_string())),
         Kind::Flag => match text.trim().to_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Ok(Value::from(true)),
-            "false" | "0" | "no" | "off" => Ok(Value::from(false)),
-            _ => Err(format!("\"{text}\" is neither true nor false")),
+            "true" | "1" | "yes" | "on" => Ok(Raw::Flag(true)),
+            "false" | "0" | "no" | "off" => Ok(Raw::Flag(false)),
+            _ => Err(format!("{} is neither true nor false", quoted(text))),
         },
-        Kind::Count => {
-            text.trim().parse::<u64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a whole number"))
+        Kind::Count(_) => {
+            text.trim().parse().map(Raw::Whole).map_err(|_| format!("{} is not a whole number", quoted(text)))
         }
-        Kind::ListOr(word) if text.trim() == word => Ok(Value::from(word)),
-        Kind::ListOr(_) => written(Kind::List, text),
-        Kind::Number => text.trim().parse::<f64>().map(Value::from).map_err(|_| format!("\"{text}\" is not a number")),
+        Kind::ListOr(word) if text.trim() == word => Ok(Raw::Text(word.to_string())),
+        Kind::ListOr(_) => written(Kind::List, text, layer),
+        Kind::Number => text.trim().parse().map(Raw::Number).map_err(|_| format!("{} is not a number", quoted(text))),
         Kind::List | Kind::Texts if !text.trim_start().starts_with('[') => {
-            let items: Vec<Value> =
-                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Value::from).collect();
-            Ok(Value::from(items))
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let node = |item: &str| Node { at: At { layer, line: 0 }, raw: Raw::Text(item.to_string()) };
+            Ok(Raw::List(items.map(node).collect()))
         }
-        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => {
-            let table: toml::Table = format!("value = {text}")
-                .parse()
-                .map_err(|e: toml::de::Error| format!("is not a TOML value: {}", e.message()))?;
-            let value = table.get("value").cloned().unwrap_or(toml::Value::Array(Vec::new()));
-            Value::serialize(value).map_err(|e| e.to_string())
-        }
-    }
-}
-
-/// One layer that is no file.
-struct Layer {
-    name: &'static str,
-    dict: Dict,
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name)
-    }
-
-    fn data(&self) -> Result<FigmentMap<Profile, Dict>, figment::Error> {
-        Ok(Profile::Default.collect(self.dict.clone()))
+        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => raw::value(text, layer),
     }
 }

@@ -3,19 +3,29 @@
 //! Layers, later wins: defaults < files (TOML; `conf.d/*.toml` beside the first) < `WATCHDOG_*`
 //! environment < `--set`. Lists of tables (`[[probe]]`) add up across files. This module owns only
 //! the top-level keys; every other part is declared by the file that uses it
-//! (`adr/0011-settings-live-beside-their-user.md`). All problems are reported at once, each with its
-//! place and the nearest thing that would have been right.
+//! (`adr/0011-settings-live-beside-their-user.md`), and is handed in as a schema: nothing here knows who they are.
+//! All problems are reported at once, each with its place and the nearest thing that would have been right.
 
 mod check;
 pub use check::{all_keys, nearest, one_of};
 pub(crate) mod exposed;
+pub mod file;
+mod files;
+pub mod form;
 mod layers;
+mod places;
+mod problem;
+mod raw;
 pub mod schema;
 pub mod value;
+pub mod veil;
 
-use std::collections::BTreeMap;
-use std::fmt;
+pub use places::variable;
+pub use problem::{ConfigError, Problem, Problems};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
@@ -24,6 +34,8 @@ use serde_json::{Map, Value};
 use crate::core::quiet::QuietHours;
 use crate::core::zone::Zone;
 
+use self::layers::{Gathered, Spoiled};
+use self::places::Places;
 use self::schema::{Field, Kind, Section};
 use self::value::{MASK, Secret, Span};
 
@@ -111,6 +123,8 @@ pub struct Layers {
     pub files: Vec<PathBuf>,
     /// Environment variables; only those that begin with `WATCHDOG_` are looked at.
     pub environment: Vec<(String, String)>,
+    /// The names of variables that are not text in UTF-8.
+    pub broken: Vec<String>,
     /// `KEY=VALUE` from the command line.
     pub overrides: Vec<String>,
 }
@@ -119,49 +133,101 @@ pub struct Layers {
 #[derive(Debug, Clone)]
 pub struct Config {
     values: Map<String, Value>,
-    places: BTreeMap<String, String>,
+    places: Places,
     root: Root,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
     /// Variables of other programs' conventions; as secrets, because some are.
     variables: BTreeMap<String, Secret>,
+    /// Those of them that are no text.
+    broken: BTreeSet<String>,
+    problems: Vec<Problem>,
+    /// Keys of which something has been said.
+    refused: BTreeSet<String>,
+    spoiled: Spoiled,
 }
 
+/// Said where a value has the right type and still cannot be taken; what the reader of it says may repeat it.
+const MISFIT: &str = "holds a value that cannot be used; `watchdog config explain` says what may stand there";
+
 impl Config {
-    /// Reads all layers and checks every key and value.
-    pub fn load(layers: &Layers) -> Result<Config, ConfigError> {
-        let schema = sections();
-        let gathered = layers::gather(layers, &schema)?;
-        let checked = check::check(gathered.figment, &schema, gathered.problems)?;
+    /// Reads all layers and checks every key and value against `schema`.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn load(layers: &Layers, schema: &[Section]) -> Result<Config, ConfigError> {
+        Config::read(layers, schema).whole()
+    }
+
+    /// The same, as far as it goes: what is wrong is left out and is among [`problems`](Config::problems).
+    pub fn read(layers: &Layers, schema: &[Section]) -> Config {
+        let mut config = Config::checked(layers::gather(layers, schema), schema);
+        (config.variables, config.broken) = layers::foreign(layers);
+        config
+    }
+
+    /// One TOML text, without files or environment.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn of_text(text: &str, schema: &[Section]) -> Result<Config, ConfigError> {
+        Config::checked(layers::of_text(text), schema).whole()
+    }
+
+    fn checked(gathered: Gathered, schema: &[Section]) -> Config {
+        let checked = check::check(gathered.root, Places::new(gathered.layers), schema);
+        let mut problems = gathered.problems;
+        problems.extend(checked.problems);
         let mut config = Config {
             values: checked.values,
             places: checked.places,
             root: Root::default(),
             files: gathered.files,
             warnings: gathered.warnings,
-            variables: layers::foreign(&layers.environment),
+            variables: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            problems,
+            refused: checked.refused,
+            spoiled: gathered.spoiled,
         };
-        config.root = config.section("")?;
-        config.check_root()?;
-        Ok(config)
+        // Its values have been checked one by one: the defaults stand in only where a setting's own type wants more.
+        config.root = config.section("").unwrap_or_default();
+        let more = config.check_root();
+        config.problems.extend(config.news(more));
+        config
     }
 
-    /// A configuration from one TOML text, without files or environment; for tests and examples.
-    pub fn from_toml(text: &str) -> Result<Config, ConfigError> {
-        let schema = sections();
-        let figment = figment::Figment::from(layers::text(text));
-        let checked = check::check(figment, &schema, Vec::new())?;
-        let mut config = Config {
-            values: checked.values,
-            places: checked.places,
-            root: Root::default(),
-            files: Vec::new(),
-            warnings: Vec::new(),
-            variables: BTreeMap::new(),
+    /// What is wrong so far.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Itself, unless something is wrong.
+    ///
+    /// # Errors
+    /// Every problem found so far.
+    pub fn whole(self) -> Result<Config, ConfigError> {
+        if self.problems.is_empty() { Ok(self) } else { Err(ConfigError { problems: self.problems }) }
+    }
+
+    /// Of what the parts of the program say about a configuration that is not whole, that which does not merely follow
+    /// from what is known: a key that was refused is missing, and so is everything in a file that cannot be read.
+    pub fn news(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let follows = |problem: &Problem| {
+            let last = problem.key.rsplit('.').next().unwrap_or_default();
+            let nobody_wrote_it = problem.place.is_none() || !self.is_set(&problem.key);
+            self.refused.contains(&problem.key)
+                || self.refused.iter().any(|key| key.starts_with(&format!("{}.", problem.key)))
+                || self.spoiled.keys.contains(last)
+                || (self.spoiled.all && nobody_wrote_it)
         };
-        config.root = config.section("")?;
-        config.check_root()?;
-        Ok(config)
+        let mut fresh: Vec<Problem> = Vec::new();
+        for problem in problems {
+            if !follows(&problem) && !self.problems.contains(&problem) && !fresh.contains(&problem) {
+                fresh.push(problem);
+            }
+        }
+        fresh
     }
 
     /// The top-level settings.
@@ -192,20 +258,20 @@ impl Config {
         } else {
             self.values.get(path).cloned().unwrap_or_else(|| Value::Object(Map::new()))
         };
-        serde_json::from_value(value).map_err(|e| self.error(path, e.to_string()))
+        serde_json::from_value(value).map_err(|_| self.error(path, MISFIT))
     }
 
     /// The tables at `path` (`[[probe]]`), in order; none when nothing is set.
     pub fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ConfigError> {
         let Some(value) = self.values.get(path) else { return Ok(Vec::new()) };
         // From the value itself: a copy of a long list would stay behind as a hole in the heap.
-        Vec::deserialize(value).map_err(|e| self.error(path, e.to_string()))
+        Vec::deserialize(value).map_err(|_| self.error(path, MISFIT))
     }
 
     /// The same one by one, for lists of which thousands of tables at once would be too much.
     pub fn each<T: DeserializeOwned>(&self, path: &str) -> impl Iterator<Item = Result<T, ConfigError>> {
         let tables = self.values.get(path).and_then(Value::as_array).into_iter().flatten();
-        tables.map(move |table| T::deserialize(table).map_err(|e| self.error(path, e.to_string())))
+        tables.map(move |table| T::deserialize(table).map_err(|_| self.error(path, MISFIT)))
     }
 
     /// True when any layer sets something at `key` (`telegram.chat_id`, `probe[2].status`, `telegram`).
@@ -226,6 +292,23 @@ impl Config {
         self.variables.get(name).map(Secret::expose)
     }
 
+    /// The same, refused where it is not text: for those that count when they are set.
+    ///
+    /// # Errors
+    /// Names the variable.
+    pub fn readable_variable(&self, name: &str) -> Result<Option<&str>, ConfigError> {
+        if self.broken.contains(name) {
+            let what = "is not valid UTF-8; set it again, or unset it";
+            return Err(Problem::of_place(format!("environment variable {name}"), what).into());
+        }
+        Ok(self.variable(name))
+    }
+
+    /// The names of variables that the program knows and that are not text, beginning so.
+    pub fn broken_variables(&self, begin: &str) -> impl Iterator<Item = &str> {
+        self.broken.iter().map(String::as_str).filter(move |name| name.starts_with(begin))
+    }
+
     /// All variables whose names begin so, of those that the program knows.
     pub fn variables(&self, begin: &str) -> Vec<(String, String)> {
         let known = self.variables.iter().filter(|(name, _)| name.starts_with(begin));
@@ -233,9 +316,8 @@ impl Config {
     }
 
     /// Where the value of `key` came from, in words; `None` for a default.
-    pub fn place(&self, key: &str) -> Option<&str> {
-        let table = key.split_inclusive(']').next().filter(|table| table.ends_with(']'));
-        self.places.get(key).or_else(|| self.places.get(table?)).map(String::as_str)
+    pub fn place(&self, key: &str) -> Option<String> {
+        self.places.find(key, &self.values)
     }
 
     /// What some layer set for `name` in the section `path`; `None` when the default holds. Not masked.
@@ -269,8 +351,19 @@ impl Config {
 
     /// A problem with the value of `key` (`telegram.chat_id`, `probe[2].target`), named with its place.
     pub fn error(&self, key: &str, what: impl Into<String>) -> ConfigError {
-        let place = self.place(key).map(str::to_string);
-        ConfigError { problems: vec![Problem { key: key.to_string(), place, what: what.into() }] }
+        self.problem(key, what).into()
+    }
+
+    /// The same, to be told with others.
+    pub fn problem(&self, key: &str, what: impl Into<String>) -> Problem {
+        let table = key.split_once('[').and_then(|(list, rest)| {
+            let index = rest.split_once(']')?.0.parse::<usize>().ok()?;
+            let name = places::walk(&self.values, list)?.get(index)?.get("name")?.as_str()?;
+            problem::called(list, name)
+        });
+        // What is missing is missed in its section.
+        let place = self.place(key).or_else(|| self.places.section(key));
+        Problem { key: key.to_string(), table, place, what: what.into() }
     }
 
     /// The secret `key`, set directly or by its twin `<key>_file`; problems name the one that is wrong.
@@ -286,30 +379,21 @@ impl Config {
         })
     }
 
-    fn check_root(&self) -> Result<(), ConfigError> {
+    fn check_root(&self) -> Vec<Problem> {
         let root = &self.root;
-        log_filter(&root.log).map_err(|what| self.error("log", what))?;
-        if root.tick.0 < std::time::Duration::from_millis(100) {
-            return Err(self.error("tick", format!("{} is too short; the least is 100ms", root.tick)));
-        }
-        if root.timeout.0 < std::time::Duration::from_millis(10) {
-            return Err(self.error("timeout", format!("{} is too short; the least is 10ms", root.timeout)));
-        }
-        root.zone().map_err(|what| self.error("time_zone", what))?;
-        root.quiet_hours().map_err(|what| self.error("quiet_hours", what))?;
-        if root.instance.trim().is_empty() {
-            return Err(self.error("instance", "is empty; give the name that alerts should carry"));
-        }
-        if !root.listen.is_empty() && root.listen.parse::<std::net::SocketAddr>().is_err() {
-            return Err(self.error(
-                "listen",
-                format!(
-                    "\"{}\" is not an address and port; write for example \"127.0.0.1:9106\", or \"\" for off",
-                    root.listen
-                ),
-            ));
-        }
-        Ok(())
+        let mut found = Vec::new();
+        let mut check = |key: &str, outcome: Result<(), String>| {
+            found.extend(outcome.err().map(|what| self.problem(key, what)));
+        };
+        check("log", log_filter(&root.log));
+        check("tick", form::span(root.tick, Duration::from_millis(100), Duration::from_hours(24)));
+        check("timeout", form::span(root.timeout, Duration::from_millis(10), Duration::from_mins(5)));
+        check("time_zone", root.zone().map(drop));
+        check("quiet_hours", root.quiet_hours().map(drop));
+        check("instance", form::name(&root.instance));
+        check("listen", form::listen(&root.listen));
+        check("state", form::state(&root.state));
+        found
     }
 }
 
@@ -322,91 +406,41 @@ fn log_filter(text: &str) -> Result<(), String> {
             None => (None, part.trim()),
         };
         if module == Some("") || !LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known)) {
-            let lead = format!("\"{}\" is no level", part.trim());
+            let lead = format!("{} is not a level", veil::quoted(part.trim()));
             return Err(one_of(&lead, &level.to_lowercase(), &LEVELS));
         }
     }
     Ok(())
 }
 
-/// Every part of the configuration, in the order in which it is documented.
-pub fn sections() -> Vec<Section> {
-    let mut all = vec![Root::section("")];
-    for entry in crate::notifier::NOTIFIERS {
-        all.extend_from_slice(entry.sections);
-    }
-    for entry in crate::source::SOURCES {
-        all.extend_from_slice(entry.sections);
-    }
-    all.extend_from_slice(crate::serve::SECTIONS);
-    all.extend_from_slice(crate::beacon::SECTIONS);
-    all.extend_from_slice(crate::nodes::SECTIONS);
-    for entry in crate::executor::EXECUTORS {
-        all.extend_from_slice(entry.sections);
-    }
-    all
-}
-
-/// What is wrong with the configuration: every problem found, in reading order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// At least one.
-    pub problems: Vec<Problem>,
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, as written in TOML with dots; empty when it concerns a whole file.
-    pub key: String,
-    /// The file or variable it stands in; `None` when nobody wrote it.
-    pub place: Option<String>,
-    /// What is wrong and what would be right. Never contains a secret.
-    pub what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        if !self.key.is_empty() {
-            write!(f, "`{}`: ", self.key)?;
-        }
-        f.write_str(&self.what)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 fn masked(tables: Option<&Value>, fields: &[Field]) -> Vec<Map<String, Value>> {
     let items = tables.and_then(Value::as_array).cloned().unwrap_or_default();
+    let kind = |name: &str| fields.iter().find(|f| f.name == name).map_or(Kind::Secret, |f| f.kind);
     items
         .into_iter()
         .filter_map(|item| match item {
             Value::Object(table) => Some(table),
             _ => None,
         })
-        .map(|table| {
-            let secret = |name: &str| fields.iter().any(|f| f.name == name && matches!(f.kind, Kind::Secret));
-            table
-                .into_iter()
-                .map(|(name, value)| if secret(&name) { (name, Value::from(MASK)) } else { (name, value) })
-                .collect()
-        })
+        .map(|table| table.into_iter().map(|(name, value)| (name.clone(), shown(kind(&name), &value))).collect())
         .collect()
+}
+
+/// A value as it may be shown to anybody.
+pub fn shown(kind: Kind, value: &Value) -> Value {
+    match (kind, value) {
+        (Kind::Secret, _) => Value::from(MASK),
+        (_, Value::String(text)) => Value::from(veil::veil(text)),
+        (_, Value::Array(items)) => Value::Array(items.iter().map(|item| shown(Kind::Text, item)).collect()),
+        (_, Value::Object(map)) => {
+            let one = |(name, value): (&String, &Value)| {
+                let kind = if veil::is_secret_name(name) { Kind::Secret } else { Kind::Text };
+                (name.clone(), shown(kind, value))
+            };
+            Value::Object(map.iter().map(one).collect())
+        }
+        (_, other) => other.clone(),
+    }
 }
 
 /// The name of this machine.

@@ -23,8 +23,8 @@ pub enum Kind {
     Text,
     /// `true` or `false`.
     Flag,
-    /// A whole number, not negative.
-    Count,
+    /// A whole number from 0 to this.
+    Count(u64),
     /// Any number.
     Number,
     /// A duration such as `15s`, `5m`, `1h30m`.
@@ -59,10 +59,9 @@ kinds! {
     String => Kind::Text,
     PathBuf => Kind::Text,
     bool => Kind::Flag,
-    u16 => Kind::Count,
-    u32 => Kind::Count,
-    u64 => Kind::Count,
-    i64 => Kind::Number,
+    u16 => Kind::Count(u16::MAX as u64),
+    u32 => Kind::Count(u32::MAX as u64),
+    u64 => Kind::Count(u64::MAX),
     f64 => Kind::Number,
     Span => Kind::Span,
     Secret => Kind::Secret,
@@ -88,6 +87,65 @@ pub struct Section {
     pub fields: &'static [Field],
     /// Its defaults as data; secrets are absent.
     pub defaults: fn() -> serde_json::Value,
+    /// What may be there once only.
+    pub identities: &'static [Identity],
+}
+
+impl Section {
+    /// The same section, in which these may be there once only: of a list of tables the field's value among all
+    /// tables, of a single table the entries of the field's list.
+    #[must_use]
+    pub const fn once(self, identities: &'static [Identity]) -> Section {
+        Section { identities, ..self }
+    }
+}
+
+/// What two entries must not have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// The field.
+    pub field: &'static str,
+    /// When two spellings name the same thing.
+    pub spelling: Spelling,
+    /// Why there cannot be two, and what to do, for people.
+    pub why: &'static str,
+}
+
+/// When two spellings name the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spelling {
+    /// When they are the same.
+    Exact,
+    /// Whatever the case.
+    AnyCase,
+    /// As paths: a slash at the end changes nothing.
+    Path,
+}
+
+impl Identity {
+    /// The entries of a list, each once.
+    pub const fn entries(field: &'static str) -> Identity {
+        Identity { field, spelling: Spelling::Exact, why: "" }
+    }
+
+    /// The same in another spelling.
+    #[must_use]
+    pub const fn spelt(self, spelling: Spelling) -> Identity {
+        Identity { spelling, ..self }
+    }
+
+    /// What `written` names, in one spelling.
+    pub fn same(&self, written: &str) -> String {
+        let written = written.trim();
+        match self.spelling {
+            Spelling::Exact => written.to_string(),
+            Spelling::AnyCase => written.to_lowercase(),
+            Spelling::Path => match written.trim_end_matches('/') {
+                "" => "/".to_string(),
+                path => path.to_string(),
+            },
+        }
+    }
 }
 
 /// Declares a settings struct. Every field has a doc comment (meaning, unit, range) and a default.
@@ -141,6 +199,7 @@ macro_rules! settings {
                 $crate::config::schema::Section {
                     path, list: false, doc: Self::DOC, fields: Self::FIELDS,
                     defaults: || ::serde_json::to_value(Self::default()).unwrap_or_default(),
+                    identities: &[],
                 }
             }
 

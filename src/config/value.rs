@@ -8,6 +8,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::exposed::{self, Exposed};
+use super::file;
+use super::veil::quoted;
 
 /// A duration written as `15s`, `5m`, `1h30m` or `250ms`; a bare `0` is zero. Up to 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -25,10 +27,11 @@ impl Span {
         if text == "0" {
             return Ok(Span::default());
         }
-        let span = humantime::parse_duration(text)
-            .map_err(|_| format!("\"{text}\" is not a duration; write for example \"15s\", \"5m\" or \"1h30m\""))?;
+        let span = humantime::parse_duration(text).map_err(|_| {
+            format!("{} is not a duration; write for example \"15s\", \"5m\" or \"1h30m\"", quoted(text))
+        })?;
         if span > Duration::from_hours(10 * 366 * 24) {
-            return Err(format!("\"{text}\" is longer than ten years"));
+            return Err(format!("{} is longer than ten years", quoted(text)));
         }
         Ok(Span(span))
     }
@@ -101,16 +104,12 @@ impl Secret {
 fn read_secret(path: &Path, tell: bool) -> Result<Secret, String> {
     const LIMIT: u64 = 64 * 1024;
     let shown = path.display();
-    let meta = std::fs::metadata(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
-    if !meta.is_file() || meta.len() > LIMIT {
-        return Err(format!("{shown} is not a plain file of at most 64 KiB"));
-    }
+    let text = file::text(path, LIMIT).map_err(|what| format!("{shown} {what}"))?;
     match exposed::secret(path) {
         Some(Exposed::Refused(what)) => return Err(format!("{shown} {what}")),
         Some(Exposed::Told(what)) if tell => tracing::warn!("the secret in {shown} {what}"),
         _ => {}
     }
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
     let value = text.strip_suffix('\n').unwrap_or(&text);
     let value = value.strip_suffix('\r').unwrap_or(value);
     if value.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{Entry, Machine, Machines, Outfit};
 use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, ConflictKind, Oci, OciError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problems};
 use crate::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
 use crate::nodes::Switch;
 
@@ -32,19 +32,21 @@ fn is_here(sys: &Path) -> bool {
 }
 
 fn build(config: &Config, outfit: &Outfit, switches: &[&Switch]) -> Result<Machines, ConfigError> {
-    let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
-    let region = access.region().map(str::to_string);
-    let oci = Arc::new(Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?);
-    let mut problems = Vec::new();
+    let mut problems = Problems::new(config);
+    let access = problems.take(settings::access(config, outfit.clock.clone(), outfit.timeout));
+    let region = access.as_ref().and_then(|access| access.region().map(str::to_string));
+    for switch in switches.iter().filter(|switch| !switch.instance_id.is_empty()) {
+        let key = format!("node[{}].instance_id", switch.index);
+        problems.check(&key, ocid(&switch.instance_id, region.as_deref()));
+    }
     let mut machines = Machines::new();
+    let Some(access) = problems.unless_any(access)? else { return Ok(machines) };
+    let oci = Arc::new(Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?);
     for switch in switches {
-        if let Err(what) = ocid(&switch.instance_id, region.as_deref()) {
-            problems.extend(config.error(&format!("node[{}].instance_id", switch.index), what).problems);
-        }
         let machine = Instance { oci: Arc::clone(&oci), id: Arc::clone(&switch.instance_id) };
         machines.insert(Arc::clone(&switch.node), Box::new(machine));
     }
-    if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
+    Ok(machines)
 }
 
 /// Is this an instance, and one that our credentials lead to?

@@ -18,7 +18,7 @@ use crate::client::resolve::ResolveError;
 use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, Sent, TelegramError, token_is_well_formed};
 use crate::clock::Clock;
 use crate::config::value::Secret;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problems, form};
 use crate::core::message::{Markup, Message, Sound, Style, split};
 use crate::core::time::Mono;
 
@@ -66,34 +66,10 @@ pub const ENTRY: Entry = Entry {
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, ConfigError> {
     let settings: Settings = config.section("telegram")?;
-    // An empty variable in a compose file means "not set", not "set to nothing".
-    let token = config.secret("telegram.bot_token", settings.bot_token.as_ref(), settings.bot_token_file.as_deref())?;
-    let chat = settings.chat_id.trim();
-    let token = match (token, chat.is_empty()) {
-        (None, true) => return Ok(None),
-        (Some(_), true) => {
-            let what = "is missing while bot_token is set; add chat_id, the number of the chat that alerts go to";
-            return Err(config.error("telegram.chat_id", what));
-        }
-        (None, false) => {
-            let what = "is missing while chat_id is set; add bot_token or bot_token_file, as @BotFather gave it";
-            return Err(config.error("telegram.bot_token", what));
-        }
-        (Some(token), false) => Secret::new(token.expose().trim()),
-    };
-    if !token_is_well_formed(token.expose()) {
-        let what = "is not a bot token; it looks like 123456:ABC-DEF and comes from @BotFather";
-        return Err(config.error("telegram.bot_token", what));
-    }
-    let Some(chat) = Chat::parse(chat) else {
-        let what = "is neither a number such as -1001234567890 nor a @channelname";
-        return Err(config.error("telegram.chat_id", what));
-    };
-    if !(settings.api_base.starts_with("https://") || settings.api_base.starts_with("http://")) {
-        return Err(
-            config.error("telegram.api_base", "should begin with https:// (or http:// for a server of your own)")
-        );
-    }
+    let mut problems = Problems::new(config);
+    problems.check("telegram.api_base", form::url(&settings.api_base));
+    let (token, chat) = credentials(config, &settings, &mut problems);
+    let (Some(token), Some(chat)) = problems.unless_any((token, chat))? else { return Ok(None) };
     let http = Http::new(Options { timeout: outfit.timeout, ..Options::default() });
     let mut way = DefaultHasher::new();
     (settings.api_base.as_str(), token.expose(), chat.to_string()).hash(&mut way);
@@ -109,6 +85,34 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
         clock: outfit.clock.clone(),
         moved: false,
     })))
+}
+
+/// The token and the chat that the settings name, as far as they can be used.
+fn credentials(config: &Config, settings: &Settings, problems: &mut Problems<'_>) -> (Option<Secret>, Option<Chat>) {
+    // An empty variable in a compose file means "not set", not "set to nothing".
+    let token = config.secret("telegram.bot_token", settings.bot_token.as_ref(), settings.bot_token_file.as_deref());
+    let token = problems.take(token).flatten().map(|token| Secret::new(token.expose().trim()));
+    if token.as_ref().is_some_and(|token| !token_is_well_formed(token.expose())) {
+        let what = "is not a bot token; it looks like 123456:ABC-DEF and comes from @BotFather";
+        problems.refuse("telegram.bot_token", what);
+    }
+    let written = settings.chat_id.trim();
+    let chat = Chat::parse(written);
+    match (&token, &chat) {
+        (Some(_), None) if written.is_empty() => {
+            let what = "is missing while bot_token is set; add chat_id, the number of the chat that alerts go to";
+            problems.refuse("telegram.chat_id", what);
+        }
+        (_, None) if !written.is_empty() => {
+            problems.refuse("telegram.chat_id", "is neither a number such as -1001234567890 nor a @channelname");
+        }
+        (None, Some(_)) => {
+            let what = "is missing while chat_id is set; add bot_token or bot_token_file, as @BotFather gave it";
+            problems.refuse("telegram.bot_token", what);
+        }
+        _ => {}
+    }
+    (token, chat)
 }
 
 /// The chat of the settings, or where it moved to. The memory is named by the chat of the

@@ -29,8 +29,9 @@ use self::access::Access;
 use self::server::{ServeError, Server};
 pub use self::snapshot::{Published, Snapshot};
 use crate::clock::Clock;
+use crate::config::schema::{Identity, Spelling};
 use crate::config::value::Secret;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problems};
 
 crate::settings! {
     /// Who may read the status page, JSON and metrics. Where they are served is the top-level key listen.
@@ -47,7 +48,8 @@ crate::settings! {
 }
 
 /// The parts of the configuration that this folder owns.
-pub const SECTIONS: &[crate::config::schema::Section] = &[Settings::section("serve")];
+pub const SECTIONS: &[crate::config::schema::Section] =
+    &[Settings::section("serve").once(&[Identity::entries("allowed_hosts").spelt(Spelling::AnyCase)])];
 
 /// Starts the server as the configuration says; `None` when `listen` is empty.
 ///
@@ -73,14 +75,16 @@ pub fn check(config: &Config) -> Result<(), ConfigError> {
 /// Who may ask a server that listens there, by `[serve]`. Errors: a token or a name that cannot be used.
 pub fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("serve")?;
-    let token = config.secret("serve.token", settings.token.as_ref(), settings.token_file.as_deref())?;
+    let mut problems = Problems::new(config);
+    let token = config.secret("serve.token", settings.token.as_ref(), settings.token_file.as_deref());
+    let token = problems.take(token).flatten();
     if let Some(token) = &token {
-        access::usable_token(token).map_err(|what| config.error("serve.token", what))?;
+        problems.check("serve.token", access::usable_token(token));
     }
     for name in &settings.allowed_hosts {
-        access::usable_host(name).map_err(|what| config.error("serve.allowed_hosts", what))?;
+        problems.check("serve.allowed_hosts", access::usable_host(name));
     }
-    Ok(Access::new(listen, &settings.allowed_hosts, token))
+    problems.unless_any(Access::new(listen, &settings.allowed_hosts, token))
 }
 
 #[cfg(test)]

@@ -47,6 +47,10 @@ pub const ENTRY: Entry = Entry {
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let nodes = Nodes::read(config)?;
+    // Variables that other programs use are no mistake of ours where nothing asks Consul.
+    if nodes.nodes.is_empty() && !config.is_set("consul") && !config.is_set("beacon") {
+        return Ok(None);
+    }
     // Checked even where it is off, so that a mistake shows before it matters.
     let client = consul::connect(config, outfit.timeout)?;
     consul::prefix(config)?;

@@ -29,9 +29,9 @@ use self::track::{Look, Track};
 use self::verdict::{Limits, Reason};
 use super::{Ask, Entry, Outfit, Source, SourceName};
 use crate::client::docker::{Cause, Docker, DockerError, Inspected, Listed};
-use crate::config::schema::{Kind, Setting};
+use crate::config::schema::{Identity, Kind, Setting};
 use crate::config::value::Span;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problems, form};
 use crate::core::name;
 use crate::core::rule::{Rule, Test, UNKNOWN_AFTER};
 use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
@@ -97,9 +97,34 @@ impl Setting for Switch {
 pub const ENTRY: Entry = Entry {
     name: NAME,
     advice: "docker.socket, and mount it, to watch containers",
-    sections: &[Settings::section("docker")],
+    sections: &[Settings::section("docker").once(&[Identity::entries("containers"), Identity::entries("exclude")])],
     build,
 };
+
+impl Settings {
+    /// Everything that is wrong with what stands there.
+    fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        let mut problems = Problems::new(config);
+        if self.socket.is_empty() {
+            problems.refuse("docker.socket", "is empty; write docker.enabled = false to turn Docker off");
+        }
+        if self.restarts == 0 {
+            problems.refuse("docker.restarts", "should be at least 1");
+        }
+        if self.restart_window.0 < Duration::from_secs(1) {
+            problems.refuse("docker.restart_window", "is too short; the least is 1s");
+        }
+        for (key, patterns) in [("docker.containers", &self.containers), ("docker.exclude", &self.exclude)] {
+            for pattern in patterns {
+                problems.check(key, form::container(pattern));
+            }
+        }
+        for name in self.containers.iter().filter(|name| self.exclude.contains(name)) {
+            problems.refuse("docker.exclude", format!("\"{name}\" is in docker.containers as well; keep one"));
+        }
+        problems.unless_any(())
+    }
+}
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let settings: Settings = config.section("docker")?;
@@ -108,20 +133,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         Switch::Off => false,
         Switch::Auto => Path::new(&settings.socket).exists(),
     };
-    if settings.socket.is_empty() {
-        return Err(config.error("docker.socket", "is empty; write docker.enabled = false to turn Docker off"));
-    }
-    if settings.restarts == 0 {
-        return Err(config.error("docker.restarts", "should be at least 1"));
-    }
-    if settings.restart_window.0 < Duration::from_secs(1) {
-        return Err(config.error("docker.restart_window", "is too short; the least is 1s"));
-    }
-    for (key, patterns) in [("docker.containers", &settings.containers), ("docker.exclude", &settings.exclude)] {
-        if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
-            return Err(config.error(key, "has an empty name in it"));
-        }
-    }
+    settings.check(config)?;
     if !on {
         return Ok(None);
     }

@@ -39,8 +39,8 @@ fn a_log_filter_with_a_typo_is_refused_by_place_and_nearest_level() {
     for (filter, wanted) in [
         ("inof", "did you mean `info`"),
         ("watchdog::deliver=debg", "did you mean `debug`"),
-        ("info,,warn", "is no level"),
-        ("=info", "is no level"),
+        ("info,,warn", "is not a level"),
+        ("=info", "is not a level"),
         ("verbose", "one of error, warn, info, debug, trace, off"),
     ] {
         let (code, said) = checked(dir.path(), &[("WATCHDOG_LOG", filter)]);
@@ -89,7 +89,7 @@ fn a_mistake_in_the_status_server_s_settings_is_a_mistake_of_configuration_to_ru
     configure(dir.path(), &format!("{QUIET}[serve]\ntoken = \"short\"\n"));
     let output = run(dir.path(), &["run"]);
     assert_eq!(code(&output), 2, "{output:?}");
-    assert!(stderr(&output).contains("watchdog.toml: `serve.token`"), "{output:?}");
+    assert!(stderr(&output).contains("watchdog.toml:8: `serve.token`"), "{output:?}");
 }
 
 #[test]

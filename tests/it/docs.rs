@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use watchdog::config::{Config, Layers, all_keys, sections};
+use watchdog::assemble::schema as sections;
+use watchdog::config::{Config, Layers, all_keys};
 
 fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -92,7 +93,7 @@ fn what_people_read_names_only_keys_that_the_program_knows() {
 fn the_example_configuration_is_valid() {
     for path in ["deploy/watchdog.toml", "deploy/agent.toml"] {
         let layers = Layers { files: vec![file(path)], ..Layers::default() };
-        let nodes = Config::load(&layers).and_then(|config| watchdog::nodes::Nodes::read(&config));
+        let nodes = Config::load(&layers, &sections()).and_then(|config| watchdog::nodes::Nodes::read(&config));
         if let Err(error) = nodes {
             panic!("{path}: {error}");
         }

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use watchdog::assemble::schema as sections;
 use watchdog::config::schema::{Field, Kind, Section};
-use watchdog::config::sections;
 
 const HEAD: &str = "\
 # Every setting of the watchdog with its default. Copy to .env and uncomment what you change.

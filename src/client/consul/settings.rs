@@ -11,13 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::Uri;
-
 use super::Consul;
 use crate::client::http::{Http, Options};
 use crate::client::roots;
 use crate::config::value::{Secret, Span};
-use crate::config::{Config, ConfigError};
+use crate::config::veil::quoted;
+use crate::config::{Config, ConfigError, Problem, Problems, form};
 
 crate::settings! {
     /// Consul, where the heartbeats of nodes are kept.
@@ -29,6 +28,11 @@ crate::settings! {
         token: Option<Secret> = None,
         /// File that holds token; read again when it changes.
         token_file: Option<PathBuf> = None,
+        /// user:password for a proxy in front of Consul that wants HTTP Basic authentication. Default: the variable
+        /// CONSUL_HTTP_AUTH.
+        auth: Option<Secret> = None,
+        /// File that holds auth.
+        auth_file: Option<PathBuf> = None,
         /// Where the nodes' keys are: a node's key is prefix/node.
         prefix: String = "watchdog/nodes".to_string(),
         /// PEM file of the authorities that may sign Consul's certificate. Default: the variable
@@ -36,6 +40,9 @@ crate::settings! {
         ca_file: Option<PathBuf> = None,
         /// Datacenter that is asked; empty: that of the agent.
         datacenter: String = String::new(),
+        /// Consul Enterprise: the namespace that the keys are in. Default: the variable CONSUL_NAMESPACE, else that of
+        /// the token.
+        namespace: String = String::new(),
         /// After Consul's data was replaced (restored, wiped), nodes have this long to register again before
         /// one that is missing counts as missing. At least 31s, because a beacon may wait for 30s between two tries;
         /// longer than beacon.renew where that was raised.
@@ -56,22 +63,73 @@ pub struct Environment {
     pub token_file: Option<PathBuf>,
     /// `CONSUL_CACERT`.
     pub ca_file: Option<PathBuf>,
+    /// `CONSUL_HTTP_AUTH`.
+    pub auth: Option<Secret>,
+    /// `CONSUL_NAMESPACE`.
+    pub namespace: Option<String>,
 }
 
 impl Environment {
     /// Picks the variables out of those that the program was started with.
-    pub fn of(config: &Config) -> Environment {
-        let text = |name: &str| config.variable(name).filter(|value| !value.trim().is_empty());
-        // As Go reads a boolean.
-        let is_true = |value: &str| matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True");
-        Environment {
-            address: text("CONSUL_HTTP_ADDR").map(str::to_string),
-            ssl: text("CONSUL_HTTP_SSL").is_some_and(is_true),
-            token: text("CONSUL_HTTP_TOKEN").map(|value| Secret::new(value.trim())),
+    ///
+    /// # Errors
+    /// A variable that counts and is not text, or says what is not done here; all of them.
+    pub fn of(config: &Config) -> Result<Environment, ConfigError> {
+        let mut problems = Problems::new(config);
+        let mut text = |name: &str| {
+            let found = problems.take(config.readable_variable(name)).flatten();
+            found.map(str::trim).filter(|value| !value.is_empty()).map(str::to_string)
+        };
+        let environment = Environment {
+            address: text("CONSUL_HTTP_ADDR"),
+            ssl: false,
+            token: text("CONSUL_HTTP_TOKEN").map(Secret::new),
             token_file: text("CONSUL_HTTP_TOKEN_FILE").map(PathBuf::from),
             ca_file: text("CONSUL_CACERT").map(PathBuf::from),
+            auth: text("CONSUL_HTTP_AUTH").map(Secret::new),
+            namespace: text("CONSUL_NAMESPACE"),
+        };
+        let refused = REFUSED.iter().filter(|(name, _)| text(name).is_some()).collect::<Vec<_>>();
+        let (ssl, verify) = (text("CONSUL_HTTP_SSL"), text("CONSUL_HTTP_SSL_VERIFY"));
+        let ssl = truth(&mut problems, "CONSUL_HTTP_SSL", ssl.as_deref()).unwrap_or(false);
+        if truth(&mut problems, "CONSUL_HTTP_SSL_VERIFY", verify.as_deref()) == Some(false) {
+            let what = "turns off the check of Consul's certificate, which is refused here: anybody could pose as \
+                        Consul; unset it, and name the authority by consul.ca_file or CONSUL_CACERT";
+            problems.add(of_variable("CONSUL_HTTP_SSL_VERIFY", what));
+        }
+        for (name, what) in refused {
+            problems.add(of_variable(name, *what));
+        }
+        problems.unless_any(Environment { ssl, ..environment })
+    }
+}
+
+/// Variables of Consul's own tools that would change whom we talk to or how, and are not done here: to leave one out
+/// without a word would be to ask another Consul than the operator means.
+const REFUSED: [(&str, &str); 5] = [
+    ("CONSUL_CLIENT_CERT", CLIENT_CERT),
+    ("CONSUL_CLIENT_KEY", CLIENT_CERT),
+    ("CONSUL_CAPATH", "names a directory, and one file is read here: unset it, and name the file by consul.ca_file"),
+    ("CONSUL_TLS_SERVER_NAME", "is not supported: unset it, and put the name of the certificate into consul.address"),
+    ("CONSUL_PARTITION", "is not supported: unset it, and ask an agent of that partition"),
+];
+const CLIENT_CERT: &str = "is not supported: client certificates are not shown to Consul; unset it, and let a local agent \
+                           or a proxy do so";
+
+/// A boolean as Go reads it.
+fn truth(problems: &mut Problems<'_>, name: &str, text: Option<&str>) -> Option<bool> {
+    match text? {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => {
+            problems.add(of_variable(name, "is neither true nor false"));
+            None
         }
     }
+}
+
+fn of_variable(name: &str, what: impl Into<String>) -> Problem {
+    Problem::of_place(format!("environment variable {name}"), what)
 }
 
 /// Checks `[consul]` and the variables, and makes a client whose calls end within `timeout`.
@@ -79,7 +137,7 @@ impl Environment {
 /// Errors: an address, a prefix, a token or a file of authorities that cannot be used, each by its name.
 pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError> {
     let settings: Settings = config.section("consul")?;
-    let environment = Environment::of(config);
+    let environment = Environment::of(config)?;
     let (base, place) = match settings.address.trim() {
         "" => (address(environment.address.as_deref().unwrap_or_default(), environment.ssl), "CONSUL_HTTP_ADDR: "),
         own => (address(own, false), ""),
@@ -92,6 +150,8 @@ pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError
         (None, None) => Vec::new(),
     };
     let token = token(config, &settings, &environment)?;
+    let auth = auth(config, &settings, &environment)?;
+    let namespace = names(config, &settings, &environment)?;
     if token.current().is_some_and(|token| !token.expose().trim().bytes().all(|b| b.is_ascii_graphic())) {
         let what = "the token may hold only printable ASCII without spaces, because it travels in a header";
         return Err(config.error("consul.token", what));
@@ -105,7 +165,46 @@ pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError
         roots: Arc::new(roots),
         ..Options::default()
     };
-    Ok(Consul::new(Http::new(options), &base, token, &settings.datacenter))
+    let consul = Consul::new(Http::new(options), &base, token, &settings.datacenter).in_namespace(&namespace);
+    Ok(match auth {
+        Some(auth) => consul.with_auth(&auth),
+        None => consul,
+    })
+}
+
+/// What a proxy in front of Consul wants to see.
+fn auth(config: &Config, settings: &Settings, environment: &Environment) -> Result<Option<Secret>, ConfigError> {
+    let own = config.secret("consul.auth", settings.auth.as_ref(), settings.auth_file.as_deref())?;
+    let (auth, whose) = match own {
+        Some(own) => (Some(own), ""),
+        None => (environment.auth.clone(), "CONSUL_HTTP_AUTH: "),
+    };
+    if auth.as_ref().is_some_and(|auth| !is_user_and_password(auth)) {
+        let what = format!("{whose}is not user:password in printable characters");
+        return Err(config.error("consul.auth", what));
+    }
+    Ok(auth)
+}
+
+/// The namespace, after a look at it and at the datacenter.
+fn names(config: &Config, settings: &Settings, environment: &Environment) -> Result<String, ConfigError> {
+    let mut problems = Problems::new(config);
+    let namespace = match settings.namespace.trim() {
+        "" => environment.namespace.clone().unwrap_or_default(),
+        own => own.to_string(),
+    };
+    for (key, name) in [("consul.datacenter", settings.datacenter.trim()), ("consul.namespace", namespace.as_str())] {
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+            let what = format!("{} cannot be a name in Consul; use letters, digits, `-` and `_`", quoted(name));
+            problems.refuse(key, what);
+        }
+    }
+    problems.unless_any(namespace)
+}
+
+fn is_user_and_password(auth: &Secret) -> bool {
+    let text = auth.expose().trim();
+    text.split_once(':').is_some_and(|(user, _)| !user.is_empty()) && !text.chars().any(char::is_control)
 }
 
 /// The prefix of the nodes' keys, without slashes at its ends. Errors: a prefix that Consul may refuse or rewrite.
@@ -144,18 +243,19 @@ fn address(text: &str, ssl: bool) -> Result<String, String> {
     let scheme = match (scheme, ssl) {
         ("http", false) => "http",
         ("http" | "https", _) => "https",
-        _ => return Err(format!("\"{scheme}://\" is neither http nor https; {LIKE}")),
+        _ => return Err(format!("{} is neither http nor https; {LIKE}", quoted(&format!("{scheme}://")))),
     };
     let rest = rest.trim_end_matches('/');
     let base = format!("{scheme}://{rest}");
-    let usable =
-        base.parse::<Uri>().ok().and_then(|uri| Some(uri.query().is_none() && !uri.authority()?.host().is_empty()));
-    match usable {
-        // What stands before an @ would be a password, and is shown nowhere, so not even here.
-        _ if rest.contains('@') => Err("holds a user or password; give a token by consul.token instead".to_string()),
-        Some(true) => Ok(base),
-        _ => Err(format!("\"{text}\" is not an address; {LIKE}")),
+    // What stands before an @ would be a password, and is shown nowhere, so not even here.
+    if rest.contains('@') {
+        return Err("holds a user or password; give a token by consul.token, or consul.auth for a proxy".to_string());
     }
+    if rest.contains('?') {
+        return Err(format!("{} is not an address: it has a query; {LIKE}", quoted(text)));
+    }
+    form::url(&base).map_err(|what| format!("{} is not an address: it {what}", quoted(text)))?;
+    Ok(base)
 }
 
 fn token(config: &Config, settings: &Settings, environment: &Environment) -> Result<Token, ConfigError> {

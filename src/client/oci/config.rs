@@ -202,15 +202,7 @@ pub(super) fn token(file: &Path) -> Result<Secret, String> {
 }
 
 fn read(file: &Path) -> Result<String, String> {
-    let meta = std::fs::metadata(file).map_err(|e| format!("cannot be read: {e}"))?;
-    if !meta.is_file() || meta.len() > LIMIT {
-        return Err("is not a plain file of at most 64 KiB".to_string());
-    }
-    match std::fs::read_to_string(file) {
-        Ok(text) => Ok(text),
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err("is no text in UTF-8".to_string()),
-        Err(e) => Err(format!("cannot be read: {e}")),
-    }
+    crate::config::file::text(file, LIMIT)
 }
 
 /// Refuses what every user may write; tells of a secret that every user may read.

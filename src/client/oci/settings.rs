@@ -3,6 +3,7 @@
 //! The environment that Oracle's tools know (`HOME`, `OCI_REGION`, `OCI_CONFIG_FILE`,
 //! `OCI_METADATA_BASE_URL`) is read in [`Around::here`] and nowhere else. Asks nobody.
 
+use std::env::VarError;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::principal::Where;
 use crate::clock::Clock;
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::Span;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem};
 
 /// The default of `config_file`.
 const DEFAULT_FILE: &str = "~/.oci/config";
@@ -65,14 +66,24 @@ pub struct Around {
 
 impl Around {
     /// The environment of this process.
-    pub fn here() -> Around {
-        let read = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-        Around {
-            home: read("HOME").map(PathBuf::from),
-            region: read("OCI_REGION"),
-            config_file: read("OCI_CONFIG_FILE"),
-            metadata: read("OCI_METADATA_BASE_URL"),
-        }
+    ///
+    /// # Errors
+    /// A variable that counts and is not text, by its name.
+    pub fn here() -> Result<Around, Problem> {
+        let read = |name: &str| match std::env::var(name) {
+            Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => {
+                let what = "is not valid UTF-8; set it again, or unset it";
+                Err(Problem::of_place(format!("environment variable {name}"), what))
+            }
+        };
+        Ok(Around {
+            home: std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from),
+            region: read("OCI_REGION")?,
+            config_file: read("OCI_CONFIG_FILE")?,
+            metadata: read("OCI_METADATA_BASE_URL")?,
+        })
     }
 }
 
@@ -112,7 +123,7 @@ impl Settings {
 /// The access that `[oci]` of this configuration describes.
 pub fn access(config: &Config, clock: Clock, timeout: Duration) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("oci")?;
-    settings.access(&Around::here(), clock, timeout).map_err(|(key, why)| config.error(key, why))
+    settings.access(&Around::here()?, clock, timeout).map_err(|(key, why)| config.error(key, why))
 }
 
 #[cfg(test)]

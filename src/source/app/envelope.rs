@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::config::form;
 use crate::core::name;
 
 /// Objects of one list that are looked at.
@@ -61,6 +62,7 @@ impl Pointer {
         let Some(path) = text.strip_prefix('/') else {
             return Err(format!("\"{text}\" is not a JSON pointer; write for example \"/queue/counts/failed\""));
         };
+        form::escapes(text)?;
         let steps: Vec<String> = path.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
         if steps.len() > DEPTH {
             return Err(format!("has more than {DEPTH} steps"));

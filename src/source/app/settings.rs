@@ -12,7 +12,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::{Secret, Span};
-use crate::config::{Config, ConfigError, Problem};
+use crate::config::{Config, ConfigError, Problem, form};
 use crate::core::signal::Severity;
 
 /// The section's name.
@@ -198,17 +198,13 @@ pub fn target(
 }
 
 /// Host and port of a URL that can be asked.
-fn address(url: &str) -> Result<String, &'static str> {
-    const WRONG: &str = "is not an http or https URL; write for example \"http://app:8080/metrics\"";
-    let uri: Uri = url.parse().map_err(|_| WRONG)?;
-    let authority = uri.authority().ok_or(WRONG)?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
-        return Err(WRONG);
-    }
-    if authority.as_str().contains('@') {
-        return Err("holds a user name or password; put them into `app.authorization` (\"Basic …\")");
-    }
-    Ok(authority.as_str().to_string())
+fn address(url: &str) -> Result<String, String> {
+    form::url(url).map_err(|what| {
+        let more = if url.contains('@') { "; send them by app.authorization (\"Basic …\")" } else { "" };
+        format!("{what}{more}")
+    })?;
+    let uri: Uri = url.parse().map_err(|_| "is not an http or https URL".to_string())?;
+    Ok(uri.authority().map(|authority| authority.as_str().to_string()).unwrap_or_default())
 }
 
 #[cfg(test)]

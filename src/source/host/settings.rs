@@ -85,7 +85,7 @@ pub fn read(config: &Config) -> Result<Settings, ConfigError> {
     if settings.load_per_cpu < 0.0 {
         refuse("load_per_cpu", "must not be negative".to_string());
     }
-    for (field, path) in [("proc", &settings.proc), ("root", &settings.root)] {
+    for (field, path) in [("proc", &settings.proc), ("sys", &settings.sys), ("root", &settings.root)] {
         if !path.is_absolute() {
             refuse(field, format!("\"{}\" is not a path from the root", path.display()));
         }
@@ -96,8 +96,13 @@ pub fn read(config: &Config) -> Result<Settings, ConfigError> {
     for (index, path) in settings.disk_paths.iter().enumerate() {
         if !path.starts_with('/') || path.len() > 256 || path.chars().any(char::is_control) {
             refuse("disk_paths", format!("\"{}\" is not a path from the root", path.escape_debug()));
-        } else if settings.disk_paths.iter().take(index).any(|other| other == path) {
-            refuse("disk_paths", format!("\"{path}\" stands there twice"));
+        } else if settings
+            .disk_paths
+            .iter()
+            .take(index)
+            .any(|other| other.trim_end_matches('/') == path.trim_end_matches('/'))
+        {
+            refuse("disk_paths", format!("\"{path}\" is listed twice; keep one"));
         }
     }
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }

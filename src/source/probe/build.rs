@@ -25,6 +25,7 @@ use super::{Check, Probe};
 use crate::client::http::{Http, Options};
 use crate::client::resolve::{Lane, is_link_local, zone};
 use crate::client::roots;
+use crate::config::form;
 use crate::config::value::Secret;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
@@ -35,6 +36,9 @@ const BODY: u64 = 8 * 1024 * 1024;
 /// Headers that the client sets by itself, or that hold secrets.
 const TAKEN: &[&str] =
     &["authorization", "proxy-authorization", "cookie", "connection", "content-length", "transfer-encoding"];
+
+/// Days that a certificate may have left and still be taken for one that ends soon.
+const MOST_DAYS: u32 = 3_650;
 
 /// Options that make one http client different from another.
 type Kind = (Duration, u32, bool, usize, Option<PathBuf>);
@@ -141,8 +145,8 @@ impl<'a> Workshop<'a> {
         }
         let json = match (&settings.json_pointer, &settings.json_equals) {
             (None, Some(_)) => return Err(wrong("json_equals", "needs json_pointer: the place that it is about")),
-            (Some(pointer), _) if !pointer.is_empty() && !pointer.starts_with('/') => {
-                return Err(wrong("json_pointer", "should begin with a slash: /status/db"));
+            (Some(pointer), _) if !pointer.is_empty() && form::pointer(pointer).is_err() => {
+                return Err(wrong("json_pointer", form::pointer(pointer).err().unwrap_or_default()));
             }
             (Some(pointer), equals) => Some(JsonWant { pointer: pointer.clone(), equals: equals.clone() }),
             (None, None) => None,
@@ -210,6 +214,9 @@ impl<'a> Workshop<'a> {
             None => tls::verifier(settings.ca_file.as_deref()).map_err(|e| wrong("ca_file", e))?,
         };
         self.verifiers.insert(settings.ca_file.clone(), Arc::clone(&verifier));
+        if settings.min_days > MOST_DAYS {
+            return Err(wrong("min_days", format!("is more than any certificate lasts; the most is {MOST_DAYS}")));
+        }
         Ok(TlsCheck {
             port: place.port.unwrap_or(443),
             host: place.host,
@@ -232,6 +239,7 @@ impl<'a> Workshop<'a> {
             _ if settings.shell => {
                 return Err(wrong("command", "is one line when shell = true: [\"check | grep ok\"]"));
             }
+            [program, ..] if program.trim().is_empty() => return Err(wrong("command", "begins with an empty program")),
             [program, ..] => (settings.command.clone(), Some(program.as_str())),
         };
         if command.iter().any(|part| part.contains('\0')) {
