@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Said;
 use super::edge::{EdgeKind, Incident};
-use super::signal::SignalKey;
+use super::signal::{Severity, SignalKey};
 use super::time::{Mono, Now, Wall};
 
 /// What a conversation is about.
@@ -81,6 +81,9 @@ pub struct Talk {
     /// The fact that was told last.
     #[serde(default)]
     pub was: String,
+    /// The worst severity that it was told with; unknown in what earlier versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst: Option<Severity>,
 }
 
 /// When a trouble began.
@@ -127,7 +130,26 @@ impl Talk {
             flapping: false,
             reminders: 0,
             was: String::new(),
+            worst: None,
         }
+    }
+
+    /// True when what is seen is worse than what was told: of this `severity` (none when nothing bad is seen), or
+    /// flapping, which is told once also to whoever knows that it is bad.
+    pub fn is_news(&self, severity: Option<Severity>, flapping: bool) -> bool {
+        (flapping && !self.flapping) || severity.is_some_and(|now| self.worst.is_some_and(|told| now < told))
+    }
+
+    /// It is told with this severity; true when that is worse than before.
+    pub fn tell(&mut self, severity: Severity) -> bool {
+        let told = self.worst.replace(self.worst.map_or(severity, |worst| worst.min(severity)));
+        told.is_some_and(|told| severity < told)
+    }
+
+    /// The same, told with this severity where an earlier version did not keep it.
+    #[must_use]
+    pub fn told_as(self, severity: Severity) -> Talk {
+        Talk { worst: self.worst.or(Some(severity)), ..self }
     }
 
     /// The conversation as an earlier run left it. Its instants hold when this is the same boot and

@@ -158,7 +158,8 @@ impl Tracked {
         counts: bool,
         cooldown: Cooldowns,
     ) -> Tracked {
-        let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown.longest())));
+        let severity = row.severity;
+        let carry = |talk: Talk| Box::new(talk.carried(now, same_boot, cooldown.longest()).told_as(severity));
         let rule = Rule::at_once(Test::Verdict);
         let spec = Spec { about: row.about, ..Spec::new(key, row.title, row.severity, rule) };
         let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
@@ -166,8 +167,8 @@ impl Tracked {
             fact: Cow::Owned(row.fact),
             state: row.state,
             since: row.since,
-            alert: carry(row.alert),
-            blind: carry(row.blind),
+            alert: row.alert.map(carry),
+            blind: row.blind.map(carry),
             last_alert_at: row.last_alert_at,
             dirty: false,
             memory,
@@ -243,6 +244,7 @@ impl Tracked {
     /// Takes one observation and says what follows from it.
     pub fn observe(&mut self, seen: Observation, scene: &mut Scene<'_>) -> Decision {
         if !Arc::ptr_eq(&self.spec, &seen.spec) {
+            self.dirty |= self.spec.severity != seen.spec.severity;
             self.spec = seen.spec;
         }
         let eager;
@@ -416,15 +418,15 @@ impl Tracked {
 
     /// One step of a conversation: decide, remember, speak.
     fn converse(&mut self, topic: Topic, active: Active, began: Began, scene: &mut Scene<'_>) -> Decision {
-        let now = scene.now;
+        let (now, severity) = (scene.now, self.spec.severity);
         let flapping = topic == Topic::Bad && matches!(self.judgement.why, Why::Flapping(_));
         let cooldown = self.spec.about.as_ref().and_then(|about| about.cooldown);
-        let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(self.spec.severity));
+        let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(severity));
         let open = self.talk(topic);
         let prev = open.as_ref().map(|talk| talk.said);
         let mut decision = decide(active, prev, now.mono, cooldown);
-        if decision.action == Action::Hold && flapping && open.as_ref().is_some_and(|talk| !talk.flapping) {
-            // Flapping is told once as flapping, also to whoever knows that it is bad.
+        let severity = (topic == Topic::Bad && active == Active::Yes).then_some(severity);
+        if decision.action == Action::Hold && open.as_ref().is_some_and(|talk| talk.is_news(severity, flapping)) {
             decision = Decision { action: Action::Realert, reason: Reason::Worse };
         }
         if decision.action == Action::Alert {
@@ -446,7 +448,7 @@ impl Tracked {
         };
         if let Some(mut talk) = self.talk(topic).take() {
             talk.flapping |= flapping;
-            if kind == EdgeKind::Realert {
+            if !talk.tell(self.spec.severity) && kind == EdgeKind::Realert {
                 talk.reminders = talk.reminders.saturating_add(1);
             }
             let reason = words::edge(topic, decision, self.judgement, &self.spec.rule);
@@ -473,7 +475,8 @@ impl Tracked {
             kind,
             key: self.spec.key.clone(),
             title: self.spec.title.to_string(),
-            severity: self.spec.severity,
+            // The end is told as loudly as the worst of it.
+            severity: talk.worst.filter(|_| kind.closes()).unwrap_or(self.spec.severity),
             fact: self.fact.to_string(),
             since: talk.since_wall,
             at: now.wall,

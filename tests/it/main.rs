@@ -31,6 +31,7 @@ mod exposition;
 mod hard;
 mod heartbeats;
 mod host;
+mod host_mounts;
 mod message;
 mod model;
 mod names;
