@@ -58,7 +58,7 @@ fn explain(address: SocketAddr, error: &io::Error) -> DialError {
 }
 
 /// The system's words without the number of the error.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
@@ -78,6 +78,11 @@ impl Bounded {
     /// Holds `stream` to `deadline`.
     pub fn new(stream: TcpStream, deadline: Instant) -> Bounded {
         Bounded { stream, deadline }
+    }
+
+    /// The connection itself, free of the deadline.
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
     }
 
     fn left(&self) -> io::Result<Duration> {

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, dial};
-use super::resolve::{ResolveError, resolve};
+use super::resolve::{Lane, ResolveError, resolve};
 use crate::core::time::people;
 
 /// Bytes of an answer's message at most, and of all its headers or trailers.
@@ -131,7 +131,7 @@ impl Grpc {
     /// Calls `path` (`/package.Service/Method`) with `message`.
     pub fn call(&self, path: &str, message: &[u8]) -> Result<Answer, GrpcError> {
         let deadline = Instant::now() + self.limit;
-        let addresses = resolve(&self.host, self.port, false, self.limit)?;
+        let addresses = resolve(&self.host, self.port, Lane::Own, false, self.limit)?;
         let stream = dial(&addresses, deadline).map_err(|error| match error {
             DialError::Timeout(_) => GrpcError::Timeout(self.limit),
             other => GrpcError::Dial(other),

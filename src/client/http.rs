@@ -20,7 +20,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, AsSendBody, Body};
 
 use super::dial::{DialError, dial};
-use super::resolve::{ResolveError, resolve};
+use super::resolve::{Lane, ResolveError, resolve};
 use crate::core::time::people;
 
 /// How a client behaves.
@@ -32,6 +32,8 @@ pub struct Options {
     pub redirects: u32,
     /// May talk to link-local and metadata addresses.
     pub allow_link_local: bool,
+    /// Whether names are looked up for what is watched, or for what the program itself lives by.
+    pub lane: Lane,
     /// Keep connections open between calls, for peers that are asked often.
     pub keep_alive: bool,
     /// Bytes of body read at most; a longer body is [`HttpError::TooLarge`].
@@ -46,6 +48,7 @@ impl Default for Options {
             timeout: Duration::from_secs(5),
             redirects: 0,
             allow_link_local: false,
+            lane: Lane::Own,
             keep_alive: false,
             body_limit: 1024 * 1024,
             roots: Arc::default(),
@@ -421,9 +424,11 @@ impl Resolver for Lookup {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
         let limit = (*timeout.after).min(self.options.timeout);
-        let found = resolve(host, uri.port_u16().unwrap_or(default), self.options.allow_link_local, limit)
+        let Options { lane, allow_link_local, .. } = *self.options;
+        let found = resolve(host, uri.port_u16().unwrap_or(default), lane, allow_link_local, limit)
             .map_err(|e| ureq::Error::Other(Box::new(e)))?;
         let mut addresses = self.empty();
+        // All were judged; to connect, the first of them will do.
         for address in found.into_iter().take(16) {
             addresses.push(address);
         }

@@ -3,9 +3,11 @@
 
 pub mod consul;
 pub mod dial;
+pub mod dns;
 pub mod docker;
 pub mod grpc;
 pub mod http;
+pub mod icmp;
 pub mod oci;
 pub mod resolve;
 pub mod roots;

@@ -25,7 +25,7 @@ use self::settings::{Format, Problems, RuleSettings, Settings, Target};
 use self::stamp::{Freshness, Stamp};
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::http::{Http, HttpError, Options, Response};
-use crate::client::resolve::ResolveError;
+use crate::client::resolve::{Lane, ResolveError};
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
@@ -75,6 +75,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     let http = Http::new(Options {
         timeout: target.timeout,
         allow_link_local: settings.allow_link_local,
+        lane: Lane::Targets,
         body_limit: BODY,
         ..Options::default()
     });
@@ -176,7 +177,9 @@ impl App {
             }),
             Err(error @ HttpError::TooLarge(_)) => Fetched::Unreadable(error.to_string()),
             // A name that goes away goes with its container; a resolver that is silent says nothing.
-            Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
+            Err(HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. }))) => {
+                Fetched::Down(error.to_string())
+            }
             Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl | HttpError::Own(_))) => {
                 Fetched::Unseen(format!("{shown}: {error}"))
             }

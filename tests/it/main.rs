@@ -30,6 +30,7 @@ mod heartbeats;
 mod host;
 mod message;
 mod model;
+mod names;
 mod oci;
 mod parts;
 mod peer;
