@@ -64,6 +64,7 @@ fn picture(scene: &str, now: Now) -> Snapshot {
                 last_ok_at: Some(if bad && name == "docker" { minutes(9) } else { now.wall }),
                 duration_ms: 2.0,
                 error: (bad && name == "docker").then(|| "no answer from /var/run/docker.sock within 5s".into()),
+                note: None,
             })
             .into(),
         recent: if scene == "off" { [].into() } else { history(now).into() },

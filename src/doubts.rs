@@ -27,6 +27,7 @@ pub fn doubts(config: &Config) -> Vec<Problem> {
     probes(config, &mut doubt);
     headers(config, &mut doubt);
     others(config, &mut doubt);
+    idle(config, &mut doubt);
     found
 }
 
@@ -168,6 +169,29 @@ fn others(config: &Config, doubt: &mut Doubt<'_>) {
     }
 }
 
+/// What somebody has set and what does nothing as long as something else is missing: a wish is never silently off.
+fn idle(config: &Config, doubt: &mut Doubt<'_>) {
+    // An empty variable in a compose file sets nothing.
+    let is_asked = |section: &str| {
+        let table = config.value("", section).and_then(Value::as_object);
+        table.is_some_and(|table| table.values().any(|value| value.as_str() != Some("")))
+    };
+    let has = |section: &str, names: &[&str]| names.iter().any(|name| text(config, section, name).is_some());
+    if is_asked("app") && !has("app", &["metrics_url"]) && config.value("app", "rule").is_none() {
+        doubt("app", "is set, and no application is watched; set app.metrics_url".to_string());
+    }
+    if is_asked("telegram") && !has("telegram", &["bot_token", "bot_token_file", "chat_id"]) {
+        let what = "is set, and no alert goes there; set telegram.bot_token and telegram.chat_id";
+        doubt("telegram", what.to_string());
+    }
+    if is_asked("recovery") && tables(config, "", "node").next().is_none() {
+        doubt("recovery", "is set, and there is nothing to repair; add a [[node]]".to_string());
+    }
+    if is_asked("serve") && config.root().listen.is_empty() {
+        doubt("serve", "is set, and nothing is served; set listen".to_string());
+    }
+}
+
 fn tables<'a>(config: &'a Config, path: &str, name: &str) -> impl Iterator<Item = &'a Value> {
     config.value(path, name).and_then(Value::as_array).into_iter().flatten()
 }
@@ -226,6 +250,10 @@ mod tests {
             ),
             ("[app]\nmetrics_url = \"http://a/?token=canary\"", "`app.metrics_url`: has a secret in its query"),
             ("[host]\ndisk_paths = [\"/data\"]\ndisk_pct = 0", "set host.disk_pct"),
+            ("[app]\ndown_after = 5", "`app`: is set, and no application is watched"),
+            ("[telegram]\nthread_id = 7", "`telegram`: is set, and no alert goes there"),
+            ("[recovery]\nafter = \"9m\"", "`recovery`: is set, and there is nothing to repair"),
+            ("listen = \"\"\n[serve]\nallowed_hosts = [\"a\"]", "`serve`: is set, and nothing is served"),
             ("[oci]\nprofile = \"P\"\n[[node]]\nname = \"a\"\nexecutor = \"none\"", "`oci`: is not used"),
         ] {
             let said = said(toml);

@@ -33,6 +33,8 @@ pub struct Health {
     pub took: Duration,
     /// Why it cannot see, while it cannot.
     pub error: Option<String>,
+    /// What it looks at and what it leaves out, as of its last answer, where it says so.
+    pub note: Option<String>,
 }
 
 struct Arrival {
@@ -88,7 +90,7 @@ impl Gather {
                 waker: waker.clone(),
             };
             thread::Builder::new().name(format!("source {name}")).spawn(move || desk.answer_with(source))?;
-            let health = Health { name, last_ok_at: None, took: Duration::ZERO, error: None };
+            let health = Health { name, last_ok_at: None, took: Duration::ZERO, error: None, note: None };
             workers.push(Worker { questions, asked_at: None, untaken, patience, health });
         }
         Ok(Gather { clock, workers, arrivals, collecting })
@@ -173,8 +175,9 @@ impl Gather {
             Ok(Report { blind, .. }) => blind.clone(),
             Err(reason) => Some(reason.clone()),
         };
-        if arrival.answer.outcome.is_ok() {
+        if let Ok(report) = &arrival.answer.outcome {
             worker.health.last_ok_at = Some(self.clock.now().wall);
+            worker.health.note.clone_from(&report.note);
         }
         answers.retain(|earlier| earlier.source != arrival.answer.source);
         answers.push(arrival.answer);

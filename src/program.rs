@@ -239,9 +239,17 @@ impl Program {
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
 
-    /// What a source watches, in words; `None` when it is off.
+    /// The first pass. It waits somewhat longer than the others, so that the first screen says what was found.
+    pub fn first(&mut self) {
+        self.tick.is_first = true;
+        self.tick(&Whom::All, Some(Duration::ZERO));
+        self.tick.is_first = false;
+    }
+
+    /// What a source watches, in words: what it said last, or else what its settings say; `None` when it is off.
     pub fn describe(&self, source: &str) -> Option<String> {
-        self.described.get(source).cloned()
+        let noted = self.tick.gather.health().find(|health| *health.name == *source).and_then(|h| h.note.clone());
+        noted.or_else(|| self.described.get(source).cloned())
     }
 
     /// What may be repaired and whether it is, in words; `None` where nothing is.
@@ -270,10 +278,9 @@ impl Program {
     }
 
     /// When the sources that are there, or those of the run before, looked last, by the clocks of now.
-    fn looked_at(&self) -> Mono {
+    fn looked_at(&self) -> Option<Mono> {
         let now = self.clock.now();
-        let before = self.left_at.map_or(now.mono, |left_at| now.mono.minus(now.wall.since(left_at)));
-        self.tick.watch.last_at().unwrap_or(before)
+        self.tick.watch.last_at().or_else(|| Some(now.mono.minus(now.wall.since(self.left_at?))))
     }
 
     /// Builds everything the configuration asks for, so that a bad one is known before anything changes.

@@ -56,6 +56,8 @@ pub struct Tick {
     pub idle: bool,
     /// Looks at everything once and waits for every answer.
     pub once: bool,
+    /// Waits for answers as long as a pass ever may, however short the grid.
+    pub is_first: bool,
     /// The grid of the loop.
     pub interval: Duration,
     specs: BTreeMap<String, Arc<Spec>>,
@@ -80,6 +82,7 @@ impl Tick {
             decisions: BTreeMap::new(),
             idle: false,
             once: false,
+            is_first: false,
             interval,
             specs: BTreeMap::new(),
             was_away: false,
@@ -103,7 +106,11 @@ impl Tick {
         }
         let hurry = self.repairs.as_ref().map_or(Mono(i64::MIN), Repairs::hurry_since);
         let ask = Ask { now, fresh_since: self.watch.fresh_since(), hurry_since: hurry, once: self.once };
-        let limit = if self.once { self.gather.patience() + WAIT } else { WAIT.min(self.interval / 2) };
+        let limit = match (self.once, self.is_first) {
+            (true, _) => self.gather.patience() + WAIT,
+            (false, true) => WAIT,
+            (false, false) => WAIT.min(self.interval / 2),
+        };
         let mut answers = self.gather.gather(whom, ask, limit);
         answers.push(self.own_answer(now));
         let beats = repair::heartbeats(&answers);

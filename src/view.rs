@@ -162,6 +162,7 @@ fn sources(tick: &Tick) -> Vec<SourceView> {
         last_ok_at: health.last_ok_at,
         duration_ms: health.took.as_secs_f64() * 1e3,
         error: health.error.clone(),
+        note: health.note.clone(),
     });
     sources.collect()
 }

@@ -84,18 +84,20 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     listen_to_signals(&waker)?;
     let mut program = Program::start(&config, &clock, &waker)?;
+    let began = Instant::now();
+    program.first();
     say!("{}", super::banner::banner(&config, &program));
     // The settings have become parts; a thousand probes would be held twice.
     drop(config);
-    repeat(&mut program, layers, &waker);
+    repeat(&mut program, layers, &waker, began);
     program.stop(waker.end_by().unwrap_or_else(|| Instant::now() + ORDERLY));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The loop: a fixed grid, and passes in between for whoever has news.
-fn repeat(program: &mut Program, layers: &Layers, waker: &Waker) {
-    let mut due = Instant::now();
-    let mut early_from = due;
+/// The loop: a fixed grid from the first pass on, and passes in between for whoever has news.
+fn repeat(program: &mut Program, layers: &Layers, waker: &Waker, began: Instant) {
+    let mut due = next(began, program.interval(), Instant::now());
+    let mut early_from = Instant::now();
     let mut news: BTreeSet<Arc<str>> = BTreeSet::new();
     let mut answered = false;
     loop {

@@ -1,13 +1,14 @@
 //! The Docker Engine over its Unix socket, to look and nothing else.
 //!
 //! Owns the wire: one current-thread runtime that never leaves this type, the API version spoken,
-//! deadlines and body limits. Offers four questions (list, inspect one or many, events), all GET:
+//! deadlines and body limits. Offers five questions (list, inspect one or many, events, the end of a log), all GET:
 //! the type has no other verb, because whoever may POST to this socket is root on the host (T1;
 //! `adr/0002-docker-through-hyperlocal-get-only.md`). No retries except the one after a version complaint, no
 //! policy, no connection kept between calls: a daemon that was restarted is met afresh.
 
 mod error;
 mod events;
+mod logs;
 mod model;
 mod version;
 
@@ -27,6 +28,7 @@ use tokio::task::JoinSet;
 
 pub use self::error::{Cause, DockerError};
 pub use self::events::{Events, Next, Nudge};
+pub use self::logs::LOG_LIMIT;
 pub use self::model::{
     Actor, ContainerConfig, ContainerState, Event, Health, HealthResult, HostConfig, Inspected, Listed, RestartPolicy,
 };
@@ -136,6 +138,18 @@ impl Docker {
                     .map_err(|cause| DockerError::new(&format!("inspect container {}", short(id)), &self.socket, cause))
             })
             .collect()
+    }
+
+    /// The last `lines` lines that a container wrote, as it wrote them; `terminal` where it has one. At most
+    /// [`LOG_LIMIT`] bytes.
+    pub fn logs(&mut self, id: &str, lines: u32, terminal: bool, limit: Duration) -> Result<Vec<u8>, DockerError> {
+        let operation = format!("read the log of container {}", short(id));
+        if !is_id(id) {
+            return Err(DockerError::new(&operation, &self.socket, Cause::BadId));
+        }
+        let path = format!("/containers/{id}/logs?stdout=1&stderr=1&tail={lines}");
+        let body = self.versioned(&operation, &path, limit, |response| read(response, LOG_LIMIT))?;
+        Ok(logs::unframed(&body, terminal))
     }
 
     /// The stream of events of containers, from `since` (nanoseconds since 1970) as far as the

@@ -230,6 +230,9 @@ pub struct Report {
     pub blind_since: Option<Wall>,
     /// What somebody removed since the look before.
     pub removals: Vec<Removal>,
+    /// What it looks at and what it leaves out, in one sentence with live numbers; `None` where its settings say it
+    /// all. The fact of `source/<name>` while nothing is missing.
+    pub note: Option<String>,
     /// The heartbeats of nodes, from the source that reads them.
     pub beats: Option<Arc<Heartbeats>>,
 }

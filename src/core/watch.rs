@@ -15,7 +15,7 @@ use super::edge::{Edge, Incident};
 use super::gap::{Gap, Gaps};
 use super::group::{Gathered, Group, Pass, Signals};
 use super::rule::{FAIL_AFTER, Rule, Test};
-use super::signal::{Answer, More, Observation, Reading, Severity, SignalKey, Spec, State};
+use super::signal::{Answer, More, Observation, Reading, Report, Severity, SignalKey, Spec, State};
 use super::talk::Namer;
 use super::time::{Mono, Now, Wall};
 use super::tracked::{Remembered, Tracked};
@@ -324,14 +324,12 @@ impl Watch {
             let title = format!("source {}", answer.source);
             own_spec(source_key(&answer.source), title, Severity::Critical, rule)
         });
-        let (blind, happened_at) = match &answer.outcome {
-            Ok(report) => (report.blind.as_ref(), report.blind_since),
-            Err(reason) => (Some(reason), None),
+        let (reading, fact) = match &answer.outcome {
+            Ok(Report { blind: Some(reason), .. }) | Err(reason) => (Reading::Down, Cow::Owned(reason.clone())),
+            Ok(Report { note: Some(note), .. }) => (Reading::Up, Cow::Owned(note.clone())),
+            Ok(_) => (Reading::Up, Cow::Borrowed("it answers")),
         };
-        let (reading, fact) = match blind {
-            None => (Reading::Up, Cow::Borrowed("it answers")),
-            Some(reason) => (Reading::Down, Cow::Owned(reason.clone())),
-        };
+        let happened_at = answer.outcome.as_ref().ok().and_then(|report| report.blind_since);
         let seen = Observation::new(spec, now.mono, reading, fact);
         if happened_at.is_none() { seen } else { seen.knowing(More { happened_at, ..More::default() }) }
     }

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(keys(&value["signals"][0]), "detail incident key last_alert_at reason severity since state title");
         assert_eq!(keys(&value["targets"][0]), "attempts blocked name phase reason simulated since");
         assert_eq!(keys(&value["channels"][0]), "error name oldest_pending_s pending state");
-        assert_eq!(keys(&value["sources"][0]), "duration_ms error last_ok_at name state");
+        assert_eq!(keys(&value["sources"][0]), "duration_ms error last_ok_at name note state");
         assert_eq!(value["signals"][0]["incident"], "#k3f9");
         assert_eq!(value["signals"][0]["state"], "firing");
         assert_eq!(value["signals"][0]["severity"], "critical");

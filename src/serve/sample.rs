@@ -61,6 +61,7 @@ pub fn sample() -> (Snapshot, Now) {
                 last_ok_at: Some(at.wall),
                 duration_ms: 2.0,
                 error: None,
+                note: Some("2 containers of project <shop>; 13 others are not watched".into()),
             },
             SourceView {
                 name: "host".into(),

@@ -164,6 +164,9 @@ pub struct SourceView {
     pub duration_ms: f64,
     /// Why it cannot look, while it is not `ok`. No secrets.
     pub error: Option<String>,
+    /// What it looks at and what it leaves out, where that is not plain from the settings.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// One entry of history.

@@ -5,11 +5,15 @@
 //! else's; without a list everything is unknown, nothing is gone (F29–F32). Never writes to the
 //! engine, never tells a container's environment. The table is `adr/0013-container-verdicts.md`.
 
+mod census;
+mod ends;
 mod events;
 mod fact;
 mod gone;
+mod jobs;
 mod past;
 mod select;
+mod socket;
 mod track;
 mod verdict;
 
@@ -20,9 +24,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use self::census::Census;
 use self::events::{Follow, Listener};
 use self::fact::Told;
 use self::gone::{Going, Removed};
+use self::jobs::Jobs;
 use self::past::Stamped;
 use self::select::{Called, Selection};
 use self::track::{Look, Track};
@@ -41,18 +47,21 @@ use crate::core::time::{Mono, Now};
 const NAME: &str = "docker";
 /// Characters of a container's name in its key.
 const NAME_LENGTH: usize = 128;
+/// Jobs that failed at most this long before the first look of all are told.
+const BROUGHT_UP: Duration = Duration::from_mins(10);
 /// An alarm rings this much after the instant, so that the instant has passed for every clock.
 const AFTER: Duration = Duration::from_millis(5);
 
 crate::settings! {
     /// Containers on the local Docker Engine.
     pub struct Settings {
-        /// true, false, or auto: on if the socket exists.
+        /// true, false, or auto: on as soon as the socket is there, and from the start when anything else in this
+        /// section is set.
         enabled: Switch = Switch::Auto,
-        /// The engine's Unix socket.
+        /// The engine's Unix socket: a path, or unix:///path. Addresses such as tcp:// are refused.
         socket: String = "/var/run/docker.sock".to_string(),
-        /// Names or compose services to watch, * for any text. None: every container of our own compose
-        /// project, else all. One that is named and not there is down.
+        /// Names or compose services to watch, * for any text; "*" is all of them. None: every container of our own
+        /// compose project, else all. One that is named and not there is down.
         containers: Vec<String> = Vec::new(),
         /// Names or compose services not to watch, * for any text. The label watchdog.enable=false does the same.
         exclude: Vec<String> = Vec::new(),
@@ -71,13 +80,15 @@ crate::settings! {
         forget_after: Span = Span::seconds(86_400),
         /// How much it matters when a container is down: critical, warning or info.
         severity: Severity = Severity::Critical,
+        /// Lines of its log that are told of a job that ended with an error (job/<container>), 0 to 3.
+        job_lines: u32 = 3,
     }
 }
 
 /// On, off, or as the machine has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Switch {
-    /// On where the thing is there.
+    /// On where the thing is there, or where somebody has set anything about it.
     #[default]
     #[serde(rename = "auto")]
     Auto,
@@ -105,8 +116,11 @@ impl Settings {
     /// Everything that is wrong with what stands there.
     fn check(&self, config: &Config) -> Result<(), ConfigError> {
         let mut problems = Problems::new(config);
-        if self.socket.is_empty() {
-            problems.refuse("docker.socket", "is empty; write docker.enabled = false to turn Docker off");
+        if let Err(what) = socket::path(&self.socket) {
+            problems.refuse("docker.socket", what);
+        }
+        if self.job_lines > 3 {
+            problems.refuse("docker.job_lines", "should be at most 3");
         }
         if self.restarts == 0 {
             problems.refuse("docker.restarts", "should be at least 1");
@@ -127,20 +141,26 @@ impl Settings {
 }
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
-    let settings: Settings = config.section("docker")?;
-    let on = match settings.enabled {
-        Switch::On => true,
-        Switch::Off => false,
-        Switch::Auto => Path::new(&settings.socket).exists(),
-    };
+    let mut settings: Settings = config.section("docker")?;
     settings.check(config)?;
-    if !on {
+    settings.socket = socket::path(&settings.socket).map_err(|what| config.error("docker.socket", what))?;
+    if settings.enabled == Switch::Off {
         return Ok(None);
     }
+    let waits = settings.enabled == Switch::Auto && !is_wished(config);
     let containers = DockerSource::new(settings, outfit.clone(), select::own_ids())
         .map_err(|error| config.error("docker.socket", error.to_string()))?;
-    Ok(Some(Box::new(containers)))
+    Ok(Some(Box::new(DockerSource { waits, ..containers })))
 }
+
+/// True when somebody has set anything about containers: then not being able to look has to be told.
+fn is_wished(config: &Config) -> bool {
+    let set = |name: &str| config.value(NAME, name).is_some_and(|value| value.as_array().is_none_or(|l| !l.is_empty()));
+    Settings::FIELDS.iter().any(|field| field.name != "enabled" && set(field.name))
+}
+
+/// The answers about containers by identity, and about one-off jobs by [`ends::key_of`].
+type Answers = BTreeMap<String, Result<Inspected, DockerError>>;
 
 /// Looks at containers.
 pub struct DockerSource {
@@ -152,6 +172,10 @@ pub struct DockerSource {
     selection: Selection,
     own_ids: BTreeSet<String>,
     own_identity: Option<String>,
+    /// Nobody asked for Docker, and there was no socket yet.
+    waits: bool,
+    census: Census,
+    jobs: Jobs,
     listener: Option<Listener>,
     tracks: BTreeMap<String, Track>,
     /// When the last list came, to us or to those before us; `None` before the first.
@@ -171,6 +195,10 @@ impl DockerSource {
         };
         let selection =
             Selection { containers: settings.containers.clone(), exclude: settings.exclude.clone(), project: None };
+        // What failed before was told by those before us. Where there was nobody: a project is often brought up
+        // together with the watchdog, and a job in it may have failed by now.
+        let now = outfit.clock.now();
+        let ago = outfit.kept.looked_at().map_or(BROUGHT_UP, |looked_at| now.mono.since(looked_at));
         let mut source = DockerSource {
             docker: Docker::new(Path::new(&settings.socket))?,
             limits,
@@ -179,6 +207,9 @@ impl DockerSource {
             selection,
             own_ids,
             own_identity: None,
+            waits: false,
+            census: Census::default(),
+            jobs: Jobs::new(now.wall.minus(ago)),
             listener: None,
             tracks: BTreeMap::new(),
             listed: None,
@@ -233,7 +264,8 @@ impl DockerSource {
             if !self.selection.takes(listed, &called) {
                 continue;
             }
-            let better = chosen.get(&called.identity).is_none_or(|(_, other)| worth(listed) > worth(other));
+            let better =
+                chosen.get(&called.identity).is_none_or(|(_, other)| select::worth(listed) > select::worth(other));
             if better {
                 chosen.insert(called.identity.clone(), (called, listed));
             }
@@ -242,17 +274,16 @@ impl DockerSource {
     }
 
     /// Asks about each; those that hung the last time come last, so that they cost nobody else's answer.
-    fn inspect(
-        &mut self,
-        chosen: &BTreeMap<String, (Called, &Listed)>,
-    ) -> BTreeMap<String, Result<Inspected, DockerError>> {
+    fn inspect(&mut self, chosen: &BTreeMap<String, (Called, &Listed)>, jobs: &[(String, Called)]) -> Answers {
         let hung = |identity: &String| self.tracks.get(identity).is_some_and(|track| track.hangs);
-        let mut order: Vec<(&String, String)> = chosen.iter().map(|(key, (_, l))| (key, l.id.clone())).collect();
+        let jobs = jobs.iter().map(|(id, _)| (ends::key_of(id), id.clone()));
+        let containers = chosen.iter().map(|(key, (_, listed))| (key.clone(), listed.id.clone()));
+        let mut order: Vec<(String, String)> = containers.chain(jobs).collect();
         order.sort_by_key(|(identity, _)| hung(identity));
         let ids: Vec<String> = order.iter().map(|(_, id)| id.clone()).collect();
         let total = self.outfit.timeout;
         let answers = self.docker.inspect_all(&ids, total / 2, total);
-        order.into_iter().map(|(identity, _)| identity.clone()).zip(answers).collect()
+        order.into_iter().map(|(identity, _)| identity).zip(answers).collect()
     }
 
     /// Containers that the settings name and that nothing known answers to.
@@ -311,6 +342,11 @@ impl Source for DockerSource {
     }
 
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        if self.waits && socket::is_missing(Path::new(&self.settings.socket)) {
+            let note = format!("no Docker socket at {}; it is used as soon as it is there", self.settings.socket);
+            return Ok(Report { note: Some(note), ..Report::default() });
+        }
+        self.waits = false;
         if !ask.once {
             self.listen();
         }
@@ -325,8 +361,11 @@ impl Source for DockerSource {
         let before = self.listed.replace(asked.mono);
         let was_blind = std::mem::take(&mut self.blind);
         self.find_ourselves(&list);
-        let chosen = self.choose(&list);
-        let answers = self.inspect(&chosen);
+        self.census = Census::of(&list, &self.selection);
+        let jobs = self.expect_jobs(&list);
+        let mut chosen = self.choose(&list);
+        let mut answers = self.inspect(&chosen, &jobs);
+        let jobs = self.tell_jobs(&list, &jobs, &mut chosen, &mut answers, self.outfit.clock.now());
         for (called, _) in chosen.values() {
             self.meet(called);
         }
@@ -342,11 +381,15 @@ impl Source for DockerSource {
             Some(before) => now.mono.since(before),
         };
         let scene = Scene { now, reach, once: ask.once, is_empty: list.is_empty() };
-        Ok(self.judge(&chosen, answers, &scene, removed))
+        let mut report = self.judge(&chosen, answers, &scene, removed);
+        report.observations.extend(jobs);
+        report.note = Some(self.census.words(&self.selection));
+        Ok(report)
     }
 
     fn patience(&self) -> Duration {
-        self.outfit.timeout * 2 + Duration::from_millis(500)
+        // The list, the containers, the logs of jobs.
+        self.outfit.timeout * 5 / 2 + Duration::from_millis(500)
     }
 }
 
@@ -355,7 +398,7 @@ impl DockerSource {
     fn judge(
         &mut self,
         chosen: &BTreeMap<String, (Called, &Listed)>,
-        mut answers: BTreeMap<String, Result<Inspected, DockerError>>,
+        mut answers: Answers,
         scene: &Scene,
         mut removed: Removed,
     ) -> Report {
@@ -410,10 +453,11 @@ impl DockerSource {
             listener.alarm(again.map(|wait| Instant::now() + wait + AFTER));
         }
         let observations: Vec<Observation> = seen.into_values().collect();
+        let count = observations.len();
         // An empty list may be an engine that has not found its containers yet: nothing is gone on its word.
         Report {
             complete: !observations.is_empty(),
-            blind: blind(&hung, observations.len()),
+            blind: fact::blind(&hung, count),
             observations,
             removals: removed.tell(),
             ..Report::default()
@@ -434,35 +478,4 @@ struct Scene {
 
 fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Observation {
     Observation::new(&track.spec, now.mono, reading, fact)
-}
-
-/// Why part of the picture is missing: how many, who, and the first reason.
-fn blind(hung: &[(String, String)], all: usize) -> Option<String> {
-    let (_, why) = hung.first()?;
-    let names: Vec<&str> = hung.iter().take(5).map(|(name, _)| name.as_str()).collect();
-    let more = match hung.len() - names.len() {
-        0 => String::new(),
-        left => format!(" and {left} more"),
-    };
-    Some(format!(
-        "cannot inspect {} of {all} containers ({}{more}): {}",
-        hung.len(),
-        names.join(", "),
-        fact::clean(why, 300)
-    ))
-}
-
-/// Among containers of one identity the larger one stands for it: what runs before what waits
-/// before what ended, then the newer.
-fn worth(listed: &Listed) -> (u8, i64, &str) {
-    let rank = match listed.state.as_str() {
-        "running" => 6,
-        "restarting" => 5,
-        "paused" => 4,
-        "created" => 3,
-        "exited" => 2,
-        "removing" => 1,
-        _ => 0,
-    };
-    (rank, listed.created, &listed.id)
 }

@@ -73,10 +73,10 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// What is kept by signal; `looked_at` is the last time that anybody looked, by the clocks of now, and
-    /// `same_boot` says that the machine has not booted since.
-    pub fn new(bodies: BTreeMap<SignalKey, Arc<str>>, looked_at: Mono, same_boot: bool) -> Kept {
-        Kept { bodies: Arc::new(bodies), looked_at: Some(looked_at), same_boot }
+    /// What is kept by signal; `looked_at` is the last time that anybody looked, by the clocks of now, `None` where
+    /// nobody did, and `same_boot` says that the machine has not booted since.
+    pub fn new(bodies: BTreeMap<SignalKey, Arc<str>>, looked_at: Option<Mono>, same_boot: bool) -> Kept {
+        Kept { bodies: Arc::new(bodies), looked_at, same_boot }
     }
 
     /// What is kept of `key`; nothing where it cannot be read, as after a change of its form.
@@ -91,7 +91,7 @@ impl Kept {
             .filter_map(|(key, body)| Some((key, serde_json::from_str(body).ok()?)))
     }
 
-    /// When somebody looked last, by the clocks of now; `None` where nothing is kept.
+    /// When somebody looked last, by the clocks of now; `None` where nobody did.
     pub fn looked_at(&self) -> Option<Mono> {
         self.looked_at
     }

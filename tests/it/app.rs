@@ -81,7 +81,7 @@ impl World {
 
     /// The settings are read again, which makes a new source.
     fn reload(&mut self, url: &str, rest: &str) {
-        let kept = Kept::new(self.watch.kept_for_sources(), self.clock.now().mono, true);
+        let kept = Kept::new(self.watch.kept_for_sources(), Some(self.clock.now().mono), true);
         let toml = format!("[app]\nmetrics_url = \"{url}\"\n{rest}");
         self.source = source_after(kept, &toml, &self.clock).unwrap().unwrap();
     }

@@ -352,7 +352,7 @@ fn what_was_there_before_a_restart_and_is_gone_is_unknown_until_the_machine_boot
         look(&mut *before).unwrap().observations.iter().filter_map(keep).collect();
     std::fs::remove_dir_all(proc.path().join("pressure")).unwrap();
     for same_boot in [true, false] {
-        let kept = Kept::new(bodies.clone(), Mono(0), same_boot);
+        let kept = Kept::new(bodies.clone(), Some(Mono(0)), same_boot);
         let mut after = (host::ENTRY.build)(&config, &outfit(kept)).unwrap().unwrap();
         let report = look(&mut *after).unwrap();
         let seen = readings(&report).get("host/pressure:io").map(|(reading, _)| *reading);

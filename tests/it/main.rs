@@ -18,6 +18,8 @@ mod daemon;
 mod deadman;
 mod deliver;
 mod docker;
+mod docker_jobs;
+mod docker_screens;
 mod docker_wire;
 mod docs;
 mod docs_env;

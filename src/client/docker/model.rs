@@ -13,6 +13,12 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// True for a table with something in it.
+fn is_filled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let table = Option::<serde_json::Map<String, serde_json::Value>>::deserialize(deserializer)?;
+    Ok(table.is_some_and(|table| !table.is_empty()))
+}
+
 /// One container of `GET /containers/json`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -122,6 +128,12 @@ pub struct ContainerConfig {
     /// The image as it was asked for.
     #[serde(deserialize_with = "or_default")]
     pub image: String,
+    /// It has a terminal.
+    #[serde(deserialize_with = "or_default")]
+    pub tty: bool,
+    /// Whoever started it is connected to its input.
+    #[serde(deserialize_with = "or_default")]
+    pub attach_stdin: bool,
 }
 
 /// `HostConfig` of an inspected container.
@@ -134,6 +146,9 @@ pub struct HostConfig {
     /// The engine removes it when it ends (`--rm`).
     #[serde(deserialize_with = "or_default")]
     pub auto_remove: bool,
+    /// Some port of it is published on the host (`PortBindings`).
+    #[serde(rename = "PortBindings", deserialize_with = "is_filled")]
+    pub publishes: bool,
 }
 
 /// `HostConfig.RestartPolicy` of an inspected container.
@@ -185,9 +200,14 @@ mod tests {
         assert!(listed[0].names.is_empty() && listed[0].labels.is_empty());
         let inspected: Inspected = serde_json::from_str(
             r#"{"Id":"ab","State":{"Status":"running","Health":null,"OOMKilled":true},"RestartCount":null,
-                "Config":{"Image":"nginx","Env":["TOKEN=canary-81723"],"Labels":null},"HostConfig":null}"#,
+                "Config":{"Image":"nginx","Env":["TOKEN=canary-81723"],"Labels":null,"Tty":true},"HostConfig":null}"#,
         )
         .unwrap();
+        assert!(inspected.config.tty && !inspected.config.attach_stdin && !inspected.host_config.publishes);
+        for (ports, publishes) in [("null", false), ("{}", false), ("{\"80/tcp\":[{\"HostPort\":\"80\"}]}", true)] {
+            let host: HostConfig = serde_json::from_str(&format!("{{\"PortBindings\":{ports}}}")).unwrap();
+            assert_eq!(host.publishes, publishes, "{ports}");
+        }
         assert!(inspected.state.oom_killed && inspected.state.health.is_none());
         assert!(!format!("{inspected:?}").contains("canary"));
     }

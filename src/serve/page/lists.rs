@@ -59,7 +59,7 @@ fn sources(out: &mut String, seen: Seen<'_>) {
             None => out.push_str("never answered"),
         }
         out.push_str("</span>");
-        error(out, source.error.as_deref());
+        error(out, source.error.as_deref().or(source.note.as_deref()));
     }
     out.push_str("</ul></section>");
 }

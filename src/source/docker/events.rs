@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::client::docker::{Docker, Event, Next, Nudge};
+use super::select::LABELS;
+use crate::client::docker::{Docker, Event, Listed, Next, Nudge};
 use crate::clock::Clock;
 use crate::core::time::Mono;
 use crate::wake::{Wake, Waker};
@@ -26,6 +27,20 @@ const DESTROYED: usize = 1_024;
 const IDLE: Duration = Duration::from_mins(5);
 /// Waits between attempts to open the stream: doubling from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Ends with an error that nobody has asked for yet, kept at most.
+pub const ENDS: usize = 256;
+
+/// A container that ended with an error, and that nobody ended from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What the event says of it: id, name, the labels that choose.
+    pub listed: Listed,
+    /// Its exit code, not 0.
+    pub exit_code: i64,
+    /// A process in it was killed for memory.
+    pub oom: bool,
+}
 
 /// What events told about one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,6 +67,9 @@ pub struct Hints {
     /// The containers removed last, oldest first.
     destroyed: VecDeque<String>,
     count: u64,
+    ended: Vec<Ended>,
+    /// How many more ended than [`ENDS`].
+    lost: u64,
 }
 
 impl Hints {
@@ -70,6 +88,12 @@ impl Hints {
                 let hint = self.of(id);
                 hint.died = true;
                 hint.exit_code = attribute("exitCode").and_then(|code| code.parse().ok());
+                let (code, by_somebody, oom) = (hint.exit_code.unwrap_or(0), hint.killed, hint.oom_at.is_some());
+                if code != 0 && !by_somebody && self.ended.len() < ENDS {
+                    self.ended.push(Ended { listed: listed(event), exit_code: code, oom });
+                } else if code != 0 && !by_somebody {
+                    self.lost = self.lost.saturating_add(1);
+                }
             }
             "start" => {
                 let hint = self.of(id);
@@ -107,6 +131,18 @@ impl Hints {
         let hint = self.by_id.entry(id.to_string()).or_default();
         hint.touched = self.count;
         hint
+    }
+}
+
+/// The container of an event, as a list would show it.
+fn listed(event: &Event) -> Listed {
+    let attributes = &event.actor.attributes;
+    let label = |name: &&str| attributes.get(*name).map(|value| ((*name).to_string(), value.clone()));
+    Listed {
+        id: event.actor.id.clone(),
+        names: attributes.get("name").map(|name| format!("/{name}")).into_iter().collect(),
+        labels: LABELS.iter().filter_map(label).collect(),
+        ..Listed::default()
     }
 }
 
@@ -158,6 +194,12 @@ impl Listener {
     pub fn hint(&self, id: &str) -> (Hint, bool) {
         let board = lock(&self.board);
         (board.hints.get(id), board.live)
+    }
+
+    /// The ends with an error since this was asked last, and how many more there were.
+    pub fn ended(&self) -> (Vec<Ended>, u64) {
+        let mut board = lock(&self.board);
+        (std::mem::take(&mut board.hints.ended), std::mem::take(&mut board.hints.lost))
     }
 
     /// Asks to be woken at `at`, instead of at any instant given before; `None` for never.
@@ -299,6 +341,29 @@ mod tests {
         assert_eq!(told(&[("die", &[("exitCode", "0")]), ("start", &[])]).crashes.len(), 0);
         assert_eq!(told(&[("start", &[]), ("start", &[])]).crashes.len(), 0);
         assert_eq!(told(&crash.repeat(100)).crashes.len(), CRASHES);
+    }
+
+    #[test]
+    fn ends_with_an_error_are_kept_with_what_chooses_them_and_counted_beyond_a_bound() {
+        let mut hints = Hints::default();
+        let labels = [("name", "shop-web-run-1"), ("exitCode", "3"), ("com.docker.compose.oneoff", "True"), ("x", "y")];
+        hints.note(&event("a", "die", &labels), Mono(0));
+        hints.note(&event("b", "die", &[("exitCode", "0")]), Mono(0));
+        hints.note(&event("c", "kill", &[("signal", "15")]), Mono(0));
+        hints.note(&event("c", "die", &[("exitCode", "143")]), Mono(0));
+        hints.note(&event("d", "die", &[]), Mono(0));
+        let [ended] = hints.ended.as_slice() else { panic!("{:?}", hints.ended) };
+        assert_eq!(
+            (ended.exit_code, ended.oom, ended.listed.names.as_slice()),
+            (3, false, &["/shop-web-run-1".into()][..])
+        );
+        assert_eq!(ended.listed.labels.len(), 1, "only labels that choose: {:?}", ended.listed);
+        hints.note(&event("e", "oom", &[]), Mono(0));
+        for _ in 0..ENDS + 4 {
+            hints.note(&event("e", "die", &[("exitCode", "137")]), Mono(0));
+        }
+        assert!(hints.ended[1].oom);
+        assert_eq!((hints.ended.len(), hints.lost), (ENDS, 5));
     }
 
     #[test]

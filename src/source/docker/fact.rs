@@ -81,6 +81,17 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
     text
 }
 
+/// Why part of the picture is missing: how many, who, and the first reason.
+pub fn blind(hung: &[(String, String)], all: usize) -> Option<String> {
+    let (_, why) = hung.first()?;
+    let names: Vec<&str> = hung.iter().take(5).map(|(name, _)| name.as_str()).collect();
+    let more = match hung.len() - names.len() {
+        0 => String::new(),
+        left => format!(" and {left} more"),
+    };
+    Some(format!("cannot inspect {} of {all} containers ({}{more}): {}", hung.len(), names.join(", "), clean(why, 300)))
+}
+
 /// Why nothing can be said about a container that did not answer.
 pub fn not_inspected(why: &str) -> String {
     format!("cannot be looked at: {}", clean(why, 300))
@@ -123,10 +134,12 @@ fn times(count: u32, what: &str) -> String {
 }
 
 /// `exit code 137 (SIGKILL)`.
-fn code(exit: i64) -> String {
-    match exit.checked_sub(128).and_then(signal) {
-        Some(name) => format!("exit code {exit} ({name})"),
-        None => format!("exit code {exit}"),
+pub fn code(exit: i64) -> String {
+    match (exit, exit.checked_sub(128).and_then(signal)) {
+        (126, _) => format!("exit code {exit} (its command cannot be run)"),
+        (127, _) => format!("exit code {exit} (its command was not found)"),
+        (_, Some(name)) => format!("exit code {exit} ({name})"),
+        _ => format!("exit code {exit}"),
     }
 }
 
@@ -210,7 +223,10 @@ mod tests {
     }
 
     fn nginx() -> Inspected {
-        Inspected { config: ContainerConfig { image: "nginx:1.27".into() }, ..Inspected::default() }
+        Inspected {
+            config: ContainerConfig { image: "nginx:1.27".into(), ..ContainerConfig::default() },
+            ..Inspected::default()
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
+const DEPENDS_ON: &str = "com.docker.compose.depends_on";
+/// Every label that is read here.
+pub const LABELS: [&str; 7] = [OPT_OUT, REQUIRED, PROJECT, SERVICE, NUMBER, ONE_OFF, DEPENDS_ON];
 
 /// How a container is called.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,6 +59,33 @@ impl Called {
     }
 }
 
+/// Which services others wait for, and how: `service_healthy`.
+#[derive(Debug, Default)]
+pub struct Awaited(BTreeSet<(String, String, String)>);
+
+impl Awaited {
+    /// From what compose notes on those that wait: `db:service_healthy:false,migrate:service_started:true`.
+    pub fn of(list: &[Listed]) -> Awaited {
+        let mut awaited = BTreeSet::new();
+        for listed in list {
+            let label = |name: &str| listed.labels.get(name).map(String::as_str).unwrap_or_default();
+            for one in label(DEPENDS_ON).split(',') {
+                let mut parts = one.split(':');
+                if let (Some(service), Some(how)) = (parts.next(), parts.next()) {
+                    awaited.insert((label(PROJECT).to_string(), service.to_string(), how.to_string()));
+                }
+            }
+        }
+        Awaited(awaited)
+    }
+
+    /// True when some container waits for `called` in this way.
+    pub fn has(&self, called: &Called, how: &str) -> bool {
+        let (Some(project), Some(service)) = (&called.project, &called.service) else { return false };
+        self.0.contains(&(project.clone(), service.clone(), how.to_string()))
+    }
+}
+
 /// Compose calls a container `<12 digits of the old id>_<name>` until the old one is gone.
 fn without_replacement_prefix(name: &str) -> &str {
     match name.split_once('_') {
@@ -79,20 +109,52 @@ pub struct Selection {
     pub project: Option<String>,
 }
 
+/// Whether a container is watched, and if not, why not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// As a container that is to run.
+    Watched,
+    /// As a job that compose runs once (`docker compose run`): its end is told when it is an error.
+    Job,
+    /// Not: its label says so.
+    OptedOut,
+    /// Not: `exclude` names it.
+    Excluded,
+    /// Not: `containers` does not name it, or it is not of our project.
+    NotMeant,
+}
+
 impl Selection {
-    /// True when this container is watched.
-    pub fn takes(&self, listed: &Listed, called: &Called) -> bool {
+    /// Whether this container is watched.
+    pub fn judge(&self, listed: &Listed, called: &Called) -> Choice {
         let label = |name: &str| listed.labels.get(name).map(String::as_str).unwrap_or_default();
-        if label(OPT_OUT).eq_ignore_ascii_case("false") || label(ONE_OFF).eq_ignore_ascii_case("true") {
-            return false;
+        let meant = if self.containers.is_empty() {
+            self.project.is_none() || self.project == called.project
+        } else {
+            self.containers.iter().any(|pattern| self.means(pattern, called))
+        };
+        if !meant {
+            Choice::NotMeant
+        } else if label(OPT_OUT).eq_ignore_ascii_case("false") {
+            Choice::OptedOut
+        } else if self.exclude.iter().any(|pattern| self.means(pattern, called)) {
+            Choice::Excluded
+        } else if label(ONE_OFF).eq_ignore_ascii_case("true") {
+            Choice::Job
+        } else {
+            Choice::Watched
         }
-        if self.exclude.iter().any(|pattern| self.means(pattern, called)) {
-            return false;
-        }
-        if self.containers.is_empty() {
-            return self.project.is_none() || self.project == called.project;
-        }
-        self.containers.iter().any(|pattern| self.means(pattern, called))
+    }
+
+    /// True when somebody insists that this container runs: its name stands in `containers`, or its label says so.
+    pub fn requires(&self, listed: &Listed, called: &Called) -> bool {
+        listed.labels.get(REQUIRED).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            || self.named().any(|name| self.means(name, called))
+    }
+
+    /// True when this container is watched as one that is to run.
+    pub fn takes(&self, listed: &Listed, called: &Called) -> bool {
+        self.judge(listed, called) == Choice::Watched
     }
 
     /// True when `pattern` is this container's name or service. A service name speaks of our own
@@ -122,6 +184,21 @@ pub fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     text.ends_with(tail)
+}
+
+/// Among containers of one identity the larger one stands for it: what runs before what waits
+/// before what ended, then the newer.
+pub fn worth(listed: &Listed) -> (u8, i64, &str) {
+    let rank = match listed.state.as_str() {
+        "running" => 6,
+        "restarting" => 5,
+        "paused" => 4,
+        "created" => 3,
+        "exited" => 2,
+        "removing" => 1,
+        _ => 0,
+    };
+    (rank, listed.created, &listed.id)
 }
 
 /// Ids, or beginnings of ids, of the container in which this process may run: from the files that

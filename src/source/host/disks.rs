@@ -296,7 +296,7 @@ mod tests {
         /// The program starts again with what was kept; `same_boot`: on the same boot of the machine.
         fn restart(&mut self, same_boot: bool) {
             let bodies = self.kept.iter().map(|(key, body)| (SignalKey::new(key), Arc::from(body.as_str()))).collect();
-            let kept = Kept::new(bodies, Mono(0), same_boot);
+            let kept = Kept::new(bodies, Some(Mono(0)), same_boot);
             self.disks = Disks::new(&self.settings, Arc::clone(&self.disks.statvfs), &kept);
         }
 
