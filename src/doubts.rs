@@ -243,7 +243,7 @@ mod tests {
                 "tick = \"100ms\"\ndeps = [\"a=x\", \"b=x\", \"c=x\", \"d=x\", \"e=x\", \"f=x\", \"g=x\", \"h=x\", \"i=x\", \"j=x\", \"k=x\", \"l=x\", \"m=x\", \"n=x\", \"o=x\", \"p=x\", \"q=x\", \"r=x\", \"s=x\", \"t=x\", \"u=x\"]",
                 "asks for 210 checks a second",
             ),
-            ("[app]\nheaders = { Authorization = \"canary\" }", "app.authorization_file"),
+            ("[app]\nmetrics_url = \"http://a/\"\nheaders = { Authorization = \"canary\" }", "app.authorization_file"),
             (
                 "[[probe]]\nname = \"a\"\nheaders = { X-Api-Key = \"canary\" }",
                 "probe \"a\": `headers`: X-Api-Key is a secret",
