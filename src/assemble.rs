@@ -204,7 +204,8 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     for name in config.broken_variables("OTEL_") {
         tracing::warn!("environment variable {name} is not valid UTF-8 and is not used");
     }
-    let traces = Traces::start(&config.variables("OTEL_"))?;
+    let proxies = client::proxy::Proxies::new(None, client::proxy::Environment::of(config)?).unwrap_or_default().into();
+    let traces = Traces::start(&config.variables("OTEL_"), proxies)?;
     let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
     Ok(Some(RepairParts { nodes, tools, traces, own_boot: own_boot(config)? }))
 }

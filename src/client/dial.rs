@@ -80,6 +80,22 @@ impl Bounded {
         Bounded { stream, deadline }
     }
 
+    /// Holds what follows to another deadline.
+    pub fn until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// True while the peer has neither sent anything that was not read nor ended the connection.
+    pub fn is_idle(&mut self) -> bool {
+        let nothing_to_read = |mut stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let seen = stream.read(&mut [0]);
+            stream.set_nonblocking(false)?;
+            Ok::<_, io::Error>(matches!(seen, Err(e) if e.kind() == ErrorKind::WouldBlock))
+        };
+        nothing_to_read(&self.stream).unwrap_or(false)
+    }
+
     fn left(&self) -> io::Result<Duration> {
         let left = left(self.deadline);
         if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }

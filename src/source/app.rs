@@ -25,6 +25,7 @@ use self::settings::{Format, Problems, RuleSettings, Settings, Target};
 use self::stamp::{Freshness, Stamp};
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::http::{Http, HttpError, Options, Response};
+use crate::client::proxy::Proxies;
 use crate::client::resolve::ResolveError;
 use crate::clock::Clock;
 use crate::config::schema::Section;
@@ -72,10 +73,13 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
     problems.unless_any(())?;
     let stamp_slot = Pointer::parse("/generated_at").map_or(0, |pointer| rules.plan.want(&pointer));
+    let proxies = Proxies::of(config, "app.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
     let http = Http::new(Options {
         timeout: target.timeout,
         allow_link_local: settings.allow_link_local,
         body_limit: BODY,
+        trust: settings::trust(config, &settings)?,
+        proxies,
         ..Options::default()
     });
     Ok(Some(Box::new(App {
@@ -128,6 +132,12 @@ enum Fetched {
     Unseen(String),
 }
 
+/// The fault may be on our side: what it says is nothing about the application.
+fn is_unseen(error: &HttpError) -> bool {
+    use HttpError as E;
+    matches!(error, E::Resolve(_) | E::Tls(_) | E::BadUrl | E::Own(_) | E::Proxy(_))
+}
+
 impl Source for App {
     fn name(&self) -> &'static str {
         ENTRY.name
@@ -174,15 +184,13 @@ impl App {
                 status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
                 status => format!("{shown} answers {status}"),
             }),
-            Err(error @ HttpError::TooLarge(_)) => Fetched::Unreadable(error.to_string()),
+            Err(error @ (HttpError::TooLarge(_) | HttpError::Header(_) | HttpError::Coded(_))) => {
+                Fetched::Unreadable(error.to_string())
+            }
             // A name that goes away goes with its container; a resolver that is silent says nothing.
             Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
-            Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl | HttpError::Own(_))) => {
-                Fetched::Unseen(format!("{shown}: {error}"))
-            }
-            Err(error @ (HttpError::Refused(_) | HttpError::Timeout(..) | HttpError::Broken(_))) => {
-                Fetched::Down(format!("{shown}: {error}"))
-            }
+            Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
+            Err(error) => Fetched::Down(format!("{shown}: {error}")),
         }
     }
 

@@ -46,4 +46,5 @@ mod store;
 mod story;
 mod telegram;
 mod trace;
+mod wire;
 mod world;

@@ -34,22 +34,30 @@ pub struct Verdict {
     pub reading: Reading,
     /// The fact in words.
     pub fact: Cow<'static, str>,
+    /// One look is enough: looking again would say the same.
+    pub certain: bool,
 }
 
 impl Verdict {
+    /// The same, for a fact that needs no second look: a date that has passed stays passed.
+    #[must_use]
+    pub fn certain(self) -> Verdict {
+        Verdict { certain: true, ..self }
+    }
+
     /// It is well.
     pub fn up(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Up, fact: fact.into() }
+        Verdict { reading: Reading::Up, fact: fact.into(), certain: false }
     }
 
     /// It is not well.
     pub fn down(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Down, fact: fact.into() }
+        Verdict { reading: Reading::Down, fact: fact.into(), certain: false }
     }
 
     /// It cannot be told.
     pub fn unknown(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Unknown, fact: fact.into() }
+        Verdict { reading: Reading::Unknown, fact: fact.into(), certain: false }
     }
 }
 
@@ -371,10 +379,13 @@ impl Shared {
 
     /// Remembers a result; true when the loop should hear of it before its next tick: a change, each
     /// further result until the change is confirmed, and the last one that was awaited.
-    fn keep(&self, state: &mut State, index: usize, verdict: Verdict, seen_at: Mono) -> bool {
+    fn keep(&self, state: &mut State, index: usize, mut verdict: Verdict, seen_at: Mono) -> bool {
         let State { slots, awaited, .. } = state;
         let (Some(slot), Some(pace)) = (slots.get_mut(index), self.paces.get(index)) else { return false };
         slot.out_since = None;
+        let was_certain = slot.last.as_ref().is_some_and(|(last, _)| last.certain && last.reading == Reading::Down);
+        // What was bad for certain and is good is over as certainly: the certificate was renewed.
+        verdict.certain |= was_certain && verdict.reading == Reading::Up;
         let same = match &slot.last {
             Some((last, _)) => last.reading == verdict.reading,
             // The first good look is no news.

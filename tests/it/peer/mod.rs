@@ -5,6 +5,7 @@
 pub mod app;
 pub mod consul;
 pub mod docker;
+pub mod forward;
 pub mod html;
 pub mod http;
 pub mod kv;
@@ -14,3 +15,4 @@ pub mod otlp;
 pub mod proxy;
 pub mod small_app;
 pub mod telegram;
+pub mod tls;
