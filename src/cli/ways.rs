@@ -66,7 +66,7 @@ fn parts(config: &Config) -> Vec<(&'static str, String, Arc<Proxies>)> {
         let base = text("telegram", "api_base").unwrap_or_else(|| "https://api.telegram.org".to_string());
         all.push(("telegram", base, proxies("telegram", "proxy")));
     }
-    if let Ok(Some(url)) = crate::program::heartbeat_url(config) {
+    if let Ok(Some(url)) = crate::deadman::url(config) {
         all.push(("heartbeat", url.expose().to_string(), proxies("", "heartbeat_proxy")));
     }
     if let Some(url) = text("app", "metrics_url").filter(|url| !url.is_empty()) {
