@@ -198,6 +198,6 @@ mod tests {
         for (body, words) in table {
             assert_eq!(refusal(body.as_bytes()).as_deref(), words, "{body}");
         }
-        assert_eq!(refusal(&[0xff; 70_000]), None);
+        assert_eq!(refusal(&vec![0xff; 70_000]), None);
     }
 }

@@ -72,6 +72,13 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
     let table = [
         (Manner::answer("200 OK", "ok"), "", Reading::Up, "HTTP 200 in "),
         (Manner::answer("200 OK", "all ok here"), body, Reading::Up, "HTTP 200 in "),
+        (Manner::answer("200 OK", "fine"), "body_not_contains = \"error\"\n", Reading::Up, "HTTP 200 in "),
+        (
+            Manner::answer("200 OK", "an error"),
+            "body_not_contains = \"error\"\n",
+            Reading::Down,
+            "but the body contains \"error\"",
+        ),
         (Manner::answer("503 Service Unavailable", "x"), "", Reading::Down, "HTTP 503 in "),
         (Manner::answer("503 Service Unavailable", "x"), "status = [\"503\"]\n", Reading::Up, "HTTP 503 in "),
         (Manner::answer("200 OK", "<h1>Login</h1>"), body, Reading::Down, "it begins: <h1>Login</h1>"),
@@ -148,6 +155,42 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
     for word in ["cookie", "referer", "gzip", "proxy", "transfer-encoding", "content-length"] {
         assert!(!head.contains(word), "{word} in {head}");
     }
+}
+
+#[test]
+fn a_user_and_a_password_travel_as_basic_authentication() {
+    let peer = Peer::start(Manner::answer("200 OK", "ok"));
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "pass:wörd\n").unwrap();
+    let keys = format!("target = \"{}/\"\nuser = \"me\"\npassword_file = {secret:?}", peer.url());
+    assert_eq!(look(&keys).reading, Reading::Up);
+    let head = peer.heard()[0].clone();
+    assert!(head.to_lowercase().contains("\r\nauthorization: basic bwu6cgfzczp3w7zyza==\r\n"), "{head}");
+    let refused = |keys: &str| {
+        let config =
+            Config::from_toml(&format!("[[probe]]\nname = \"it\"\ntarget = \"http://x.example\"\n{keys}")).unwrap();
+        (ENTRY.build)(&config, &outfit(&Clock::system())).err().expect("refused").to_string()
+    };
+    for (keys, words) in [
+        ("password = \"canary\"", "needs user"),
+        ("user = \"a:b\"\npassword = \"canary\"", "holds a colon"),
+        ("user = \"a\"\npassword = \"canary\"\nauthorization = \"canary\"", "keep one"),
+        ("body_not_contains = \"\"", "which every body contains"),
+        ("body_not_contains = \"x\"\nmethod = \"HEAD\"", "HEAD brings no body"),
+        ("proxy = \"https://canary@p:1\"", "by http, not by https"),
+        ("tls_fingerprint = \"abc\"", "64 hexadecimal digits"),
+    ] {
+        let what = refused(keys);
+        assert!(what.contains(words) && !what.contains("canary"), "{keys}: {what}");
+    }
+}
+
+#[test]
+fn a_probe_may_keep_its_connection() {
+    let peer = Peer::start(Manner::answer("200 OK", "ok"));
+    look(&format!("target = \"{}/\"\nkeep_alive = true", peer.url()));
+    assert!(!peer.heard()[0].to_lowercase().contains("connection: close"), "{:?}", peer.heard());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use watchdog::client::http::{HEADER_FIELDS, HEADER_LIMIT, Http, HttpError, Options};
 
+use crate::daemon::{configure, run};
 use crate::peer::http::{Manner, Peer};
 use crate::peer::listener::{Ended, Listener, Request};
 
@@ -79,9 +80,9 @@ fn a_bomb_costs_no_more_than_an_answer_may() {
     let peer = Peer::start(coded("gzip", &empty));
     assert_eq!(small().get(&peer.url(), &[]).unwrap_err(), HttpError::TooLarge(64 * 1024));
     // Exactly at the limit, and one byte more.
-    let peer = Peer::start(coded("gzip", &gzip(&[7; 64 * 1024])));
+    let peer = Peer::start(coded("gzip", &gzip(&vec![7; 64 * 1024])));
     assert_eq!(small().get(&peer.url(), &[]).unwrap().body.len(), 64 * 1024);
-    let peer = Peer::start(coded("gzip", &gzip(&[7; 64 * 1024 + 1])));
+    let peer = Peer::start(coded("gzip", &gzip(&vec![7; 64 * 1024 + 1])));
     assert_eq!(small().get(&peer.url(), &[]).unwrap_err(), HttpError::TooLarge(64 * 1024));
 }
 
@@ -102,7 +103,7 @@ fn a_header_up_to_the_limit_is_read_and_one_beyond_it_is_named() {
         let error = small().get(&peer.url(), &[]).unwrap_err().to_string();
         assert_eq!(error, "the header of the answer is larger than 16 KiB", "{beyond}");
     }
-    let many = |count: usize| (0..count).map(|n| format!("X-{n}: 1\r\n")).collect::<String>();
+    let many = |count: usize| (0..count).map(|n| format!("X-{n}: 1\r\n")).collect::<Vec<_>>().concat();
     let peer = Peer::start(headed(&many(HEADER_FIELDS - 1)));
     assert_eq!(small().get(&peer.url(), &[]).unwrap().body, b"ok");
     let peer = Peer::start(headed(&many(HEADER_FIELDS)));
@@ -164,4 +165,17 @@ fn without_keep_alive_each_request_has_a_connection_of_its_own() {
         assert!(small().get(&peer.url(), &[]).is_ok());
     }
     assert_eq!(peer.connections(), 3);
+}
+
+#[test]
+fn an_application_that_compresses_its_metrics_is_read() {
+    let peer = Peer::start(coded("gzip", &gzip(b"jobs_failed 7\n")));
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "[[app.rule]]\nname = \"jobs\"\nvalue = \"jobs_failed\"\nwhen = \"> 5\"\n";
+    let quiet = "host.enabled = false\ndocker.enabled = false\n";
+    configure(dir.path(), &format!("{quiet}app.metrics_url = \"{}/metrics\"\n{rule}", peer.url()));
+    let output = run(dir.path(), &["check"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("app/jobs") && said.contains('7') && !said.contains("UTF-8"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
 }

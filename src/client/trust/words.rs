@@ -206,20 +206,18 @@ pub(super) fn refused(
 
 fn not_for(name: &ServerName<'_>, certificate: &X509Certificate<'_>, keys: Keys, leaf: &CertificateDer<'_>) -> String {
     let name = clean(&name.to_str(), NAME);
-    match names(certificate) {
-        Some(names) => format!("the certificate is not for {name}, but for {names}"),
-        None => {
-            let pin = if keys.pin.is_empty() {
-                String::new()
-            } else {
-                format!(", or pin it by {} = \"{}\"", keys.pin, hex(&fingerprint_of(leaf)))
-            };
-            format!(
-                "the certificate holds no name (subjectAltName), so it is not for {name}: make one that does \
-                 (openssl req -addext \"subjectAltName=DNS:…\"){pin}"
-            )
-        }
+    if let Some(names) = names(certificate) {
+        return format!("the certificate is not for {name}, but for {names}");
     }
+    let pin = if keys.pin.is_empty() {
+        String::new()
+    } else {
+        format!(", or pin it by {} = \"{}\"", keys.pin, hex(&fingerprint_of(leaf)))
+    };
+    format!(
+        "the certificate holds no name (subjectAltName), so it is not for {name}: make one that does (openssl req \
+         -addext \"subjectAltName=DNS:…\"){pin}"
+    )
 }
 
 fn unknown(

@@ -316,10 +316,10 @@ fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
-    if let Some(value) = basic(settings)? {
-        if headers.insert(AUTHORIZATION, value).is_some() {
-            return Err(wrong("user", "and authorization are both set; keep one"));
-        }
+    if let Some(value) = basic(settings)?
+        && headers.insert(AUTHORIZATION, value).is_some()
+    {
+        return Err(wrong("user", "and authorization are both set; keep one"));
     }
     Ok(headers)
 }

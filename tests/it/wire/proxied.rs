@@ -5,7 +5,7 @@ use watchdog::client::proxy::{Environment, Proxies};
 use watchdog::client::trust::{Terms, Trust};
 
 use super::*;
-use crate::daemon::{Daemon, SOON, configure, run, watchdog};
+use crate::daemon::{Daemon, SOON, watchdog};
 use crate::peer::forward::{Forward, Way};
 use crate::peer::telegram::Telegram;
 use crate::peer::tls::{TlsPeer, pem};
