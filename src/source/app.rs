@@ -184,9 +184,7 @@ impl App {
                 status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
                 status => format!("{shown} answers {status}"),
             }),
-            Err(error @ (HttpError::TooLarge(_) | HttpError::Header(_) | HttpError::Coded(_))) => {
-                Fetched::Unreadable(error.to_string())
-            }
+            Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
             // A name that goes away goes with its container; a resolver that is silent says nothing.
             Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
             Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
