@@ -69,7 +69,10 @@ pub fn reckon(config: &Config, clock: &Clock) -> Reckoning {
     take(sources(config, &outfit).map(|all| names.0 = all.iter().map(|s| s.name().to_string()).collect()));
     let channels = notifiers(config, clock, &Remembered::new());
     take(channels.map(|all| names.1 = all.iter().map(|n| n.name().to_string()).collect()));
-    take(crate::deadman::url(config).map(drop));
+    let beat = |url: Option<crate::config::value::Secret>| {
+        url.map(|url| crate::deadman::Beat::of(config, url)).transpose().map(drop)
+    };
+    take(crate::deadman::url(config).and_then(beat));
     take(crate::serve::check(config));
     if ["beacon", "consul", "node"].into_iter().any(|key| config.is_set(key)) {
         take(crate::beacon::check(config));

@@ -17,8 +17,8 @@ use crate::client::proxy::Proxies;
 use crate::client::trust::Trust;
 use crate::clock::Clock;
 use crate::config::schema::{Kind, Setting};
-use crate::config::{Config, ConfigError, Problem};
 use crate::config::value::Secret;
+use crate::config::{Config, ConfigError, Problem};
 
 /// The default of `config_file`.
 const DEFAULT_FILE: &str = "~/.oci/config";
