@@ -142,6 +142,7 @@ fn source(probes: u64, interval: u64, hanging: u64, port: &str, silent: &str) ->
         tick: Duration::from_secs(15),
         previous_boot: None,
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     ((ENTRY.build)(&config, &outfit).unwrap().unwrap(), waker)
 }

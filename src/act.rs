@@ -130,12 +130,11 @@ impl Operator {
         self.shared.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the thread after what it is doing, and waits for that for at most `limit`.
-    pub fn stop(mut self, limit: Duration) {
+    /// Ends the thread after what it is doing, and waits for that until `by` at most.
+    pub fn stop(mut self, by: Instant) {
         let _ = self.orders.try_send(Message::End);
-        let deadline = Instant::now() + limit;
         let Some(thread) = self.thread.take() else { return };
-        while !thread.is_finished() && Instant::now() < deadline {
+        while !thread.is_finished() && Instant::now() < by {
             thread::park_timeout(Duration::from_millis(5));
         }
     }

@@ -148,6 +148,7 @@ pub fn outfit(
         tick: config.root().tick.0,
         previous_boot: previous_boot.filter(|id| !id.is_empty()).map(str::to_string),
         seen_before: Arc::clone(seen_before),
+        kept: source::Kept::default(),
     }
 }
 

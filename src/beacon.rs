@@ -264,7 +264,7 @@ impl Running {
     /// Writes the planned stop, gives the key back, ends the session; within [`FAREWELL`].
     fn end(mut self) {
         self.systemd.stopping();
-        let deadline = Instant::now() + FAREWELL;
+        let deadline = self.waker.end_by().unwrap_or_else(|| Instant::now() + FAREWELL);
         self.take_answers();
         self.machine.on_stop(self.clock.now().mono);
         // A call may hang in the old thread; what it still brings is not waited for.
@@ -281,5 +281,8 @@ impl Running {
             self.show();
         }
         self.tell.ended(self.machine.state() == State::Done);
+        if let Some(server) = self.server.take() {
+            server.stop(deadline);
+        }
     }
 }

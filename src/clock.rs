@@ -43,6 +43,12 @@ fn wall() -> Wall {
     Wall(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// True on a machine whose clock says a time before 1970: it was never set. Libraries that reckon in unix time
+/// cannot be asked for anything then, and some end the program.
+pub fn was_never_set() -> bool {
+    SystemTime::now() < SystemTime::UNIX_EPOCH
+}
+
 fn read(id: ClockId) -> Mono {
     let time = clock_gettime(id);
     Mono(time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000))

@@ -155,9 +155,11 @@ fn headers(config: &Config, doubt: &mut Doubt<'_>) {
 }
 
 fn others(config: &Config, doubt: &mut Doubt<'_>) {
-    let limit = |name: &str| config.value("host", name).and_then(Value::as_f64).unwrap_or_default();
-    if config.is_set("host.disk_paths") && limit("disk_pct") <= 0.0 && limit("inodes_pct") <= 0.0 {
-        let what = "is watched only with a limit; set host.disk_pct, for example to 90, or host.inodes_pct";
+    let limit = |name: &str| config.value("host", name).and_then(Value::as_f64);
+    let unlimited = limit("disk_pct").is_some_and(|percent| percent <= 0.0)
+        && limit("inodes_pct").is_none_or(|percent| percent <= 0.0);
+    if config.is_set("host.disk_paths") && unlimited {
+        let what = "says nothing of how full they are; set host.disk_pct, for example to 90, or host.inodes_pct";
         doubt("host.disk_paths", what.to_string());
     }
     let is_oci = |node: &Value| node.get("executor").and_then(Value::as_str).is_none_or(|name| name == "oci");
@@ -189,7 +191,7 @@ mod tests {
             tick = \"5s\"\nheartbeat_url = \"https://hc.example/ping\"\n\
             [telegram]\nbot_token = \"123456:abc\"\nchat_id = \"-1001234567890\"\n\
             [app]\nmetrics_url = \"http://app:8080/metrics?full=1\"\nheaders = { X-Tenant = \"a\" }\n\
-            [host]\ndisk_paths = [\"/\"]\ndisk_pct = 90\n\
+            [host]\ndisk_paths = [\"/\"]\n\
             [[probe]]\nname = \"a\"\ntarget = \"tcp://a:1\"\ninterval = \"10s\"\ntimeout = \"2s\"\n";
         assert_eq!(said(usual), "");
         assert_eq!(said(""), "");
@@ -223,7 +225,7 @@ mod tests {
                 "probe \"a\": `headers`: X-Api-Key is a secret",
             ),
             ("[app]\nmetrics_url = \"http://a/?token=canary\"", "`app.metrics_url`: has a secret in its query"),
-            ("[host]\ndisk_paths = [\"/data\"]", "set host.disk_pct"),
+            ("[host]\ndisk_paths = [\"/data\"]\ndisk_pct = 0", "set host.disk_pct"),
             ("[oci]\nprofile = \"P\"\n[[node]]\nname = \"a\"\nexecutor = \"none\"", "`oci`: is not used"),
         ] {
             let said = said(toml);

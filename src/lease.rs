@@ -150,12 +150,14 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, for at most two seconds.
-    pub fn stop(&self) {
+    /// Gives the lease back; waits for that until `by`, and for two seconds at most.
+    pub fn stop(&self, by: Instant) {
         let Kind::Consul(held) = &self.kind else { return };
         held.waker.wake(Wake::Shutdown);
-        if let Some(thread) = held.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let _ = thread.join();
+        let by = by.min(Instant::now() + FAREWELL);
+        let Some(thread) = held.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        while !thread.is_finished() && Instant::now() < by {
+            thread::park_timeout(Duration::from_millis(5));
         }
     }
 }

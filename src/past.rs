@@ -78,10 +78,12 @@ fn spells(entries: &[&HistoryEntry], signal: &Standing, left_at: Wall) -> Vec<(W
             open.entry(incident).or_insert((entry.at, State::Firing));
         } else if is(EdgeKind::Unknown) {
             open.entry(incident).or_insert((entry.at, State::Unknown));
-        } else if is(EdgeKind::Recovery) || is(EdgeKind::Seen) {
+        } else if is(EdgeKind::Recovery) || is(EdgeKind::Seen) || is(EdgeKind::Removed) {
+            // One that was well when it was removed opened nothing.
+            let unopened = (!is(EdgeKind::Removed)).then_some(Wall(i64::MIN));
             let state = if is(EdgeKind::Recovery) { State::Firing } else { State::Unknown };
-            let (from, state) = open.remove(incident).unwrap_or((Wall(i64::MIN), state));
-            spells.push((from, entry.at, state));
+            let spell = open.remove(incident).or(unopened.map(|from| (from, state)));
+            spells.extend(spell.map(|(from, state)| (from, entry.at, state)));
         }
     }
     // An alert that nothing closed is still open, or told of an event, which is over at once.

@@ -6,17 +6,21 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use crate::act::Operator;
 use crate::assemble;
+use crate::client::children;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
-use crate::core::time::{Now, Wall, people};
+use crate::core::signal::State;
+use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
@@ -25,14 +29,28 @@ use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
 use crate::serve::server::Server;
-use crate::serve::{self, Published};
+use crate::serve::{self, Published, Snapshot};
+use crate::source::{Kept, Outfit};
 use crate::store::{Before, Condition, HistoryEntry, Store};
 use crate::tick::Tick;
 use crate::view::View;
 use crate::wake::Waker;
 
-/// How long the end waits for a request of a repair that is under way; the rest is in the journal.
+/// Under this single passes remember for one another.
+const PASSES: &str = "single passes";
+/// The names of nodes that were seen alive, a line each.
+const NODES_SEEN: &str = "nodes seen alive";
+/// At most this many.
+const NODES_REMEMBERED: usize = 20_000;
+/// How long a reload that ends all repairs waits for a request under way; the rest is in the journal.
 const STOP: Duration = Duration::from_millis(1_500);
+/// A disk that takes longer than this for one line is not asked for more at the end: a thread that waits for a
+/// disk holds the whole process, even when that is killed.
+const PROMPT: Duration = Duration::from_secs(1);
+/// With less time left than this at the end, the last pass was held up, which only a disk can do.
+const UNHURRIED: Duration = Duration::from_secs(3);
+/// How long killing what checks have started may take at the end; it is usually a few milliseconds.
+const KILL: Duration = Duration::from_secs(1);
 
 /// The running program.
 pub struct Program {
@@ -50,6 +68,8 @@ pub struct Program {
     left_at: Option<Wall>,
     /// The boot that the run before saw, until the first sources have been told.
     previous_boot: Option<String>,
+    /// What is kept for sources was written since this machine booted.
+    same_boot: bool,
     /// Nodes that the run before knew, until the first sources have been told.
     seen_before: Arc<BTreeSet<Arc<str>>>,
 }
@@ -57,28 +77,42 @@ pub struct Program {
 impl Program {
     /// Starts every part for the daemon.
     pub fn start(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Program> {
-        let mut program = Program::assemble(config, clock, waker, false)?;
-        let published = program.view.published();
+        // Asked from the first moment on, it says what is being waited for: a state file on a slow disk takes long.
+        let published = Arc::new(Published::new(Snapshot::before_first("the state file is being opened")));
+        let server = serve::start(config, &published, clock);
+        // A state file that somebody else uses is the better reason than an address that somebody else uses.
+        let mut program = Program::assemble(config, clock, waker, false, Arc::clone(&published))?;
+        published.publish(Snapshot::before_first("the first pass is under way"));
         if let Some(left_at) = program.left_at {
             program.view.remember(&program.tick, left_at);
         }
-        program.server = serve::start(config, &published, clock)?;
+        program.server = server?;
         program.note("started", &format!("watchdog {}", env!("CARGO_PKG_VERSION")));
         Ok(program)
     }
 
     /// Starts every part but the status server, for a single pass.
     pub fn start_once(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Program> {
-        Program::assemble(config, clock, waker, true)
+        Program::assemble(config, clock, waker, true, Arc::default())
     }
 
-    fn assemble(config: &Config, clock: &Clock, waker: &Waker, once: bool) -> anyhow::Result<Program> {
+    fn assemble(
+        config: &Config,
+        clock: &Clock,
+        waker: &Waker,
+        once: bool,
+        published: Arc<Published>,
+    ) -> anyhow::Result<Program> {
         let root = config.root().clone();
         let now = clock.now();
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
         let opened =
             Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
         let mut watch = Watch::new(policy(&root, once, path.is_some()));
+        let mut seen_before = crate::repair::seen_alive(&opened.repairs);
+        if once {
+            seen_before.extend(remembered_nodes(&opened.store));
+        }
         let previous_boot = opened.before.as_ref().map(|before| before.boot_id.clone());
         let left_at = opened.before.as_ref().map(|before| before.last_at);
         let same_boot = opened.before.as_ref().is_some_and(|before| before.same_boot);
@@ -97,7 +131,7 @@ impl Program {
         let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
         tick.once = once;
         tick.notes.clone_from(&notes);
-        let view = View::new(Arc::new(Published::default()), clock.clone(), &root);
+        let view = View::new(published, clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
             started: root.clone(),
@@ -110,7 +144,8 @@ impl Program {
             notes,
             left_at,
             previous_boot,
-            seen_before: Arc::new(crate::repair::seen_alive(&remembered.repairs)),
+            same_boot,
+            seen_before: Arc::new(seen_before),
         };
         let parts = program.parts(config, waker)?;
         program.install(parts, waker)?;
@@ -124,6 +159,7 @@ impl Program {
         }
         program.adopt_orphans(config);
         program.previous_boot = None;
+        program.same_boot = true;
         program.seen_before = Arc::default();
         Ok(program)
     }
@@ -137,7 +173,31 @@ impl Program {
     /// One full pass that waits for every answer and for the couriers; true while something fires.
     pub fn once(&mut self) -> bool {
         self.tick(&Whom::All, None);
+        self.remember_nodes();
         self.tick.watch.firing() > 0
+    }
+
+    /// Single passes keep no targets: what they must know of nodes is which of them were ever there.
+    fn remember_nodes(&mut self) {
+        if self.tick.store.condition() == Condition::Memory {
+            return;
+        }
+        let mut seen = remembered_nodes(&self.tick.store);
+        let before = seen.len();
+        let alive = self.tick.watch.tracked().filter(|tracked| tracked.state == State::Ok);
+        let names = alive.filter_map(|tracked| tracked.spec.key.as_str().strip_prefix("node/"));
+        for name in names {
+            if seen.len() < NODES_REMEMBERED {
+                seen.insert(Arc::from(name));
+            }
+        }
+        if seen.len() == before {
+            return;
+        }
+        let text = seen.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("\n");
+        if let Err(error) = self.tick.store.remember(PASSES, NODES_SEEN, &text) {
+            tracing::warn!("state: which nodes were seen was not kept: {error}");
+        }
     }
 
     /// Reads the configuration again. A bad one changes nothing, and is told.
@@ -216,22 +276,48 @@ impl Program {
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
     }
 
-    /// Ends couriers (with up to `limit` for what is still undelivered) and server.
-    pub fn stop(self, limit: Duration) {
-        if !self.tick.once {
-            self.note("stopped", "asked to stop");
+    /// Ends everything before `by`, the one deadline that all parts share: what checks have started, repairs,
+    /// couriers (which deliver until then what is still undelivered), traces, server, state file. Nothing that
+    /// may wait for a disk is done on this thread; what is not done by then is left, as after a kill.
+    pub fn stop(self, by: Instant) {
+        children::end_all(by.min(Instant::now() + KILL));
+        let once = self.tick.once;
+        // The loop comes late when its last pass waited for the disk.
+        let began = Instant::now();
+        let is_late = by.saturating_duration_since(began) < UNHURRIED;
+        let noted = (!once && !is_late).then(|| {
+            let (store, now) = (self.tick.store.clone(), self.clock.now());
+            aside(move || {
+                note(&store, now, "stopped", "asked to stop");
+                began.elapsed()
+            })
+        });
+        let mut tick = self.tick;
+        let couriers = std::mem::take(&mut tick.couriers);
+        // Everybody is asked before anybody is waited for.
+        couriers.iter().for_each(|courier| courier.ask_to_stop(by));
+        if let Some(repairs) = tick.repairs.take() {
+            repairs.stop(by);
         }
-        if let Some(repairs) = self.tick.repairs {
-            repairs.stop(STOP);
-        }
-        for late in deliver::stop_all(self.tick.couriers, limit) {
+        for late in deliver::stop_all(couriers, by) {
             tracing::warn!("{late} did not answer in time; what it has not taken stays in the outbox");
         }
-        if let Some(deadman) = self.tick.deadman.filter(|_| self.tick.once) {
+        if let Some(deadman) = tick.deadman.take().filter(|_| once) {
             deadman.finish(self.root.timeout.0);
         }
         if let Some(server) = self.server {
-            server.stop();
+            server.stop(by);
+        }
+        if once {
+            return;
+        }
+        let is_prompt = noted.and_then(|noted| wait_for(&noted, by)).is_some_and(|took| took < PROMPT);
+        if is_prompt {
+            // The last to let go of the state file tidies it up, which waits for the disk.
+            wait_for(&aside(move || drop(tick)), by);
+        } else {
+            // What is not tidied up now is at the next start.
+            std::mem::forget(tick);
         }
     }
 
@@ -265,6 +351,13 @@ impl Program {
         self.root.tick.0
     }
 
+    /// When the sources that are there, or those of the run before, looked last, by the clocks of now.
+    fn looked_at(&self) -> Mono {
+        let now = self.clock.now();
+        let before = self.left_at.map_or(now.mono, |left_at| now.mono.minus(now.wall.since(left_at)));
+        self.tick.watch.last_at().unwrap_or(before)
+    }
+
     /// Builds everything the configuration asks for, so that a bad one is known before anything changes.
     fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
         let root = config.root();
@@ -276,7 +369,9 @@ impl Program {
             Some(repairs) => Arc::new(repairs.fleet.seen_alive()),
             None => Arc::clone(&self.seen_before),
         };
+        let kept = Kept::new(self.tick.watch.kept_for_sources(), self.looked_at(), self.same_boot);
         let outfit = assemble::outfit(config, &self.clock, waker, self.previous_boot.as_deref(), &seen_before);
+        let outfit = Outfit { kept, ..outfit };
         let sources = assemble::sources(config, &outfit)?;
         let described = sources.iter().map(|source| (source.name().to_string(), source.describe())).collect();
         let gather = Gather::start(sources, self.clock.clone(), waker).context("cannot start a thread")?;
@@ -297,13 +392,13 @@ impl Program {
     fn install_repairs(&mut self, parts: Option<assemble::RepairParts>, waker: &Waker) -> anyhow::Result<()> {
         match (&mut self.tick.repairs, parts) {
             (Some(running), Some(parts)) => {
-                running.lease().stop();
+                running.lease().stop(Instant::now() + STOP);
                 running.configure(&parts.nodes, parts.tools);
                 running.fleet.know_own_boot(parts.own_boot);
             }
             (Some(running), None) if !running.is_busy() => {
                 if let Some(running) = self.tick.repairs.take() {
-                    running.stop(STOP);
+                    running.stop(Instant::now() + STOP);
                 }
             }
             (Some(running), None) => running.wind_down(),
@@ -335,7 +430,7 @@ impl Program {
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
-        deliver::stop_all(before, Duration::from_millis(500));
+        deliver::stop_all(before, Instant::now() + Duration::from_millis(500));
         self.tick.gather = match parts.gather {
             Some(gather) => gather,
             None => Gather::start(Vec::new(), self.clock.clone(), &Waker::new())?,
@@ -358,18 +453,37 @@ impl Program {
     }
 
     fn note(&self, kind: &str, text: &str) {
-        let entry = HistoryEntry {
-            at: self.clock.now().wall,
-            kind: kind.to_string(),
-            subject: "watchdog".to_string(),
-            incident: None,
-            severity: None,
-            text: text.to_string(),
-        };
-        if let Err(error) = self.tick.store.note(self.clock.now(), &entry) {
-            tracing::warn!("history: {error}");
-        }
+        note(&self.tick.store, self.clock.now(), kind, text);
     }
+}
+
+fn note(store: &Store, now: Now, kind: &str, text: &str) {
+    let entry = HistoryEntry {
+        at: now.wall,
+        kind: kind.to_string(),
+        subject: "watchdog".to_string(),
+        incident: None,
+        severity: None,
+        text: text.to_string(),
+    };
+    if let Err(error) = store.note(now, &entry) {
+        tracing::warn!("history: {error}");
+    }
+}
+
+/// Does `work` in a thread of its own. What it gives comes out of the channel; nothing ever does when no thread
+/// was to be had.
+fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (done, waiting) = mpsc::sync_channel(1);
+    // Nobody may be waiting any more.
+    let run = move || drop(done.try_send(work()));
+    let _ = thread::Builder::new().name("end".to_string()).spawn(run);
+    waiting
+}
+
+/// What that work gives, unless it is not done by then.
+fn wait_for<T>(work: &mpsc::Receiver<T>, by: Instant) -> Option<T> {
+    work.recv_timeout(by.saturating_duration_since(Instant::now())).ok()
 }
 
 /// What a configuration makes, before it is put in force.
@@ -386,6 +500,13 @@ struct Parts {
 struct Remembered {
     repairs: crate::store::Repairs,
     same_boot: bool,
+}
+
+/// Nodes that earlier single passes saw alive.
+fn remembered_nodes(store: &Store) -> BTreeSet<Arc<str>> {
+    let kept = store.remembered(PASSES).unwrap_or_default();
+    let lines = kept.get(NODES_SEEN).map(String::as_str).unwrap_or_default().lines();
+    lines.filter(|name| !name.is_empty()).map(Arc::from).collect()
 }
 
 /// How the couriers speak. Both texts were read before, by [`Config::load`].

@@ -8,7 +8,7 @@ mod spans;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::spans::Spans;
 use crate::act::{Operator, Tools};
@@ -205,13 +205,15 @@ impl Repairs {
         self.spans.as_ref().map(Spans::counts)
     }
 
-    /// Ends the operator after what it is doing, within `limit`, and gives the lease back. What is under way
-    /// goes on with the next start: every intent is on the disk.
-    pub fn stop(self, limit: Duration) {
-        self.operator.stop(limit);
-        self.lease.stop();
+    /// Ends the operator after what it is doing, gives the lease back, sends what is left of traces; all of it
+    /// before `by`. An operator that hangs gets a third of the time, so that the lease is given back all the
+    /// same. What is under way goes on with the next start: every intent is on the disk.
+    pub fn stop(self, by: Instant) {
+        let now = Instant::now();
+        self.operator.stop(now + by.saturating_duration_since(now) / 3);
+        self.lease.stop(by);
         if let Some(spans) = self.spans {
-            spans.stop(limit);
+            spans.stop(by.saturating_duration_since(Instant::now()));
         }
     }
 }

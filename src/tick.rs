@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::client::shortage;
 use crate::clock::Clock;
 use crate::core::decide::Action;
 use crate::core::recovery::plan::Plan;
@@ -26,6 +27,8 @@ use crate::store::{Commit, Condition, Rows, Store};
 
 /// The longest that a pass waits for its sources; whoever is later is taken when it comes.
 const WAIT: Duration = Duration::from_secs(1);
+/// How long a shortage of our own is told after it was last seen.
+const SHORT: Duration = Duration::from_mins(1);
 
 /// Everything that one pass needs.
 pub struct Tick {
@@ -225,6 +228,9 @@ impl Tick {
             Condition::File | Condition::Memory => Ok(()),
         };
         facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
+        // Said for a while after it was seen: what could not be looked at meanwhile is unknown for that reason.
+        let lack = shortage::within(SHORT.max(self.interval * 2)).map_or(Ok(()), |lack| Err(lack.to_string()));
+        facts.push(("watchdog/limits".into(), "limits of the watchdog".into(), Severity::Critical, Some(lack)));
         let own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
         let repairs = own.into_iter().map(|fact| {
             (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), |trouble| Err(trouble.to_string()))))

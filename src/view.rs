@@ -123,6 +123,7 @@ impl View {
             at: now,
             recent: recent.into(),
             counters: counters(tick, now),
+            waits_for: None,
         };
         self.published.publish(snapshot);
     }
@@ -181,6 +182,12 @@ fn counters(tick: &Tick, now: Now) -> Counters {
     counters
 }
 
+/// Whether a provider answered the source that asks for it now and then; `None` before it did or did not.
+fn asked(tick: &Tick, name: &str) -> Option<bool> {
+    let health = tick.gather.health().find(|health| *health.name == *name)?;
+    (health.last_ok_at.is_some() || health.error.is_some()).then_some(health.error.is_none())
+}
+
 fn recovery(repairs: &Repairs, tick: &Tick) -> Recovery {
     let counts = repairs.fleet.counts();
     let node = |name: &str| format!("node/{name}");
@@ -202,7 +209,7 @@ fn recovery(repairs: &Repairs, tick: &Tick) -> Recovery {
         blocked: counts.blocked.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         nodes: repairs.fleet.nodes().iter().map(|(state, count)| ((*state).to_string(), *count as u64)).collect(),
         consul_connected: sees,
-        oci_connected: repairs.reached().get(oci::ENTRY.name).copied(),
+        oci_connected: asked(tick, oci::ENTRY.name).or(repairs.reached().get(oci::ENTRY.name).copied()),
         spans: spans.unwrap_or_default(),
     }
 }

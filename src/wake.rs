@@ -6,7 +6,7 @@
 //! of different reasons.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Why the loop should not wait for its next tick.
@@ -26,6 +26,7 @@ pub enum Wake {
 struct Shared {
     wakes: Mutex<BTreeSet<Wake>>,
     bell: Condvar,
+    end_by: OnceLock<Instant>,
 }
 
 /// Rings for the loop. Cheap to clone and to use from any thread.
@@ -44,6 +45,17 @@ impl Waker {
     pub fn wake(&self, reason: Wake) {
         self.shared.wakes.lock().unwrap_or_else(PoisonError::into_inner).insert(reason);
         self.shared.bell.notify_all();
+    }
+
+    /// Asks the loop to end, and everything with it before `by`. The first to ask sets the time.
+    pub fn end(&self, by: Instant) {
+        let _ = self.shared.end_by.set(by);
+        self.wake(Wake::Shutdown);
+    }
+
+    /// When everything has to have ended; `None` while nobody has asked for the end.
+    pub fn end_by(&self) -> Option<Instant> {
+        self.shared.end_by.get().copied()
     }
 
     /// Waits until something rings or `deadline` passes, and takes all reasons (none at the deadline).

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
+use super::paint::clean;
 use crate::client::http::{Http, HttpError, Options};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,6 +20,7 @@ use crate::core::time::{Wall, people};
 use crate::core::tracked::Remembered;
 use crate::nodes::Nodes;
 use crate::serve::Snapshot;
+use crate::serve::health::{self, Health, HealthError};
 use crate::serve::snapshot::{SignalView, StateFile, TargetView, Tick};
 use crate::store::{Filter, Store};
 
@@ -82,18 +84,44 @@ pub fn get(config: &Config, path: &str) -> anyhow::Result<Vec<u8>> {
     match answer.status {
         200 => {}
         401 => bail!("the daemon at {address} wants its token; set serve.token here as it is set there"),
-        status => bail!("the daemon at {address} answered with status {status}; is it a watchdog of this version?"),
+        status => bail!("{}", refused(address, status, &answer.body)),
     }
     Ok(answer.body)
 }
 
+/// What an answer that is none says: its own first line, as far as it is one.
+fn refused(address: SocketAddr, status: u16, body: &[u8]) -> String {
+    let said = String::from_utf8_lossy(body.get(..400).unwrap_or(body));
+    let said = clean(said.lines().next().unwrap_or_default().trim());
+    if said.is_empty() || said.starts_with(['<', '{']) {
+        return format!("what answers at {address} (`listen`) is not this watchdog's status server: HTTP {status}");
+    }
+    format!("the daemon at {address} answers {status}: {said}")
+}
+
+/// How the daemon is, asked by the health check's own way, or else as everybody asks. The error says what happened.
+pub fn health(config: &Config) -> anyhow::Result<Health> {
+    let Some(page) = listen(config)? else { bail!("the status server is off (listen is empty)") };
+    match health::ask(page, Duration::from_secs(3)) {
+        Ok(health) => Ok(health),
+        Err(HealthError::Absent) => {
+            let snapshot: Snapshot = serde_json::from_slice(&get(config, "/api/v1/status")?)
+                .context("the daemon's answer cannot be read; is it the same version?")?;
+            Ok(Health { age_ms: snapshot.tick.age_ms, starting: None })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the daemon of this configuration listens on.
+fn listen(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
+    let listen = &config.root().listen;
+    if listen.is_empty() { Ok(None) } else { listen.parse().map(Some).context("listen is not an address") }
+}
+
 /// Where the daemon of this configuration can be asked from this machine.
 fn address(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
-    let listen = &config.root().listen;
-    if listen.is_empty() {
-        return Ok(None);
-    }
-    let mut address: SocketAddr = listen.parse().context("listen is not an address")?;
+    let Some(mut address) = listen(config)? else { return Ok(None) };
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),

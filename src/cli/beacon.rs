@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::out::say;
 use crate::beacon::{self, Plan};
+use crate::client::children;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::wake::Waker;
@@ -27,6 +28,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let waker = Waker::new();
     let plan = Plan::new(config, arguments.node.as_deref())?;
+    children::reap_orphans()?;
     super::run::listen_to_signals(&waker)?;
     let running = beacon::start(plan, config, &clock, &waker)?;
     say!("{}", running.first_screen());

@@ -38,6 +38,7 @@ struct Row {
 
 /// 0 when all is well, 1 when something is down or unknown.
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    super::run::end_children_on_signals()?;
     let clock = Clock::system();
     let waker = Waker::new();
     let sources =

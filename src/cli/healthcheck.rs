@@ -9,7 +9,6 @@ use super::out::complain;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::time::people;
-use crate::serve::Snapshot;
 use crate::store::Store;
 
 /// 0 when the loop is alive, 1 otherwise.
@@ -30,8 +29,11 @@ pub fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn age_by_daemon(config: &Config) -> anyhow::Result<Duration> {
-    let snapshot: Snapshot = serde_json::from_slice(&ask::get(config, "/api/v1/status")?)?;
-    Ok(Duration::from_millis(snapshot.tick.age_ms))
+    let health = ask::health(config)?;
+    match health.starting {
+        Some(why) => anyhow::bail!("the daemon is {why}"),
+        None => Ok(Duration::from_millis(health.age_ms)),
+    }
 }
 
 fn age_in_file(config: &Config) -> anyhow::Result<Duration> {

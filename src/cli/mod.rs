@@ -22,11 +22,13 @@ mod why;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 
 use self::out::complain;
 use crate::assemble;
+use crate::client::{children, shortage};
 use crate::config::{Config, ConfigError, Layers};
 
 const EXAMPLES: &str = "\
@@ -103,11 +105,18 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+/// How long the end waits for what checks have started; it was killed and only has to die.
+const LAST: Duration = Duration::from_millis(200);
+
 /// Parses the command line and runs one command. Errors are for people; the exit code is for machines.
 pub fn main() -> ExitCode {
     privacy::keep();
+    shortage::raise_limit();
     let cli = Cli::parse_from(common_first(std::env::args_os()));
-    match cli.run() {
+    let outcome = cli.run();
+    // What a check started is not left to anybody else, however the command ended.
+    children::end_all(Instant::now() + LAST);
+    match outcome {
         Ok(_) if out::lost() => {
             complain!("watchdog: standard output could not be written; the disk may be full");
             ExitCode::from(1)

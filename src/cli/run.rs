@@ -13,8 +13,10 @@ use signal_hook::iterator::Signals;
 
 use super::out::say;
 use crate::assemble;
+use crate::client::children;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Layers};
+use crate::core::time::people;
 use crate::doubts::doubts;
 use crate::gather::Whom;
 use crate::program::Program;
@@ -22,8 +24,15 @@ use crate::wake::{Wake, Waker};
 
 /// Early passes are at least this far apart, so that a flood of events costs no more than this.
 const EARLY: Duration = Duration::from_millis(150);
-/// How long undelivered messages are waited for at the end.
+/// How long undelivered messages of a single pass are waited for at its end.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the parts of a daemon have to end in order, all of them together.
+pub(super) const ORDERLY: Duration = Duration::from_secs(4);
+/// How long after it was asked to end the process is gone, whatever still hangs: a disk, a full pipe. What is
+/// on the disk then is what is there after a kill, which loses nothing that was acknowledged.
+const GONE: Duration = Duration::from_millis(4_600);
+/// How long killing what commands have left may take when there is no time for anything else.
+const HASTE: Duration = Duration::from_millis(200);
 
 /// How to run.
 #[derive(Debug, Default, Args)]
@@ -59,10 +68,18 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let clock = Clock::system();
     let waker = Waker::new();
+    children::reap_orphans().context("cannot start a thread")?;
     if arguments.once {
+        end_children_on_signals()?;
         let mut program = Program::start_once(&config, &clock, &waker)?;
+        if config.root().state.is_empty() {
+            tracing::warn!(
+                "without a state file this pass remembers nothing of the ones before: what takes several looks, or a \
+                 look back, cannot be judged; set state"
+            );
+        }
         let firing = program.once();
-        program.stop(FAREWELL);
+        program.stop(Instant::now() + FAREWELL);
         return Ok(ExitCode::from(u8::from(firing)));
     }
     listen_to_signals(&waker)?;
@@ -71,7 +88,7 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // The settings have become parts; a thousand probes would be held twice.
     drop(config);
     repeat(&mut program, layers, &waker);
-    program.stop(FAREWELL);
+    program.stop(waker.end_by().unwrap_or_else(|| Instant::now() + ORDERLY));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,31 +134,81 @@ fn next(due: Instant, interval: Duration, now: Instant) -> Instant {
     due.checked_add(interval.saturating_mul(steps)).unwrap_or(now + interval)
 }
 
-/// Turns SIGTERM and SIGINT into [`Wake::Shutdown`], SIGHUP into [`Wake::Reload`]. The second SIGTERM ends
-/// the process where it stands. A file that may not grow any more (SIGXFSZ) is a write that failed, like one
-/// on a full disk, and no reason to end.
+/// Turns SIGTERM and SIGINT into [`Wake::Shutdown`], SIGHUP into [`Wake::Reload`]. From the first SIGTERM on
+/// time runs: the parts have [`ORDERLY`] to end, and after [`GONE`] the process ends where it stands. So it does
+/// on a second SIGTERM. A file that may not grow any more (SIGXFSZ) is a write that failed, like one on a full
+/// disk, and no reason to end.
 pub(super) fn listen_to_signals(waker: &Waker) -> anyhow::Result<()> {
     let too_large = rustix::process::Signal::XFSZ.as_raw();
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, too_large]).context("cannot listen to signals")?;
     let waker = waker.clone();
     let listen = move || {
-        let mut ending = false;
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                waker.wake(Wake::Reload);
-            } else if signal == too_large {
-                tracing::warn!("a file may not grow any more (a limit on the size of files): the write failed");
-            } else if ending {
-                // Asked twice: whoever asks again does not want to wait.
-                std::process::exit(130);
-            } else {
-                ending = true;
-                waker.wake(Wake::Shutdown);
+        let mut gone_at = None;
+        loop {
+            let arrived: Vec<i32> = match gone_at {
+                None => signals.wait().collect(),
+                Some(_) => signals.pending().collect(),
+            };
+            for signal in arrived {
+                if signal == SIGHUP {
+                    waker.wake(Wake::Reload);
+                } else if signal == too_large {
+                    tracing::warn!("a file may not grow any more (a limit on the size of files): the write failed");
+                } else if gone_at.is_some() {
+                    // Asked twice: whoever asks again does not want to wait.
+                    quit(130);
+                } else {
+                    let now = Instant::now();
+                    gone_at = Some(now + GONE);
+                    waker.end(now + ORDERLY);
+                }
+            }
+            match gone_at {
+                Some(at) if Instant::now() >= at => {
+                    tell_of_haste();
+                    quit(0);
+                }
+                Some(_) => std::thread::sleep(Duration::from_millis(20)),
+                None => {}
             }
         }
     };
     std::thread::Builder::new().name("signals".to_string()).spawn(listen).context("cannot start a thread")?;
     Ok(())
+}
+
+/// Commands that look once have no parts to end, but what their checks started must not outlive them.
+pub(super) fn end_children_on_signals() -> anyhow::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen to signals")?;
+    let listen = move || {
+        if let Some(signal) = signals.forever().next() {
+            children::end_all(Instant::now() + HASTE);
+            // As without us: whoever waits for this process learns by which signal it ended.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            std::process::exit(130);
+        }
+    };
+    std::thread::Builder::new().name("signals".to_string()).spawn(listen).context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Ends the process where it stands, and with it whatever it started.
+fn quit(code: i32) {
+    children::end_all(Instant::now() + HASTE);
+    std::process::exit(code);
+}
+
+/// In a thread of its own: what hangs may be the reader of the log.
+fn tell_of_haste() {
+    let tell = || {
+        tracing::warn!(
+            "something still hangs {} after the signal (the disk of the state file?); ended without waiting for it",
+            people(GONE)
+        );
+    };
+    if std::thread::Builder::new().spawn(tell).is_ok() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::shortage;
+
 /// Why no connection came about.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
@@ -53,12 +55,12 @@ fn explain(address: SocketAddr, error: &io::Error) -> DialError {
             DialError::Unreachable(address, plain(error))
         }
         // What is left is ours: no route at all, no descriptors, no ports, no permission.
-        _ => DialError::Own(plain(error)),
+        _ => DialError::Own(shortage::seen(error).map_or_else(|| plain(error), |lack| lack.to_string())),
     }
 }
 
 /// The system's words without the number of the error.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
@@ -94,6 +96,11 @@ impl Bounded {
             Ok::<_, io::Error>(matches!(seen, Err(e) if e.kind() == ErrorKind::WouldBlock))
         };
         nothing_to_read(&self.stream).unwrap_or(false)
+    }
+
+    /// The connection itself, free of the deadline.
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
     }
 
     fn left(&self) -> io::Result<Duration> {

@@ -260,7 +260,11 @@ async fn get(wire: &Wire, socket: &Path, path: &str) -> Result<Response<Incoming
             return Cause::Broken(what);
         }
         match io_cause(&error) {
-            Some(io) if connect => Cause::Connect(io::Error::new(io.kind(), io.to_string())),
+            // Its number tells more than its kind: whether it is we who lack something.
+            Some(io) if connect => Cause::Connect(
+                io.raw_os_error()
+                    .map_or_else(|| io::Error::new(io.kind(), io.to_string()), io::Error::from_raw_os_error),
+            ),
             Some(io) => Cause::Broken(io.to_string()),
             None => Cause::Broken("the connection ended before an answer, or what came is no HTTP".to_string()),
         }

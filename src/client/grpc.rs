@@ -26,8 +26,9 @@ use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, dial};
 use super::http::HEADER_LIMIT;
-use super::resolve::{ResolveError, resolve};
+use super::resolve::{Lane, ResolveError, resolve};
 use super::trust::{self, Refusal, Trust};
+use crate::clock;
 use crate::core::time::people;
 
 /// Bytes of an answer's message at most, and of all its headers or trailers.
@@ -138,8 +139,12 @@ impl Grpc {
 
     /// Calls `path` (`/package.Service/Method`) with `message`.
     pub fn call(&self, path: &str, message: &[u8]) -> Result<Answer, GrpcError> {
+        if self.tls.is_some() && clock::was_never_set() {
+            let words = "the clock of this machine says a time before 1970; set it".to_string();
+            return Err(GrpcError::Tls(Refusal { words, kind: trust::Kind::Date }));
+        }
         let deadline = Instant::now() + self.limit;
-        let addresses = resolve(&self.host, self.port, false, self.limit)?;
+        let addresses = resolve(&self.host, self.port, Lane::Own, false, self.limit)?;
         let stream = dial(&addresses, deadline).map_err(|error| match error {
             DialError::Timeout(_) => GrpcError::Timeout(self.limit),
             other => GrpcError::Dial(other),

@@ -27,6 +27,7 @@ use self::error::{explain, explain_io, is_cut};
 use self::wire::{Lookup, Road};
 use super::coding::Coded;
 use super::proxy::Proxies;
+use super::resolve::Lane;
 use super::trust::Trust;
 
 /// Bytes of an answer's header at most, for every client of the program.
@@ -45,6 +46,8 @@ pub struct Options {
     pub redirects: u32,
     /// May talk to link-local and metadata addresses.
     pub allow_link_local: bool,
+    /// Whether names are looked up for what is watched, or for what the program itself lives by.
+    pub lane: Lane,
     /// Keep connections open between calls, for peers that are asked often.
     pub keep_alive: bool,
     /// Bytes of body read at most; a longer body is [`HttpError::TooLarge`].
@@ -61,6 +64,7 @@ impl Default for Options {
             timeout: Duration::from_secs(5),
             redirects: 0,
             allow_link_local: false,
+            lane: Lane::Own,
             keep_alive: false,
             body_limit: 1024 * 1024,
             trust: Trust::bundled(),

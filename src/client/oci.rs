@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Deserialize;
 use ureq::http::Request as HttpRequest;
@@ -35,7 +35,6 @@ use crate::clock::Clock;
 use crate::config::form;
 use crate::config::value::Secret;
 use crate::config::veil::quoted;
-use crate::core::time::Wall;
 
 /// The version of the compute API, at the head of every path.
 const VERSION: &str = "/20160918";
@@ -355,7 +354,7 @@ impl Oci {
             (None, None) => return Err(call.failed(Cause::Argument("no region is known"))),
         };
         let url = format!("{base}{}", call.path);
-        let date = date(self.access.clock.0.now().wall);
+        let date = self.access.clock.0.now().wall.http_date();
         let request = Request { method: call.method, url: &url, body: &[], date: &date, sign_host: true };
         let headers = request.sign(&pass.key, pass.key_id.expose()).map_err(|e| call.failed(e))?;
         let mut built = HttpRequest::builder().method(call.method).uri(&url).header("accept", "application/json");
@@ -416,12 +415,6 @@ fn unreadable(call: &Call, answer: &Response) -> OciError {
     call.failed(Cause::Unreadable { status: answer.status, request_id: error::request_id(answer) })
 }
 
-/// An instant in the form of RFC 7231, from 1970 to 9999.
-fn date(wall: Wall) -> String {
-    let millis = u64::try_from(wall.0.clamp(0, 253_402_300_799_000)).unwrap_or_default();
-    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_millis(millis))
-}
-
 /// Percent-encoded for a query.
 fn encoded(text: &str) -> String {
     let mut out = String::new();
@@ -440,6 +433,7 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::time::Wall;
 
     #[test]
     fn an_endpoint_is_a_base_url_and_plain_only_on_this_machine() {
@@ -470,7 +464,7 @@ mod tests {
 
     #[test]
     fn the_date_is_that_of_the_vectors() {
-        assert_eq!(date(Wall(1_672_954_300_000)), "Thu, 05 Jan 2023 21:31:40 GMT");
-        assert_eq!(date(Wall(-5)), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(Wall(1_672_954_300_000).http_date(), "Thu, 05 Jan 2023 21:31:40 GMT");
+        assert_eq!(Wall(-5).http_date(), "Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }

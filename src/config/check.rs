@@ -103,7 +103,7 @@ impl Seat<'_> {
             (Kind::Count(_), _) => "3".to_string(),
             (Kind::Number, _) => "1.5".to_string(),
             (Kind::Span, _) => "\"15s\"".to_string(),
-            (Kind::List, _) => "[\"a\", \"b\"]".to_string(),
+            (Kind::List | Kind::Texts, _) => "[\"a\", \"b\"]".to_string(),
             (Kind::ListOr(word), _) => format!("[\"a\", \"b\"] or {} = \"{word}\"", self.field.name),
             (Kind::Map, _) => "{ Accept = \"text/plain\" }".to_string(),
             (Kind::Choice(words), _) => format!("\"{}\"", words.first().unwrap_or(&"")),
@@ -228,7 +228,7 @@ impl Walk {
         let checked = match (seat.field.kind, node.raw) {
             (Kind::Tables(fields), Raw::List(items)) => Ok(Value::Array(self.tables(fields, seat.key, items))),
             (Kind::Tables(_), _) => wanted("a list of tables"),
-            (Kind::List | Kind::ListOr(_), Raw::List(items)) => {
+            (Kind::List | Kind::Texts | Kind::ListOr(_), Raw::List(items)) => {
                 match items.iter().map(|item| text(&item.raw)).collect::<Option<Vec<_>>>() {
                     Some(texts) if texts.iter().any(|text| text.contains('\0')) => Err(NUL.to_string()),
                     Some(texts) => Ok(Value::from(texts)),
@@ -236,7 +236,8 @@ impl Walk {
                 }
             }
             (Kind::ListOr(word), Raw::Text(text)) if text == word => Ok(Value::from(text)),
-            (Kind::List, _) => wanted("a list"),
+            (Kind::Texts, Raw::Text(text)) => Ok(Value::from(vec![text])),
+            (Kind::List | Kind::Texts, _) => wanted("a list"),
             (Kind::ListOr(word), _) => wanted(&format!("a list, or \"{word}\"")),
             (Kind::Map, Raw::Table(dict)) => dict
                 .iter()

@@ -249,11 +249,11 @@ fn written(kind: Kind, text: &str, layer: u16) -> Result<Raw, String> {
         Kind::ListOr(word) if text.trim() == word => Ok(Raw::Text(word.to_string())),
         Kind::ListOr(_) => written(Kind::List, text, layer),
         Kind::Number => text.trim().parse().map(Raw::Number).map_err(|_| format!("{} is not a number", quoted(text))),
-        Kind::List if !text.trim_start().starts_with('[') => {
+        Kind::List | Kind::Texts if !text.trim_start().starts_with('[') => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             let node = |item: &str| Node { at: At { layer, line: 0 }, raw: Raw::Text(item.to_string()) };
             Ok(Raw::List(items.map(node).collect()))
         }
-        Kind::List | Kind::Tables(_) | Kind::Map => raw::value(text, layer),
+        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => raw::value(text, layer),
     }
 }

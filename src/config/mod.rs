@@ -80,7 +80,8 @@ crate::settings! {
         heartbeat_proxy: Option<Secret> = None,
         /// File that holds heartbeat_proxy.
         heartbeat_proxy_file: Option<PathBuf> = None,
-        /// Short form of probes: name=tcp://db:5432, name=https://host/health, name=dns://example.org, name=tls://host:443.
+        /// Short form of probes: name=tcp://db:5432, name=https://host/health, name=dns://example.org,
+        /// name=tls://host:443, name=icmp://host.
         deps: Vec<String> = Vec::new(),
     }
 }

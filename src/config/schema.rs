@@ -35,6 +35,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of texts; in the environment a TOML list or comma-separated.
     List,
+    /// A list of texts; one text alone is a list of it.
+    Texts,
     /// A list of texts, or this one word.
     ListOr(&'static str),
     /// A list of tables with these keys.

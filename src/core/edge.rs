@@ -40,6 +40,9 @@ pub enum EdgeKind {
     Unknown,
     /// After [`EdgeKind::Unknown`]: it can be seen again.
     Seen,
+    /// It is no longer watched: its subject was removed, or it is no longer configured. Ends what was
+    /// open about it without a word on whether it is well.
+    Removed,
     /// What is done about it, or why nothing is.
     Repair,
 }
@@ -53,6 +56,7 @@ impl EdgeKind {
             EdgeKind::Recovery => "recovery",
             EdgeKind::Unknown => "unknown",
             EdgeKind::Seen => "seen",
+            EdgeKind::Removed => "removed",
             EdgeKind::Repair => "repair",
         }
     }
@@ -64,7 +68,7 @@ impl EdgeKind {
 
     /// True for the kinds that end an incident.
     pub fn closes(self) -> bool {
-        matches!(self, EdgeKind::Recovery | EdgeKind::Seen)
+        matches!(self, EdgeKind::Recovery | EdgeKind::Seen | EdgeKind::Removed)
     }
 }
 
@@ -85,6 +89,9 @@ pub struct Edge {
     pub since: Wall,
     /// When this edge was decided, by the wall clock.
     pub at: Wall,
+    /// When it was noticed, where that was materially later than `since`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed: Option<Wall>,
     /// How long the condition has lasted, by the monotonic clock.
     pub lasted: Duration,
     /// The incident it belongs to, the same in alert, realert and recovery.

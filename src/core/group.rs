@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::about::Details;
 use super::decide::{Action, Decision};
-use super::edge::Edge;
+use super::edge::{Edge, EdgeKind};
 use super::rule::FAIL_AFTER;
-use super::signal::{Answer, Observation, Reading, Report, SignalKey, Spec};
+use super::signal::{Answer, Observation, Reading, Removal, Report, Severity, SignalKey, Spec};
 use super::talk::Namer;
 use super::time::{Mono, Now};
 use super::tracked::{Scene, Tracked};
@@ -21,6 +22,11 @@ use super::watch::Policy;
 /// The signals of one source, or of the program itself. Boxed: nearly half of the places in a tree's leaves are
 /// free, and a signal over time is large.
 pub type Signals = BTreeMap<SignalKey, Box<Tracked>>;
+
+/// Said of a signal whose subject is gone.
+const REMOVED: (&str, &str) = ("removed, no longer watched", "was removed");
+/// Bytes of the names of removed signals in one line at most.
+const NAMES_LIMIT: usize = 480;
 
 /// What one pass gathers while it walks the groups.
 #[derive(Debug, Default)]
@@ -209,6 +215,7 @@ impl Walk<'_, '_> {
     /// Walks the known signals and the observations side by side; both are sorted by key, so that
     /// a hundred thousand signals cost one walk. Whatever is out of order is looked up.
     fn report(&mut self, signals: &mut Signals, report: Report) {
+        report.removals.iter().for_each(|removal| self.remove(signals, removal));
         let mut newcomers: Vec<Observation> = Vec::new();
         let mut unseen: BTreeSet<SignalKey> = BTreeSet::new();
         let mut observations = report.observations.into_iter().peekable();
@@ -241,13 +248,44 @@ impl Walk<'_, '_> {
         for key in unseen {
             if report.complete {
                 if let Some(mut tracked) = signals.remove(&key) {
-                    tracked.gone("it is no longer reported", self.pass.now, &mut self.pass.out.edges);
+                    tracked.gone(REMOVED, self.pass.now, &mut self.pass.out.edges);
                     self.pass.out.removed.push(key);
                 }
             } else if let Some(tracked) = signals.get_mut(&key) {
                 self.one(tracked, None);
             }
         }
+    }
+
+    /// Forgets what somebody removed. An open incident is closed; what was well is told in one line.
+    fn remove(&mut self, signals: &mut Signals, removal: &Removal) {
+        let now = self.pass.now;
+        let mut well: Vec<Box<Tracked>> = Vec::new();
+        for key in &removal.signals {
+            let Some(mut tracked) = signals.remove(key) else { continue };
+            self.pass.out.removed.push(key.clone());
+            if !tracked.gone(REMOVED, now, &mut self.pass.out.edges) {
+                well.push(tracked);
+            }
+        }
+        let (key, title, fact) = match well.as_slice() {
+            [] => return,
+            [one] => (&one.spec.key, &one.spec.title, REMOVED.0.to_string()),
+            many => (&removal.key, &removal.title, format!("{}: {}", REMOVED.0, names(many))),
+        };
+        self.pass.out.edges.push(Edge {
+            kind: EdgeKind::Removed,
+            key: key.clone(),
+            title: title.to_string(),
+            severity: Severity::Info,
+            fact,
+            since: now.wall,
+            at: now.wall,
+            incident: self.pass.namer.name(key, now),
+            reason: "nothing was open about it".to_string(),
+            details: Details::new(if well.len() > 1 { "were removed" } else { REMOVED.1 }, ""),
+            ..Edge::default()
+        });
     }
 
     fn one(&mut self, tracked: &mut Tracked, seen: Option<Observation>) {
@@ -270,6 +308,21 @@ impl Walk<'_, '_> {
             self.pass.out.changed.push(tracked.spec.key.clone());
         }
     }
+}
+
+/// The names of removed signals, and how many more there are than a message can hold.
+fn names(removed: &[Box<Tracked>]) -> String {
+    let mut text = String::new();
+    for (index, tracked) in removed.iter().enumerate() {
+        let key = tracked.spec.key.as_str();
+        let name = key.split_once('/').map_or(key, |(_, name)| name);
+        if text.len() + name.len() > NAMES_LIMIT {
+            return format!("{text} and {} more", removed.len() - index);
+        }
+        text.push_str(if index == 0 { "" } else { ", " });
+        text.push_str(name);
+    }
+    text
 }
 
 /// True when this report ends a warm-up: it is complete and every observation in it is later than

@@ -181,7 +181,10 @@ pub fn brief(instance: &str, stories: &[Story]) -> Message {
     let mut lines = vec![vec![Piece::plain(clean(instance, NAME_LIMIT))]];
     for last in stories.iter().filter_map(|story| story.edges.last()) {
         let key = clean(last.key.as_str(), NAME_LIMIT);
-        lines.push(vec![Piece::plain(format!("{} {key} {}", last.kind.as_str(), tell::name(&last.incident)))]);
+        // A line for several removed subjects has their names in its fact only.
+        let names = if last.kind == EdgeKind::Removed { clean(&last.fact, FACT_LIMIT) } else { String::new() };
+        let line = format!("{} {key} {} {names}", last.kind.as_str(), tell::name(&last.incident));
+        lines.push(vec![Piece::plain(line.trim_end().to_string())]);
     }
     envelope(lines, stories)
 }
@@ -190,7 +193,9 @@ pub fn brief(instance: &str, stories: &[Story]) -> Message {
 fn common_cause(stories: &[Story]) -> Option<&str> {
     let of = |story: &'_ Story| {
         let last = story.edges.last()?;
-        (!last.about.cause.is_empty()).then(|| (last.about.cause.to_string(), tell::standing(story).opens()))
+        let standing = tell::standing(story);
+        let removed = standing == EdgeKind::Removed;
+        (!last.about.cause.is_empty()).then(|| (last.about.cause.to_string(), standing.opens(), removed))
     };
     let first = of(stories.first()?)?;
     let alike = stories.iter().all(|story| of(story).as_ref() == Some(&first));

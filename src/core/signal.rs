@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::about::{About, Details};
 use super::recovery::heartbeat::Heartbeats;
 use super::rule::Rule;
-use super::time::Mono;
+use super::time::{Mono, Wall};
 
 /// The name of a signal, as people and other programs see it: `container/web`, `probe/db`.
 ///
@@ -164,12 +164,14 @@ pub struct Observation {
     pub fact: Cow<'static, str>,
     /// What else a person should be told when this is news; `None` while there is nothing.
     pub details: Option<Arc<Details>>,
+    /// What only some sources know; boxed, because most observations have nothing here.
+    pub more: Option<Box<More>>,
 }
 
 impl Observation {
     /// One look with nothing more to say than its fact.
     pub fn new(spec: &Arc<Spec>, seen_at: Mono, reading: Reading, fact: impl Into<Cow<'static, str>>) -> Observation {
-        Observation { spec: Arc::clone(spec), seen_at, reading, fact: fact.into(), details: None }
+        Observation { spec: Arc::clone(spec), seen_at, reading, fact: fact.into(), details: None, more: None }
     }
 
     /// The same with what a person should be told besides.
@@ -177,6 +179,39 @@ impl Observation {
     pub fn with(self, details: Details) -> Observation {
         Observation { details: Some(Arc::new(details)), ..self }
     }
+
+    /// The same with what its source knows besides.
+    #[must_use]
+    pub fn knowing(self, more: More) -> Observation {
+        Observation { more: Some(Box::new(more)), ..self }
+    }
+}
+
+/// What only some sources know about what they saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct More {
+    /// When what was seen happened, by the wall clock of the place where it happened. The core takes it only
+    /// when it is past and not before 2020.
+    pub happened_at: Option<Wall>,
+    /// What this verdict rests on besides the look itself, as text of the source's own (JSON). It is kept with
+    /// the signal and handed back when the source is built again; `None` leaves what was kept. At most
+    /// [`KEEP_LIMIT`] bytes: a longer text is not kept.
+    pub keep: Option<String>,
+}
+
+/// Bytes of [`More::keep`] at most.
+pub const KEEP_LIMIT: usize = 4_096;
+
+/// Subjects that are gone because somebody removed them, to be told together in one line: the containers
+/// of one compose project. Neither a recovery nor trouble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// What they have in common, for when there are several of them: `project/shop`.
+    pub key: SignalKey,
+    /// The same for people: `compose project shop`.
+    pub title: Arc<str>,
+    /// The signals, which are forgotten. Those with an open incident are told by closing that instead.
+    pub signals: Vec<SignalKey>,
 }
 
 /// Everything one source saw in one look.
@@ -191,6 +226,10 @@ pub struct Report {
     /// Why part of the picture is missing although the source answered (a stale envelope,
     /// inspect calls that hang). Raises `source/<name>`.
     pub blind: Option<String>,
+    /// Since when that part is missing, where it began before this look: the instant of a stale envelope.
+    pub blind_since: Option<Wall>,
+    /// What somebody removed since the look before.
+    pub removals: Vec<Removal>,
     /// The heartbeats of nodes, from the source that reads them.
     pub beats: Option<Arc<Heartbeats>>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Said;
 use super::edge::{EdgeKind, Incident};
-use super::signal::SignalKey;
+use super::signal::{Severity, SignalKey};
 use super::time::{Mono, Now, Wall};
 
 /// What a conversation is about.
@@ -46,6 +46,14 @@ impl Topic {
             Topic::Blind => EdgeKind::Seen,
         }
     }
+
+    /// Why the conversation ends when its subject is no longer watched.
+    pub fn removed(self) -> &'static str {
+        match self {
+            Topic::Bad => "it was failing until then",
+            Topic::Blind => "nobody could see it before",
+        }
+    }
 }
 
 /// A conversation with a person about one trouble.
@@ -61,6 +69,9 @@ pub struct Talk {
     pub since: Mono,
     /// The same by the wall clock.
     pub since_wall: Wall,
+    /// When the trouble was noticed, where its source knew that it had begun materially earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed: Option<Wall>,
     /// It was told that the signal is flapping, which is told once.
     #[serde(default)]
     pub flapping: bool,
@@ -70,21 +81,75 @@ pub struct Talk {
     /// The fact that was told last.
     #[serde(default)]
     pub was: String,
+    /// The worst severity that it was told with; unknown in what earlier versions kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worst: Option<Severity>,
 }
 
+/// When a trouble began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Began {
+    /// When it began: as its source knows it, else when it was noticed.
+    pub since: Now,
+    /// When it was noticed, where that was materially later.
+    pub noticed: Option<Wall>,
+}
+
+impl Began {
+    /// It began and was noticed at `now`.
+    pub fn noticed(now: Now) -> Began {
+        Began { since: now, noticed: None }
+    }
+
+    /// It was noticed at `now` and happened at `happened`, by a clock that need not be ours: an instant in
+    /// the future or before 2020 is not believed. The duration counts from there by our own clock, so that
+    /// since and for how long agree with each other.
+    pub fn happened(happened: Option<Wall>, now: Now) -> Began {
+        let Some(at) = happened.filter(|at| *at < now.wall && at.0 >= YEAR_2020) else { return Began::noticed(now) };
+        let ago = now.wall.since(at);
+        let since = Now { wall: at, mono: now.mono.minus(ago), awake: now.awake.minus(ago) };
+        Began { since, noticed: (ago >= MATERIAL).then_some(now.wall) }
+    }
+}
+
+/// Between what happened and its being noticed a minute or more is said.
+const MATERIAL: Duration = Duration::from_mins(1);
+/// 2020-01-01T00:00:00Z. A clock that shows an earlier date was never set.
+const YEAR_2020: i64 = 1_577_836_800_000;
+
 impl Talk {
-    /// A conversation that opens now about a trouble that began at `began`.
-    pub fn open(incident: Incident, began: Now, now: Now) -> Talk {
+    /// A conversation that opens now about a trouble that began as `began` says.
+    pub fn open(incident: Incident, began: Began, now: Now) -> Talk {
         Talk {
             incident,
             said: Said { at: now.mono },
             said_wall: now.wall,
-            since: began.mono,
-            since_wall: began.wall,
+            since: began.since.mono,
+            since_wall: began.since.wall,
+            noticed: began.noticed,
             flapping: false,
             reminders: 0,
             was: String::new(),
+            worst: None,
         }
+    }
+
+    /// True when what is seen is worse than what was told: of this `severity` (none when nothing bad is seen), or
+    /// flapping, which is told once also to whoever knows that it is bad.
+    pub fn is_news(&self, severity: Option<Severity>, flapping: bool) -> bool {
+        (flapping && !self.flapping) || severity.is_some_and(|now| self.worst.is_some_and(|told| now < told))
+    }
+
+    /// It is told with this severity; true when that is worse than before.
+    pub fn tell(&mut self, severity: Severity) -> bool {
+        let told = self.worst.replace(self.worst.map_or(severity, |worst| worst.min(severity)));
+        told.is_some_and(|told| severity < told)
+    }
+
+    /// The same, told with this severity where an earlier version did not keep it.
+    #[must_use]
+    pub fn told_as(self, severity: Severity) -> Talk {
+        Talk { worst: self.worst.or(Some(severity)), ..self }
     }
 
     /// The conversation as an earlier run left it. Its instants hold when this is the same boot and
@@ -153,7 +218,7 @@ mod tests {
     #[test]
     fn a_cooldown_survives_a_restart_within_nothing_and_one_cooldown() {
         let now = |wall: i64, mono: i64| Now { wall: Wall(wall * MINUTE), mono: Mono(mono * MINUTE), awake: Mono(0) };
-        let talk = Talk::open(Incident("k3f9".to_string()), now(1_000, 500), now(1_010, 510));
+        let talk = Talk::open(Incident("k3f9".to_string()), Began::noticed(now(1_000, 500)), now(1_010, 510));
         // Same boot or another, and where both clocks stand; then how long ago it was said, in minutes.
         let table = [
             (true, now(1_040, 540), 30),
@@ -170,6 +235,22 @@ mod tests {
             let carried = talk.clone().carried(now, same_boot, HOUR);
             assert_eq!(now.mono.0 - carried.said.at.0, minutes * MINUTE, "{same_boot} {now:?}");
             assert!(carried.since <= carried.said.at);
+        }
+    }
+
+    #[test]
+    fn an_instant_of_another_clock_is_believed_only_where_it_can_be_true() {
+        let now = Now { wall: Wall(1_767_225_600_000), mono: Mono(500_000), awake: Mono(400_000) };
+        let half_an_hour = now.wall.minus(Duration::from_mins(30));
+        let began = Began::happened(Some(half_an_hour), now);
+        assert_eq!((began.since.wall, began.noticed), (half_an_hour, Some(now.wall)));
+        assert_eq!(now.mono.since(began.since.mono), Duration::from_mins(30), "both clocks say the same");
+        let close = now.wall.minus(Duration::from_secs(59));
+        assert_eq!(Began::happened(Some(close), now).noticed, None);
+        assert_eq!(Began::happened(Some(close), now).since.wall, close);
+        let nonsense = [now.wall, now.wall.plus(Duration::from_secs(1)), Wall(i64::MAX), Wall(i64::MIN), Wall(0)];
+        for at in nonsense.map(Some).into_iter().chain([None, Some(Wall(YEAR_2020 - 1))]) {
+            assert_eq!(Began::happened(at, now), Began::noticed(now), "{at:?}");
         }
     }
 

@@ -66,6 +66,12 @@ impl Wall {
         humantime::format_rfc3339_seconds(instant).to_string()
     }
 
+    /// As HTTP writes an instant: `Thu, 01 Jan 2026 00:00:00 GMT`. Clamped like [`Wall::rfc3339`].
+    pub fn http_date(self) -> String {
+        let millis = u64::try_from(self.0.clamp(0, 253_402_300_799_000)).unwrap_or(0);
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
     /// Hour, minute and second in UTC, for a sentence: `02:14:05`.
     pub fn clock(self) -> String {
         self.rfc3339().get(11..19).unwrap_or_default().to_string()
@@ -139,7 +145,7 @@ mod tests {
                 let _ = Wall(a).since(Wall(b));
                 let _ = Mono(a).plus(Duration::MAX);
                 let _ = Mono(a).minus(Duration::MAX);
-                let _ = Wall(a).rfc3339();
+                let _ = (Wall(a).rfc3339(), Wall(a).http_date());
             }
         }
     }

@@ -14,8 +14,8 @@ use super::decide::{Action, Active, Decision, Reason, after, decide};
 use super::edge::{Edge, EdgeKind, Incident};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
 use super::rule::{Rule, Test};
-use super::signal::{Observation, Severity, SignalKey, Spec, State};
-use super::talk::{Namer, Talk, Topic};
+use super::signal::{KEEP_LIMIT, Observation, Severity, SignalKey, Spec, State};
+use super::talk::{Began, Namer, Talk, Topic};
 use super::time::{Mono, Now, Wall};
 use super::watch::Cooldowns;
 use super::words;
@@ -68,7 +68,7 @@ pub struct Tracked {
     memory: Memory,
     judgement: Judgement,
     decision: Decision,
-    bad_since: Option<Box<Now>>,
+    bad_since: Option<Box<Began>>,
     blind_since: Option<Box<Now>>,
     /// When its source last spoke of it at all.
     vouched_at: Now,
@@ -77,6 +77,8 @@ pub struct Tracked {
     kept: Option<Box<Kept>>,
     /// What the last look had to say besides its fact.
     details: Option<Arc<Details>>,
+    /// What its source wants back when it is built again.
+    for_source: Option<Arc<str>>,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -116,6 +118,9 @@ pub struct Remembered {
     /// What the last look had to say besides its fact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Arc<Details>>,
+    /// What its source wants back when it is built again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_source: Option<Arc<str>>,
 }
 
 impl Tracked {
@@ -139,6 +144,7 @@ impl Tracked {
             explained: false,
             kept: None,
             details: None,
+            for_source: None,
         }
     }
 
@@ -152,7 +158,8 @@ impl Tracked {
         counts: bool,
         cooldown: Cooldowns,
     ) -> Tracked {
-        let carry = |talk: Option<Talk>| talk.map(|talk| Box::new(talk.carried(now, same_boot, cooldown.longest())));
+        let severity = row.severity;
+        let carry = |talk: Talk| Box::new(talk.carried(now, same_boot, cooldown.longest()).told_as(severity));
         let rule = Rule::at_once(Test::Verdict);
         let spec = Spec { about: row.about, ..Spec::new(key, row.title, row.severity, rule) };
         let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
@@ -160,13 +167,14 @@ impl Tracked {
             fact: Cow::Owned(row.fact),
             state: row.state,
             since: row.since,
-            alert: carry(row.alert),
-            blind: carry(row.blind),
+            alert: row.alert.map(carry),
+            blind: row.blind.map(carry),
             last_alert_at: row.last_alert_at,
             dirty: false,
             memory,
             kept: row.kept.map(Box::new),
             details: row.details,
+            for_source: row.for_source,
             ..Tracked::new(Arc::new(spec), now)
         }
     }
@@ -188,6 +196,7 @@ impl Tracked {
             kept: self.kept.as_deref().cloned(),
             about: self.spec.about.clone(),
             details: self.details.clone(),
+            for_source: self.for_source.clone(),
         }
     }
 
@@ -235,6 +244,7 @@ impl Tracked {
     /// Takes one observation and says what follows from it.
     pub fn observe(&mut self, seen: Observation, scene: &mut Scene<'_>) -> Decision {
         if !Arc::ptr_eq(&self.spec, &seen.spec) {
+            self.dirty |= self.spec.severity != seen.spec.severity;
             self.spec = seen.spec;
         }
         let eager;
@@ -253,8 +263,15 @@ impl Tracked {
         self.fact = seen.fact;
         self.details = seen.details;
         self.vouched_at = scene.now;
+        let more = seen.more.map(|more| *more).unwrap_or_default();
+        if let Some(keep) =
+            more.keep.filter(|keep| keep.len() <= KEEP_LIMIT && Some(&**keep) != self.for_source.as_deref())
+        {
+            self.for_source = Some(keep.into());
+            self.dirty = true;
+        }
         self.tell_events(events, scene);
-        self.settle(scene)
+        self.settle(more.happened_at, scene)
     }
 
     /// What follows from time alone, when there was no look at it in this pass.
@@ -265,7 +282,7 @@ impl Tracked {
             self.blind_since = Some(Box::new(self.vouched_at));
         }
         self.tell_events(Events::default(), scene);
-        self.settle(scene)
+        self.settle(None, scene)
     }
 
     /// True when time alone may bring news of it: a reminder, an event kept back, a long silence.
@@ -273,13 +290,21 @@ impl Tracked {
         self.alert.is_some() || self.is_blind() || self.kept.is_some() || self.is_overdue(now)
     }
 
-    /// The signal is no longer there: whatever was open about it is closed.
-    pub fn gone(&mut self, why: &'static str, now: Now, edges: &mut Vec<Edge>) {
+    /// The signal is no longer watched, for the reason `why`, which `happened` says in a few words: whatever was open about it is closed, which says
+    /// nothing about whether it is well. False when nothing was open.
+    pub fn gone(&mut self, (why, happened): (&'static str, &'static str), now: Now, edges: &mut Vec<Edge>) -> bool {
         self.fact = Cow::Borrowed(why);
-        self.details = None;
+        self.details = Some(Arc::new(Details::new(happened, "")));
+        let before = edges.len();
         for (topic, talk) in [(Topic::Bad, self.alert.take()), (Topic::Blind, self.blind.take())] {
-            edges.extend(talk.map(|talk| self.edge(topic.closes(), &talk, now, why.to_string())));
+            edges.extend(talk.map(|talk| self.edge(EdgeKind::Removed, &talk, now, topic.removed().to_string())));
         }
+        edges.len() > before
+    }
+
+    /// What its source wants back when it is built again.
+    pub fn kept_for_source(&self) -> Option<&Arc<str>> {
+        self.for_source.as_ref()
     }
 
     /// What [`reason`](Self::reason) follows from, to know without words whether it is another.
@@ -321,7 +346,7 @@ impl Tracked {
             (true, false) if long || self.blind.is_some() => Active::Yes,
             _ => Active::No,
         };
-        self.converse(Topic::Blind, active, began, scene);
+        self.converse(Topic::Blind, active, Began::noticed(began), scene);
     }
 
     fn is_overdue(&self, now: Now) -> bool {
@@ -352,7 +377,7 @@ impl Tracked {
 
     fn tell_event(&mut self, (count, fact): Kept, scene: &mut Scene<'_>) {
         let now = scene.now;
-        let talk = Talk::open(scene.namer.name(&self.spec.key, now), now, now);
+        let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::noticed(now), now);
         let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
         let edge = self.edge(EdgeKind::Alert, &talk, now, reason);
         scene.edges.push(Edge { fact, ..edge });
@@ -360,11 +385,12 @@ impl Tracked {
         self.dirty = true;
     }
 
-    fn settle(&mut self, scene: &mut Scene<'_>) -> Decision {
+    /// `happened`: when what was seen in this pass happened, where its source knows.
+    fn settle(&mut self, happened: Option<Wall>, scene: &mut Scene<'_>) -> Decision {
         let condition = self.judgement.condition;
         match condition {
             Condition::Bad | Condition::Pending => {
-                self.bad_since.get_or_insert_with(|| Box::new(scene.now));
+                self.bad_since.get_or_insert_with(|| Box::new(Began::happened(happened, scene.now)));
             }
             Condition::Good => self.bad_since = None,
             Condition::Unknown => {}
@@ -374,12 +400,12 @@ impl Tracked {
             Condition::Good | Condition::Pending => Active::No,
             Condition::Unknown => Active::Unknown,
         };
-        let began = self.bad_since.as_deref().copied().unwrap_or(scene.now);
+        let began = self.bad_since.as_deref().copied().unwrap_or_else(|| Began::noticed(scene.now));
         self.decision = self.converse(Topic::Bad, active, began, scene);
         let (state, since) = match (condition, &self.alert) {
             (Condition::Unknown, _) => (State::Unknown, scene.now.wall),
             (_, Some(talk)) => (State::Firing, talk.since_wall),
-            (Condition::Pending, None) => (State::Pending, scene.now.wall),
+            (Condition::Pending, None) => (State::Pending, began.since.wall),
             _ => (State::Ok, scene.now.wall),
         };
         if state != self.state {
@@ -391,16 +417,16 @@ impl Tracked {
     }
 
     /// One step of a conversation: decide, remember, speak.
-    fn converse(&mut self, topic: Topic, active: Active, began: Now, scene: &mut Scene<'_>) -> Decision {
-        let now = scene.now;
+    fn converse(&mut self, topic: Topic, active: Active, began: Began, scene: &mut Scene<'_>) -> Decision {
+        let (now, severity) = (scene.now, self.spec.severity);
         let flapping = topic == Topic::Bad && matches!(self.judgement.why, Why::Flapping(_));
         let cooldown = self.spec.about.as_ref().and_then(|about| about.cooldown);
-        let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(self.spec.severity));
+        let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(severity));
         let open = self.talk(topic);
         let prev = open.as_ref().map(|talk| talk.said);
         let mut decision = decide(active, prev, now.mono, cooldown);
-        if decision.action == Action::Hold && flapping && open.as_ref().is_some_and(|talk| !talk.flapping) {
-            // Flapping is told once as flapping, also to whoever knows that it is bad.
+        let severity = (topic == Topic::Bad && active == Active::Yes).then_some(severity);
+        if decision.action == Action::Hold && open.as_ref().is_some_and(|talk| talk.is_news(severity, flapping)) {
             decision = Decision { action: Action::Realert, reason: Reason::Worse };
         }
         if decision.action == Action::Alert {
@@ -422,7 +448,7 @@ impl Tracked {
         };
         if let Some(mut talk) = self.talk(topic).take() {
             talk.flapping |= flapping;
-            if kind == EdgeKind::Realert {
+            if !talk.tell(self.spec.severity) && kind == EdgeKind::Realert {
                 talk.reminders = talk.reminders.saturating_add(1);
             }
             let reason = words::edge(topic, decision, self.judgement, &self.spec.rule);
@@ -449,10 +475,12 @@ impl Tracked {
             kind,
             key: self.spec.key.clone(),
             title: self.spec.title.to_string(),
-            severity: self.spec.severity,
+            // The end is told as loudly as the worst of it.
+            severity: talk.worst.filter(|_| kind.closes()).unwrap_or(self.spec.severity),
             fact: self.fact.to_string(),
             since: talk.since_wall,
             at: now.wall,
+            noticed: talk.noticed,
             lasted: now.mono.since(talk.since),
             incident: talk.incident.clone(),
             reason,

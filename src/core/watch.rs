@@ -15,7 +15,7 @@ use super::edge::{Edge, Incident};
 use super::gap::{Gap, Gaps};
 use super::group::{Gathered, Group, Pass, Signals};
 use super::rule::{FAIL_AFTER, Rule, Test};
-use super::signal::{Answer, Observation, Reading, Severity, SignalKey, Spec, State};
+use super::signal::{Answer, More, Observation, Reading, Severity, SignalKey, Spec, State};
 use super::talk::Namer;
 use super::time::{Mono, Now, Wall};
 use super::tracked::{Remembered, Tracked};
@@ -54,6 +54,9 @@ impl Cooldowns {
         self.critical.max(self.warning).max(self.info)
     }
 }
+
+/// Said of a signal whose source or channel is no longer configured.
+const UNCONFIGURED: (&str, &str) = ("no longer configured, no longer watched", "is no longer configured");
 
 /// What the core is told once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -180,7 +183,7 @@ impl Watch {
         }
         let mut out = Outcome::default();
         for (key, mut tracked) in gone {
-            tracked.gone("it is no longer watched", now, &mut out.edges);
+            tracked.gone(UNCONFIGURED, now, &mut out.edges);
             out.removed.push(key);
         }
         out
@@ -243,6 +246,17 @@ impl Watch {
             .into_iter()
             .chain(&self.groups)
             .find_map(|(name, group)| group.signals.get(key).map(|tracked| tracked.remembered(name)))
+    }
+
+    /// When the last pass was; `None` before the first.
+    pub fn last_at(&self) -> Option<Mono> {
+        self.last.map(|last| last.mono)
+    }
+
+    /// What sources want back when they are built again, by signal.
+    pub fn kept_for_sources(&self) -> BTreeMap<SignalKey, Arc<str>> {
+        let kept = |tracked: &Tracked| Some((tracked.spec.key.clone(), Arc::clone(tracked.kept_for_source()?)));
+        self.tracked().filter_map(kept).collect()
     }
 
     /// Every key, for keeping everything.
@@ -310,15 +324,16 @@ impl Watch {
             let title = format!("source {}", answer.source);
             own_spec(source_key(&answer.source), title, Severity::Critical, rule)
         });
-        let blind = match &answer.outcome {
-            Ok(report) => report.blind.as_ref(),
-            Err(reason) => Some(reason),
+        let (blind, happened_at) = match &answer.outcome {
+            Ok(report) => (report.blind.as_ref(), report.blind_since),
+            Err(reason) => (Some(reason), None),
         };
         let (reading, fact) = match blind {
             None => (Reading::Up, Cow::Borrowed("it sees")),
             Some(reason) => (Reading::Down, Cow::Owned(reason.clone())),
         };
-        Observation::new(spec, now.mono, reading, fact)
+        let seen = Observation::new(spec, now.mono, reading, fact);
+        if happened_at.is_none() { seen } else { seen.knowing(More { happened_at, ..More::default() }) }
     }
 }
 

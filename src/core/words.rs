@@ -31,6 +31,7 @@ pub fn edge(topic: Topic, decision: Decision, judgement: Judgement, rule: &Rule)
         (Topic::Blind, Reason::Began) => "nobody could see it for long".to_string(),
         (Topic::Blind, Reason::Ended) => "it can be seen again".to_string(),
         (Topic::Bad, Reason::Ended) => "it is over".to_string(),
+        (_, Reason::Worse) if !matches!(judgement.why, Why::Flapping(_)) => "it got worse".to_string(),
         (_, Reason::CooldownOver) => "it lasts".to_string(),
         _ => standing(judgement, rule),
     }

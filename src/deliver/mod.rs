@@ -107,10 +107,11 @@ impl Delivery {
     /// Ends the thread after a last attempt to deliver what is pending, within `limit`. False when
     /// a call was still under way then; it is left behind, and what it carried stays in the store.
     pub fn stop(self, limit: Duration) -> bool {
-        stop_all(vec![self], limit).is_empty()
+        stop_all(vec![self], Instant::now() + limit).is_empty()
     }
 
-    fn ask_to_stop(&self, stop_by: Instant) {
+    /// Asks for the end without waiting for it, see [`Delivery::stop`].
+    pub fn ask_to_stop(&self, stop_by: Instant) {
         self.bell.ask(|asked| asked.stop_by = Some(stop_by));
     }
 }
@@ -123,9 +124,8 @@ impl Drop for Delivery {
     }
 }
 
-/// Stops all of them at once, see [`Delivery::stop`]. Returns the names of those that were late.
-pub fn stop_all(deliveries: Vec<Delivery>, limit: Duration) -> Vec<String> {
-    let stop_by = Instant::now() + limit;
+/// Stops all of them at once before `stop_by`, see [`Delivery::stop`]. Returns the names of those that were late.
+pub fn stop_all(deliveries: Vec<Delivery>, stop_by: Instant) -> Vec<String> {
     for delivery in &deliveries {
         delivery.ask_to_stop(stop_by);
     }

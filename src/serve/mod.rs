@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod escape;
+pub mod health;
 pub mod json;
 pub mod label;
 pub mod metrics;

@@ -104,6 +104,12 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
     if let Err(refusal) = access.judge_token(asked.headers) {
         return refusal.into();
     }
+    // A picture of nothing would be read as one of the world: switched off, without a name, all well.
+    if let Some(why) = snapshot.not_started() {
+        let mut answer = Answer::sentence(StatusCode::SERVICE_UNAVAILABLE, &why);
+        answer.extra = Some((header::RETRY_AFTER, "1"));
+        return answer;
+    }
     let query = asked.uri.query().unwrap_or_default();
     match path {
         "/" => Answer::found(HTML, page::render(snapshot, now, View::parse(query))),
@@ -215,6 +221,20 @@ mod tests {
         for path in ["/healthz", "/readyz"] {
             assert_eq!(ask("GET", path, &[], &access).status, StatusCode::OK, "{path}");
         }
+    }
+
+    #[test]
+    fn before_the_first_pass_nothing_is_told_but_what_is_waited_for() {
+        let (_, now) = sample();
+        let snapshot = Snapshot::before_first("the state file is being opened");
+        for path in ["/", "/api/v1/status", "/api/v1/history", "/metrics", "/readyz"] {
+            let answer = ask_of(&snapshot, now, "GET", path, &[], &at_home());
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(answer.body.to_string().contains("the state file is being opened"), "{path}");
+        }
+        assert_eq!(ask_of(&snapshot, now, "GET", "/healthz", &[], &at_home()).status, StatusCode::OK);
+        let closed = Access::new("0.0.0.0:9106".parse().unwrap(), &[], Some(Secret::new("correct-horse")));
+        assert_eq!(ask_of(&snapshot, now, "GET", "/", &[], &closed).status, StatusCode::UNAUTHORIZED);
     }
 
     #[test]

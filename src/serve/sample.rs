@@ -19,6 +19,7 @@ pub fn sample() -> (Snapshot, Now) {
     let at = Now { wall: Wall(MIDNIGHT + 8_045_000), mono: Mono(9_000_000), awake: Mono(9_000_000) };
     let now = Now { wall: Wall(at.wall.0 + 3_000), mono: Mono(9_003_000), awake: Mono(9_003_000) };
     let snapshot = Snapshot {
+        waits_for: None,
         instance: "web-1".into(),
         version: "0.1.0".into(),
         enabled: true,

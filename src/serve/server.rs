@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -26,13 +26,16 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::access::Access;
+use super::health::{self, Health};
 use super::metrics::Process;
 use super::page::STYLE_HASH;
 use super::pieces::Unread;
 use super::route::{Answer, Asked, answer};
 use super::snapshot::Published;
-use crate::clock::Clock;
+use crate::client::shortage;
+use crate::clock::{self, Clock};
 use crate::config::ConfigError;
+use crate::core::time::Wall;
 
 /// Connections served at once.
 pub const CONNECTIONS: usize = 32;
@@ -81,6 +84,11 @@ pub enum ServeError {
 pub trait Site: Send + Sync + 'static {
     /// The answer to one request.
     fn answer(&self, asked: Asked<'_>) -> Answer;
+
+    /// What the health check is told on its own socket; `None` where there is no such socket.
+    fn health(&self) -> Option<Health> {
+        None
+    }
 }
 
 /// The pages of the daemon.
@@ -93,6 +101,10 @@ struct Pages {
 impl Site for Pages {
     fn answer(&self, asked: Asked<'_>) -> Answer {
         answer(asked, &self.access, &self.published.latest(), self.clock.now(), measure)
+    }
+
+    fn health(&self) -> Option<Health> {
+        Some(Health::of(&self.published.latest(), self.clock.now()))
     }
 }
 
@@ -123,10 +135,22 @@ impl Server {
             .build()
             .map_err(ServeError::Start)?;
         let (stop, stopped) = oneshot::channel::<()>();
+        let health = site.health().and_then(|_| match health::listen(address) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                warn!(%error, "the health check has no socket of its own and is answered like any other request");
+                None
+            }
+        });
         let shared = Arc::new(Shared { site, open: AtomicUsize::new(0), unread: Arc::default() });
         let serve = move || {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(socket) else { return };
+                if let Some(health) = health {
+                    let shared = Arc::clone(&shared);
+                    let tell = move || shared.site.health().unwrap_or_default();
+                    tokio::spawn(health::answer(health, tell));
+                }
                 let accepting = tokio::spawn(accept(listener, shared));
                 // A dropped sender means stop, too.
                 let _ = stopped.await;
@@ -148,19 +172,24 @@ impl Server {
         self.address
     }
 
-    /// Stops listening, closes every connection and waits for the thread: well under a second.
-    pub fn stop(self) {
-        drop(self);
+    /// Stops listening, closes every connection and waits for the thread, until `by` at most: well under a
+    /// second unless the machine stands still.
+    pub fn stop(mut self, by: Instant) {
+        self.end(by);
+    }
+
+    fn end(&mut self, by: Instant) {
+        drop(self.stop.take());
+        let Some(thread) = self.thread.take() else { return };
+        while !thread.is_finished() && Instant::now() < by {
+            thread::park_timeout(Duration::from_millis(2));
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The thread has nothing to hand back; had it panicked, there is nothing left to stop.
-            let _ = thread.join();
-        }
+        self.end(Instant::now() + STOP_PATIENCE * 3);
     }
 }
 
@@ -183,17 +212,20 @@ impl Drop for Open {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
+            // The library that speaks HTTP writes dates, and ends the program over one before 1970.
+            Ok((stream, _)) if clock::was_never_set() => turn_away(&stream, UNDATED),
             Ok((stream, _)) => {
                 if shared.open.fetch_add(1, Ordering::SeqCst) < CONNECTIONS {
                     tokio::spawn(serve(stream, Open(Arc::clone(&shared))));
                 } else {
                     drop(Open(Arc::clone(&shared)));
-                    turn_away(&stream);
+                    turn_away(&stream, FULL);
                 }
             }
             Err(error) => {
                 // Out of descriptors, or a peer that was gone before we looked: try again, without spinning.
                 debug!(%error, "accepting a connection failed");
+                shortage::seen(&error);
                 sleep(Duration::from_millis(100)).await;
             }
         }
@@ -201,12 +233,17 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Says 503 without waiting for anything; a peer that does not read learns it from the close.
-fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
-        content-length: 49\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
-        too many connections; try again in a few seconds\n";
-    let _ = stream.try_write(FULL);
+fn turn_away(stream: &TcpStream, why: &str) {
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         retry-after: 5\r\nconnection: close\r\n\r\n{why}",
+        why.len()
+    );
+    let _ = stream.try_write(answer.as_bytes());
 }
+
+const FULL: &str = "too many connections; try again in a few seconds\n";
+const UNDATED: &str = "the clock of this machine says a time before 1970; nothing is shown until it is set\n";
 
 async fn serve(stream: TcpStream, open: Open) {
     let shared = &open.0;
@@ -215,6 +252,8 @@ async fn serve(stream: TcpStream, open: Open) {
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut builder = http1::Builder::new();
+    // Its own date header panics when the clock was never set.
+    builder.auto_date_header(false);
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HEADER_LIMIT);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Errors are the peer's: broken requests, resets, deadlines. None of them concerns us.
@@ -240,6 +279,13 @@ fn respond(request: &Request<Incoming>, shared: &Shared) -> Response<Unread> {
     let mut response = Response::new(answer.body.into_body(&shared.unread));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
+    let wall = Clock::system().now().wall;
+    // Who has no time must not tell it: a clock that was never set is worse than none.
+    if wall > Wall::default()
+        && let Ok(date) = HeaderValue::from_str(&wall.http_date())
+    {
+        headers.insert(header::DATE, date);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     for (name, value) in SECURITY {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

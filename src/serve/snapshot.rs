@@ -59,6 +59,9 @@ pub struct Snapshot {
     /// What was counted since the start. In `/metrics`.
     #[serde(skip)]
     pub counters: Counters,
+    /// What the first pass waits for, before it was written to the state file; nothing else in here is true then.
+    #[serde(skip)]
+    pub waits_for: Option<&'static str>,
 }
 
 /// One pass of the loop.
@@ -262,9 +265,22 @@ impl Snapshot {
         self.at.wall.since(then).saturating_add(self.age(now))
     }
 
+    /// What there is to show before the first pass: nothing but what is being waited for.
+    pub fn before_first(waits_for: &'static str) -> Snapshot {
+        Snapshot { waits_for: Some(waits_for), ..Snapshot::default() }
+    }
+
+    /// Why nothing can be shown yet, in words; `None` once a pass was made.
+    pub fn not_started(&self) -> Option<String> {
+        self.waits_for.map(|what| format!("starting, nothing can be told yet: {what}; try again in a moment"))
+    }
+
     /// Why a caller should not rely on this watchdog now; `None` while it ticks on time and can
     /// write its state. A disabled one is idle as it should be.
     pub fn not_ready(&self, now: Now) -> Option<String> {
+        if let Some(why) = self.not_started() {
+            return Some(why);
+        }
         if !self.enabled {
             return None;
         }

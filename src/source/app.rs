@@ -26,12 +26,12 @@ use self::stamp::{Freshness, Stamp};
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::http::{Http, HttpError, Options, Response};
 use crate::client::proxy::Proxies;
-use crate::client::resolve::ResolveError;
+use crate::client::resolve::{Lane, ResolveError};
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Now;
 
 const SECTION: Section = Settings::section(settings::PATH);
@@ -77,11 +77,13 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     let http = Http::new(Options {
         timeout: target.timeout,
         allow_link_local: settings.allow_link_local,
+        lane: Lane::Targets,
         body_limit: BODY,
         trust: settings::trust(config, &settings)?,
         proxies,
         ..Options::default()
     });
+    let stamp = Stamp::stale(outfit.kept.of(&down.key).unwrap_or_default(), settings.stale_after);
     Ok(Some(Box::new(App {
         http,
         target,
@@ -91,7 +93,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         down,
         rules,
         stamp_slot,
-        stamp: Stamp::default(),
+        stamp,
         last: Report::default(),
     })))
 }
@@ -186,7 +188,9 @@ impl App {
             }),
             Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
             // A name that goes away goes with its container; a resolver that is silent says nothing.
-            Err(HttpError::Resolve(error @ ResolveError::NotFound { .. })) => Fetched::Down(error.to_string()),
+            Err(HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. }))) => {
+                Fetched::Down(error.to_string())
+            }
             Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
             Err(error) => Fetched::Down(format!("{shown}: {error}")),
         }
@@ -203,11 +207,22 @@ impl App {
                 let later = self.last.observations.iter().all(|seen| seen.seen_at >= ask.fresh_since);
                 Report { complete: self.last.complete && later, ..self.last.clone() }
             }
-            Freshness::Stale(why) | Freshness::Invalid(why) => {
-                return self.blind(Reading::Up, "it answers", why, now);
+            Freshness::Stale { why, at } => {
+                let report = self.blind(Reading::Up, "it answers", why, now);
+                return self.keep_stamp(Report { blind_since: Some(at), ..report });
             }
+            Freshness::Invalid(why) => return self.blind(Reading::Up, "it answers", why, now),
         };
         report.observations.push(self.look(Reading::Up, Cow::Borrowed("it answers"), now));
+        self.keep_stamp(report)
+    }
+
+    /// Hands over whether the envelope stands still, so that it is not news to whoever comes after us.
+    fn keep_stamp(&self, mut report: Report) -> Report {
+        if let Some(down) = report.observations.last_mut().filter(|seen| seen.spec.key == self.down.key) {
+            let keep = serde_json::to_string(self.stamp.standing(self.stale_after)).ok();
+            down.more = Some(Box::new(More { keep, ..More::default() }));
+        }
         report
     }
 

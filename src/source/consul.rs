@@ -100,6 +100,10 @@ pub struct Heart {
     may_forget: bool,
     /// The first report.
     began: Option<Mono>,
+    /// Nodes beyond those that are followed.
+    left_out: usize,
+    /// Single passes that follow one another: what was lost is confirmed by the next of them.
+    once: bool,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -145,6 +149,8 @@ impl Heart {
             last: Heartbeats::default(),
             may_forget: false,
             began: None,
+            left_out: 0,
+            once: false,
         }
     }
 
@@ -182,19 +188,23 @@ impl Heart {
         }
         // What was lost while nobody looked may be Consul's data: nodes have their time to register again.
         let began = *self.began.get_or_insert(beats.at);
-        let is_settled = beats.at.since(began) >= self.place.resettle;
+        let is_settled = self.once || beats.at.since(began) >= self.place.resettle;
         let observations = self.specs.values().map(|known| observe(known, beats.at, is_settled)).collect();
-        Report { observations, complete: true, blind: None, beats: Some(Arc::clone(beats)) }
+        let blind = (self.left_out > 0)
+            .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not looked at", self.left_out));
+        Report { observations, complete: true, blind, beats: Some(Arc::clone(beats)), ..Report::default() }
     }
 
     /// Takes over who is there, and who is not any more.
     fn compare(&mut self, beats: &Heartbeats) {
         let room = REMEMBERED.saturating_sub(self.specs.len());
         let others = beats.nodes.keys().filter(|name| !self.configured.contains(*name));
-        let others = others.filter(|name| !self.specs.contains_key(*name)).take(room);
+        let others: Vec<_> = others.filter(|name| !self.specs.contains_key(*name)).collect();
+        self.left_out = others.len().saturating_sub(room);
+        let others = others.into_iter().take(room);
         let own = self.configured.iter().filter(|name| !self.specs.contains_key(*name));
         let newcomer = |name: &Arc<str>| {
-            let spec = spec(name);
+            let spec = spec(name, self.once.then_some(self.place.resettle));
             let sight = if self.outfit.seen_before.contains(name) { Sight::Before } else { Sight::Never };
             let known = Tracked { spec, life: Life::Gone, has_key: false, there_at: beats.at, sight };
             (Arc::clone(name), known)
@@ -233,6 +243,7 @@ impl Source for Heart {
     }
 
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
+        self.once = ask.once;
         let looked = if ask.once { Some(self.look_once()) } else { self.latest() };
         let Some(looked) = looked else { return Err("Consul has not answered yet".to_string()) };
         let now = self.outfit.clock.now().mono;
@@ -249,9 +260,11 @@ impl Source for Heart {
     }
 }
 
-fn spec(name: &str) -> Arc<Spec> {
+/// `apart`: single passes, of which a second one has to see it gone this long after the first.
+fn spec(name: &str, apart: Option<Duration>) -> Arc<Spec> {
     // A session's end has been waited for by Consul: one look is enough.
-    let rule = Rule::at_once(Test::Verdict);
+    let at_once = Rule::at_once(Test::Verdict);
+    let rule = apart.map_or(at_once, |hold| Rule { fail_after: 2, hold, ..at_once });
     let key = SignalKey::new(&format!("node/{name}"));
     Arc::new(Spec::new(key, format!("node {name}"), Severity::Critical, rule))
 }

@@ -7,6 +7,8 @@
 
 mod events;
 mod fact;
+mod gone;
+mod past;
 mod select;
 mod track;
 mod verdict;
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use self::events::{Follow, Listener};
 use self::fact::Told;
+use self::gone::{Going, Removed};
+use self::past::Stamped;
 use self::select::{Called, Selection};
 use self::track::{Look, Track};
 use self::verdict::{Limits, Reason};
@@ -29,16 +33,14 @@ use crate::config::schema::{Identity, Kind, Setting};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError, Problems, form};
 use crate::core::name;
-use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
-use crate::core::time::Now;
+use crate::core::rule::{Rule, Test, UNKNOWN_AFTER};
+use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::time::{Mono, Now};
 
 /// The source's name.
 const NAME: &str = "docker";
 /// Characters of a container's name in its key.
 const NAME_LENGTH: usize = 128;
-/// Missing containers that nobody named, remembered at most.
-const MISSING: usize = 256;
 /// An alarm rings this much after the instant, so that the instant has passed for every clock.
 const AFTER: Duration = Duration::from_millis(5);
 
@@ -64,7 +66,8 @@ crate::settings! {
         start_grace: Span = Span::seconds(60),
         /// Time that a container must run after it was killed for memory.
         oom_calm: Span = Span::seconds(60),
-        /// After this long a missing container that containers does not name is forgotten.
+        /// After this long a missing container with the label watchdog.required=true that containers does not
+        /// name is forgotten.
         forget_after: Span = Span::seconds(86_400),
         /// How much it matters when a container is down: critical, warning or info.
         severity: Severity = Severity::Critical,
@@ -151,8 +154,8 @@ pub struct DockerSource {
     own_identity: Option<String>,
     listener: Option<Listener>,
     tracks: BTreeMap<String, Track>,
-    /// When the last list came; `None` before the first.
-    listed: Option<Now>,
+    /// When the last list came, to us or to those before us; `None` before the first.
+    listed: Option<Mono>,
     blind: bool,
 }
 
@@ -168,7 +171,7 @@ impl DockerSource {
         };
         let selection =
             Selection { containers: settings.containers.clone(), exclude: settings.exclude.clone(), project: None };
-        Ok(DockerSource {
+        let mut source = DockerSource {
             docker: Docker::new(Path::new(&settings.socket))?,
             limits,
             outfit,
@@ -181,7 +184,20 @@ impl DockerSource {
             listed: None,
             blind: false,
             settings,
-        })
+        };
+        source.recall();
+        Ok(source)
+    }
+
+    /// Takes back what was known of containers before this source was built.
+    fn recall(&mut self) {
+        let (kept, now) = (self.outfit.kept.clone(), self.outfit.clock.now());
+        for (_, stamped) in kept.under::<Stamped>("container/") {
+            let past = stamped.carried(now, kept.is_of_this_boot());
+            let track = Track::restored(self.spec(&past.called.name), past);
+            self.tracks.insert(track.called.identity.clone(), track);
+            self.listed = kept.looked_at();
+        }
     }
 
     fn listen(&mut self) {
@@ -249,7 +265,7 @@ impl DockerSource {
             .collect();
         for name in absent {
             let identity = format!("named {name}");
-            let called = Called { identity: identity.clone(), name, project: None, service: None };
+            let called = Called { identity: identity.clone(), name, ..Called::default() };
             let track = Track::new(self.spec(&called.name), called);
             self.tracks.insert(identity, track);
         }
@@ -257,11 +273,13 @@ impl DockerSource {
 
     fn spec(&self, name: &str) -> Arc<Spec> {
         let key = name::bounded(name, NAME_LENGTH, |c| c == ' ' || !(c.is_whitespace() || c.is_control()));
+        // A run that proves nothing yet must not be told as one that nobody can see.
+        let unknown_after = UNKNOWN_AFTER.max(self.settings.restart_window.0 + self.outfit.tick * 2);
         Arc::new(Spec::new(
             SignalKey::new(&format!("container/{key}")),
             format!("container {}", fact::clean(name, NAME_LENGTH)),
             self.settings.severity,
-            Rule::at_once(Test::Verdict),
+            Rule { unknown_after, ..Rule::at_once(Test::Verdict) },
         ))
     }
 
@@ -275,32 +293,6 @@ impl DockerSource {
             self.tracks.entry(called.identity.clone()).or_insert_with(|| Track::new(Arc::clone(&spec), called.clone()));
         track.spec = spec;
         track.called = called.clone();
-    }
-
-    /// Drops what is gone for good: renamed, replaced under the same name, not meant to stay, forgotten.
-    fn forget(&mut self, list: &[Listed], present: &BTreeMap<String, (Called, &Listed)>, now: Now) {
-        let named: BTreeSet<String> = self.selection.named().map(str::to_string).collect();
-        let ids: BTreeSet<&str> = list.iter().map(|listed| listed.id.as_str()).collect();
-        let names: BTreeSet<&str> = present.values().map(|(called, _)| called.name.as_str()).collect();
-        let own = self.own_identity.clone();
-        self.tracks.retain(|identity, track| {
-            let elsewhere = ids.contains(track.id()) || names.contains(track.called.name.as_str());
-            let answered = track.id().is_empty()
-                && present.values().any(|(called, _)| called.service.as_deref() == Some(&track.called.name));
-            present.contains_key(identity) || !(elsewhere || answered || own.as_ref() == Some(identity))
-        });
-        let mut missing: Vec<(Duration, String)> = self
-            .tracks
-            .iter()
-            .filter(|(_, track)| !named.iter().any(|name| self.selection.means(name, &track.called)))
-            .filter_map(|(identity, track)| track.gone_for(now.mono).map(|gone| (gone, identity.clone())))
-            .collect();
-        missing.sort();
-        for (index, (gone, identity)) in missing.into_iter().enumerate() {
-            if gone >= self.settings.forget_after.0 || index >= MISSING {
-                self.tracks.remove(&identity);
-            }
-        }
     }
 }
 
@@ -330,7 +322,7 @@ impl Source for DockerSource {
                 return Err(error.to_string());
             }
         };
-        let before = self.listed.replace(asked);
+        let before = self.listed.replace(asked.mono);
         let was_blind = std::mem::take(&mut self.blind);
         self.find_ourselves(&list);
         let chosen = self.choose(&list);
@@ -339,7 +331,7 @@ impl Source for DockerSource {
             self.meet(called);
         }
         let now = self.outfit.clock.now();
-        self.forget(&list, &chosen, now);
+        let removed = self.forget(&list, &chosen, now);
         self.add_named();
         if was_blind {
             self.tracks.values_mut().for_each(|track| track.was_unseen(now.mono));
@@ -347,9 +339,10 @@ impl Source for DockerSource {
         let reach = match before {
             None => Duration::MAX,
             Some(_) if was_blind => Duration::ZERO,
-            Some(before) => now.mono.since(before.mono),
+            Some(before) => now.mono.since(before),
         };
-        Ok(self.judge(&chosen, answers, now, reach, ask.once))
+        let scene = Scene { now, reach, once: ask.once, is_empty: list.is_empty() };
+        Ok(self.judge(&chosen, answers, &scene, removed))
     }
 
     fn patience(&self) -> Duration {
@@ -363,17 +356,18 @@ impl DockerSource {
         &mut self,
         chosen: &BTreeMap<String, (Called, &Listed)>,
         mut answers: BTreeMap<String, Result<Inspected, DockerError>>,
-        now: Now,
-        reach: Duration,
-        once: bool,
+        scene: &Scene,
+        mut removed: Removed,
     ) -> Report {
+        let Scene { now, reach, once, is_empty } = *scene;
         let mut seen = BTreeMap::new();
         let mut hung: Vec<(String, String)> = Vec::new();
         let mut again: Option<Duration> = None;
-        let mut let_go = Vec::new();
+        let mut going = Going::default();
         for (identity, track) in &mut self.tracks {
             let listed = chosen.get(identity).map(|(_, listed)| *listed);
-            let (hint, live) = self.listener.as_ref().map(|l| l.hint(listed.map_or("", |l| &l.id))).unwrap_or_default();
+            let (hint, live) =
+                self.listener.as_ref().map(|l| l.hint(listed.map_or(track.id(), |l| &l.id))).unwrap_or_default();
             let window = self.settings.restart_window.0;
             let look = Look { now, reach, hint: &hint, live, window, once };
             let facts = match (listed, answers.remove(identity)) {
@@ -389,23 +383,29 @@ impl DockerSource {
                 }
                 _ => {
                     let named = self.selection.named().any(|name| self.selection.means(name, &track.called));
-                    track.lose(&look, named)
+                    let facts = track.lose(&look, named);
+                    gone::believed(facts, is_empty && !hint.destroyed, self.settings.forget_after.0)
                 }
             };
             let verdict = verdict::verdict(&facts, &self.limits);
             track.judged(&facts, &verdict, self.limits.restarts);
             if verdict.reason == Reason::Forgotten {
-                let_go.push(identity.clone());
+                going.forgotten.push(identity.clone());
                 continue;
             }
+            if verdict.reason == Reason::Removed {
+                going.removed.push((identity.clone(), facts));
+                continue;
+            }
+            going.note(&track.called, &verdict);
             again = again.into_iter().chain(verdict.again_in).min();
             let told = Told { inspected: track.inspected.as_ref(), last_exit: track.last_exit, window };
             let text = fact::fact(verdict.reason, &facts, &self.limits, &told);
-            seen.entry(track.spec.key.clone()).or_insert_with(|| observation(track, now, verdict.reading, text));
+            let more = More { happened_at: track.happened_at(verdict.reason, &hint, now), keep: track.keep(&look) };
+            let seen = seen.entry(track.spec.key.clone());
+            seen.or_insert_with(|| observation(track, now, verdict.reading, text).knowing(more));
         }
-        for identity in let_go {
-            self.tracks.remove(&identity);
-        }
+        self.let_go(going, now, &mut seen, &mut removed);
         if let Some(listener) = &self.listener {
             listener.alarm(again.map(|wait| Instant::now() + wait + AFTER));
         }
@@ -415,9 +415,21 @@ impl DockerSource {
             complete: !observations.is_empty(),
             blind: blind(&hung, observations.len()),
             observations,
+            removals: removed.tell(),
             ..Report::default()
         }
     }
+}
+
+/// One look at all containers.
+struct Scene {
+    now: Now,
+    /// How far back the picture before reaches.
+    reach: Duration,
+    /// The only look there will be.
+    once: bool,
+    /// The engine has no container at all.
+    is_empty: bool,
 }
 
 fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Observation {
@@ -428,7 +440,10 @@ fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Obser
 fn blind(hung: &[(String, String)], all: usize) -> Option<String> {
     let (_, why) = hung.first()?;
     let names: Vec<&str> = hung.iter().take(5).map(|(name, _)| name.as_str()).collect();
-    let more = if hung.len() > names.len() { ", …" } else { "" };
+    let more = match hung.len() - names.len() {
+        0 => String::new(),
+        left => format!(" and {left} more"),
+    };
     Some(format!(
         "cannot inspect {} of {all} containers ({}{more}): {}",
         hung.len(),

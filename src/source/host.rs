@@ -1,27 +1,37 @@
-//! The machine: memory, load, pressure, open files, kills for lack of memory, reboots, disks.
+//! The machine: memory, load, pressure, open files, kills for lack of memory, reboots, file systems.
 //!
 //! Reads a few files of /proc at every look and asks disks by statvfs in threads of their own, so a
-//! hung mount costs no tick. What a kernel does not offer is left out; what was offered and no longer
-//! is turns unknown, never zero. It measures and never judges: ceilings are in the specs.
+//! hung mount costs no tick. What only some kernels offer is left out where it is missing; what every
+//! kernel offers and cannot be read is unknown with its reason, and so is what was there and is not.
+//! It measures and never judges: ceilings are in the specs.
 
 mod disk;
+mod disks;
+mod gauge;
+mod memory;
+mod mounts;
 mod proc;
 mod settings;
+mod watched;
+mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::disk::{Asked, Disk, LIMIT, Statvfs, Usage};
+use self::disk::{LIMIT, Statvfs};
+use self::disks::Disks;
+use self::gauge::{Gauge, MARGIN};
 use self::proc::{Gap, Seen};
 use self::settings::Settings;
 use super::{Ask, Entry, Outfit, Source};
+use crate::client::shortage;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
-use crate::core::time::{Mono, people};
+use crate::core::signal::{Observation, Reading, Report, Severity};
+use crate::core::time::people;
 
 const SECTION: Section = Settings::section(settings::PATH);
 
@@ -30,8 +40,6 @@ pub const ENTRY: Entry = Entry { name: "host", advice: "", sections: &[SECTION],
 
 /// A disk in good health answers at once; a look waits no longer than this for all of them.
 const MOMENT: Duration = Duration::from_millis(250);
-/// Percent below its ceiling at which a share counts as good again.
-const MARGIN: f64 = 5.0;
 /// Part of its ceiling at which load and pressure count as good again.
 const EASED: f64 = 0.8;
 
@@ -64,52 +72,7 @@ struct Host {
     reboot: Option<Gauge>,
     /// The boot seen last, by this run or an earlier one.
     boot: Option<String>,
-    statvfs: Statvfs,
-    disks: Vec<Watched>,
-}
-
-/// One signal and whether it was ever measured.
-struct Gauge {
-    spec: Arc<Spec>,
-    measured: bool,
-}
-
-impl Gauge {
-    fn new(name: &str, title: &str, severity: Severity, rule: Rule) -> Gauge {
-        let (key, title) = (SignalKey::new(&format!("host/{name}")), Arc::from(title));
-        Gauge { spec: Arc::new(Spec::new(key, title, severity, rule)), measured: false }
-    }
-
-    /// A gauge with a ceiling; `None` when the ceiling is 0.
-    fn above(name: &str, title: &str, severity: Severity, limit: f64, clear: f64) -> Option<Gauge> {
-        let rule = Rule::counted(Test::Above { limit, clear: clear.max(0.0) });
-        (limit > 0.0).then(|| Gauge::new(name, title, severity, rule))
-    }
-
-    /// The observation that follows from what was read; none for what this machine does not offer.
-    fn observe(&mut self, seen: Seen<(Reading, String)>, seen_at: Mono) -> Option<Observation> {
-        let (reading, fact) = match seen {
-            Ok(measured) => {
-                self.measured = true;
-                measured
-            }
-            Err(Gap::Missing) if self.measured => (Reading::Unknown, "it is no longer available".to_string()),
-            Err(Gap::Missing) => return None,
-            Err(Gap::Broken(why)) => (Reading::Unknown, why),
-        };
-        Some(Observation::new(&self.spec, seen_at, reading, fact))
-    }
-}
-
-/// One disk and its signals.
-struct Watched {
-    disk: Disk,
-    space: Option<Gauge>,
-    inodes: Option<Gauge>,
-    /// It was seen writable.
-    writable: bool,
-    /// What was seen when it last answered.
-    last: Vec<Observation>,
+    disks: Disks,
 }
 
 impl Host {
@@ -124,13 +87,6 @@ impl Host {
             (eased("pressure:io", "waiting for disks", Warning, settings.pressure_io_pct), "io", "full"),
             (eased("pressure:cpu", "waiting for CPUs", Warning, settings.pressure_cpu_pct), "cpu", "some"),
         ];
-        let watched = |path: &String| Watched {
-            disk: Disk::new(&settings.root, path),
-            space: share(&format!("disk:{path}"), &format!("disk {path}"), Critical, settings.disk_pct),
-            inodes: share(&format!("inodes:{path}"), &format!("inodes of {path}"), Critical, settings.inodes_pct),
-            writable: false,
-            last: Vec::new(),
-        };
         let rises = Rule::at_once(Test::Increases { counter: true });
         Host {
             clock: outfit.clock.clone(),
@@ -142,12 +98,7 @@ impl Host {
             oom: settings.oom.then(|| Gauge::new("oom", "killed for lack of memory", Critical, rises)),
             reboot: settings.reboot.then(|| Gauge::new("reboot", "reboot", Warning, Rule::at_once(Test::Event))),
             boot: outfit.previous_boot.clone().filter(|boot| !boot.is_empty()),
-            statvfs,
-            disks: if settings.watches_disks() {
-                settings.disk_paths.iter().map(watched).collect()
-            } else {
-                Vec::new()
-            },
+            disks: Disks::new(&settings, statvfs, Vec::new(), true),
             settings,
         }
     }
@@ -162,24 +113,22 @@ impl Source for Host {
         let gauges =
             [(&self.memory, "memory"), (&self.swap, "swap"), (&self.load, "load"), (&self.files, "open files")];
         let mut what: Vec<&str> = gauges.iter().filter(|(gauge, _)| gauge.is_some()).map(|(_, name)| *name).collect();
-        if !self.pressure.is_empty() {
+        // Not every kernel offers these.
+        if !self.pressure.is_empty() && self.settings.proc.join("pressure").exists() {
             what.push("pressure");
         }
-        what.extend(["OOM kills", "reboots"]);
-        what.extend(self.disks.first().map(|_| "disks"));
+        let kills = proc::text(&self.settings.proc, "vmstat").is_ok_and(|text| proc::oom_kills(&text).is_ok());
+        what.extend((self.oom.is_some() && kills).then_some("OOM kills"));
+        what.extend(self.reboot.as_ref().map(|_| "reboots"));
+        what.extend(self.settings.watches_disks().then_some("file systems"));
         format!("{} of {}", what.join(", "), self.settings.proc.display())
     }
 
     fn observe(&mut self, ask: &Ask) -> Result<Report, String> {
-        for watched in &mut self.disks {
-            watched.disk.ask(&self.statvfs);
-        }
+        self.disks.ask(&self.settings, ask.once);
         let deadline = Instant::now() + if ask.once { LIMIT } else { MOMENT };
         let mut observations = self.read_proc()?;
-        for watched in &mut self.disks {
-            let asked = watched.disk.take(deadline);
-            observations.extend(watched.observe(asked, self.clock.now().mono));
-        }
+        observations.extend(self.disks.take(&self.settings, deadline, &self.clock));
         Ok(Report { observations, complete: true, ..Report::default() })
     }
 
@@ -191,19 +140,28 @@ impl Source for Host {
 impl Host {
     fn read_proc(&mut self) -> Result<Vec<Observation>, String> {
         let proc = self.settings.proc.as_path();
-        let (meminfo, vmstat) = (proc::text(proc, "meminfo"), proc::text(proc, "vmstat"));
-        let (loadavg, stat) = (proc::text(proc, "loadavg"), proc::text(proc, "stat"));
+        let (meminfo, vmstat) = (proc::promised(proc, "meminfo"), proc::promised(proc, "vmstat"));
+        let (loadavg, stat) = (proc::promised(proc, "loadavg"), proc::promised(proc, "stat"));
         if [&meminfo, &vmstat, &loadavg, &stat].into_iter().all(Result::is_err) {
+            if let Some(shortage) = shortage::behind_lookup() {
+                return Err(format!("nothing can be read below {}: {shortage}", proc.display()));
+            }
             return Err(format!("nothing can be read below {}; set host.proc to the machine's /proc", proc.display()));
         }
         let now = self.clock.now().mono;
+        // A container's memory by lxcfs; the cache of ZFS is the machine's.
+        let made_up = self.disks.has_made_up_memory(&self.settings);
         let memory = meminfo.and_then(|text| proc::memory(&text));
         let mut seen = Vec::new();
         let mut take = |gauge: &mut Option<Gauge>, read: &dyn Fn() -> Seen<(Reading, String)>| {
             seen.extend(gauge.as_mut().and_then(|gauge| gauge.observe(read(), now)));
         };
-        take(&mut self.memory, &|| memory_in_use(memory.as_ref().map_err(Clone::clone)?));
-        take(&mut self.swap, &|| memory.as_ref().map(swap_in_use).map_err(Clone::clone));
+        take(&mut self.memory, &|| {
+            let memory = memory.as_ref().map_err(Clone::clone)?;
+            let arc = if made_up { Err(Gap::Missing) } else { proc::text(proc, "spl/kstat/zfs/arcstats") };
+            memory::in_use(memory, &arc.and_then(|text| proc::arc(&text, memory.total)))
+        });
+        take(&mut self.swap, &|| memory.as_ref().map(memory::swap_in_use).map_err(Clone::clone));
         take(&mut self.load, &|| {
             let [_, five, _] = proc::load(loadavg.as_ref().map_err(Clone::clone)?)?;
             let cpus = proc::cpus(stat.as_ref().map_err(Clone::clone)?)?;
@@ -211,7 +169,7 @@ impl Host {
             Ok((Reading::Value(each), format!("5-minute load {five} on {cpus} CPUs ({each:.1} each)")))
         });
         take(&mut self.files, &|| {
-            let (used, most) = proc::files(&proc::text(proc, "sys/fs/file-nr")?)?;
+            let (used, most) = proc::files(&proc::promised(proc, "sys/fs/file-nr")?)?;
             let percent = used as f64 / most as f64 * 100.0;
             Ok((Reading::Value(percent), format!("{percent:.0} % of the machine's open files: {used} of {most}")))
         });
@@ -226,31 +184,12 @@ impl Host {
             seen.extend(gauge.observe(told, now));
         }
         if let Some(gauge) = &mut self.reboot {
-            let boot = proc::text(proc, "sys/kernel/random/boot_id").and_then(|text| proc::boot(&text));
+            let boot = proc::promised(proc, "sys/kernel/random/boot_id").and_then(|text| proc::boot(&text));
             let up = proc::text(proc, "uptime").and_then(|text| proc::uptime(&text)).ok();
             seen.extend(gauge.observe(boot.map(|boot| reboots(boot, &mut self.boot, up)), now));
         }
         Ok(seen)
     }
-}
-
-fn memory_in_use(memory: &proc::Memory) -> Seen<(Reading, String)> {
-    let available = memory.available.ok_or(Gap::Missing)?.min(memory.total);
-    let percent = (memory.total - available) as f64 / memory.total as f64 * 100.0;
-    Ok((
-        Reading::Value(percent),
-        format!("{percent:.0} % in use, {} of {} available", kib(available), kib(memory.total)),
-    ))
-}
-
-fn swap_in_use(memory: &proc::Memory) -> (Reading, String) {
-    if memory.swap_total == 0 {
-        // Swap that was switched off holds nothing back.
-        return (Reading::Value(0.0), "no swap".to_string());
-    }
-    let free = memory.swap_free.min(memory.swap_total);
-    let percent = (memory.swap_total - free) as f64 / memory.swap_total as f64 * 100.0;
-    (Reading::Value(percent), format!("{percent:.0} % in use, {} of {} free", kib(free), kib(memory.swap_total)))
 }
 
 /// Tells of a boot that is not the one seen last, once.
@@ -266,76 +205,28 @@ fn reboots(boot: String, last: &mut Option<String>, up: Option<f64>) -> (Reading
     }
 }
 
-impl Watched {
-    fn observe(&mut self, asked: Asked, seen_at: Mono) -> Vec<Observation> {
-        let unknown = |watched: &mut Watched, why: &str| {
-            let gauges = [watched.space.as_mut(), watched.inodes.as_mut()].into_iter().flatten();
-            // A disk that never had a number of inodes does not get the signal by hanging.
-            let gauges = gauges.filter(|gauge| gauge.measured || !gauge.spec.key.as_str().contains("/inodes:"));
-            gauges.filter_map(|gauge| gauge.observe(Err(Gap::Broken(why.to_string())), seen_at)).collect()
-        };
-        match asked {
-            Asked::Usage(usage) => {
-                self.last = self.measure(&usage, seen_at);
-                self.last.clone()
-            }
-            Asked::Waiting if !self.last.is_empty() => self.last.clone(),
-            Asked::Waiting => unknown(self, "statvfs has not answered yet"),
-            Asked::Hangs => unknown(self, "statvfs hangs; the disk or its server does not answer"),
-            Asked::Failed(why) => unknown(self, &format!("statvfs failed: {why}")),
-        }
-    }
-
-    fn measure(&mut self, usage: &Usage, seen_at: Mono) -> Vec<Observation> {
-        let mode = match (usage.read_only, self.writable) {
-            (true, true) => "; remounted read-only, which often means disk errors",
-            (true, false) => "; mounted read-only",
-            (false, _) => "",
-        };
-        self.writable |= !usage.read_only;
-        let space = usage.percent().ok_or(Gap::Missing).map(|percent| {
-            (Reading::Value(percent), format!("{percent:.0} % used, {} left{mode}", bytes(usage.left())))
-        });
-        let inodes = usage.inodes_percent().ok_or(Gap::Missing).map(|percent| {
-            let (left, all) = (usage.inodes_free, usage.inodes);
-            (Reading::Value(percent), format!("{percent:.0} % used, {left} of {all} left"))
-        });
-        let pairs = [(self.space.as_mut(), space), (self.inodes.as_mut(), inodes)];
-        pairs.into_iter().filter_map(|(gauge, seen)| gauge?.observe(seen, seen_at)).collect()
-    }
-}
-
-fn kib(count: u64) -> String {
-    bytes(count.saturating_mul(1024))
-}
-
-/// A size for people, in the unit in which it has one to four digits.
-fn bytes(count: u64) -> String {
-    let mut size = count as f64;
-    let mut units = ["bytes", "KiB", "MiB", "GiB", "TiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for next in units {
-        if size < 1024.0 {
-            break;
-        }
-        size /= 1024.0;
-        unit = next;
-    }
-    if size < 10.0 && unit != "bytes" { format!("{size:.1} {unit}") } else { format!("{size:.0} {unit}") }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Condvar, Mutex};
 
+    use super::disk::Usage;
     use super::*;
-    use crate::core::time::Now;
+    use crate::core::time::{Mono, Now};
     use crate::wake::Waker;
 
-    const USAGE: Usage =
-        Usage { block: 4096, blocks: 1000, free: 20, available: 20, inodes: 100, inodes_free: 1, read_only: false };
+    const USAGE: Usage = Usage {
+        block: 4096,
+        blocks: 1000,
+        free: 20,
+        available: 20,
+        inodes: 100,
+        inodes_free: 1,
+        read_only: false,
+        mount: None,
+        fsid: 0,
+    };
 
     fn host(toml: &str, call: Statvfs) -> Host {
         let config = Config::from_toml(toml).unwrap();
@@ -346,6 +237,7 @@ mod tests {
             tick: Duration::from_secs(15),
             previous_boot: None,
             seen_before: Arc::default(),
+            kept: crate::source::Kept::default(),
         };
         Host::new(settings::read(&config).unwrap(), &outfit, call)
     }
@@ -372,7 +264,7 @@ mod tests {
             }
             Ok(USAGE)
         });
-        let mut host = host("[host]\ndisk_paths = [\"/dead\", \"/\"]\ndisk_pct = 97\ninodes_pct = 98", call);
+        let mut host = host("[host]\ndisk_paths = [\"/dead\", \"/\"]\ninodes_pct = 98", call);
         let began = Instant::now();
         let mut looks = 0_u32;
         let hangs = loop {
@@ -385,7 +277,7 @@ mod tests {
             assert_eq!(seen(&report, "host/inodes:/").reading, Reading::Value(99.0));
             let dead = seen(&report, "host/disk:/dead");
             assert_eq!(dead.reading, Reading::Unknown);
-            if dead.fact.contains("hangs") {
+            if dead.fact.contains("does not answer") {
                 break began.elapsed();
             }
             assert!(dead.fact.contains("not answered yet"), "{}", dead.fact);
@@ -408,40 +300,43 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_turns_read_only_is_told_in_the_fact() {
+    fn a_disk_that_turns_read_only_fires() {
         let read_only = Arc::new(AtomicUsize::new(0));
         let state = Arc::clone(&read_only);
         let call: Statvfs =
             Arc::new(move |_: &Path| Ok(Usage { read_only: state.load(Ordering::SeqCst) == 1, ..USAGE }));
-        let mut host = host("[host]\ndisk_pct = 97", call);
-        assert_eq!(seen(&look(&mut host), "host/disk:/").fact, "98 % used, 80 KiB left");
+        let mut host = host("[host]\ndisk_paths = [\"/\"]", call);
+        let report = look(&mut host);
+        let disk = seen(&report, "host/disk:/");
+        assert_eq!(disk.fact, "98 % used (warning above 90 %, critical above 97 %), 80 KiB left");
+        assert_eq!(disk.spec.severity, Severity::Critical);
+        assert_eq!(seen(&report, "host/readonly:/").reading, Reading::Up);
         read_only.store(1, Ordering::SeqCst);
-        let fact = seen(&look(&mut host), "host/disk:/").fact.clone();
-        assert!(fact.contains("remounted read-only"), "{fact}");
+        let report = look(&mut host);
+        let readonly = seen(&report, "host/readonly:/");
+        assert_eq!((readonly.reading, readonly.spec.severity), (Reading::Down, Severity::Critical));
+        assert!(readonly.fact.contains("turned read-only"), "{}", readonly.fact);
     }
 
     #[test]
     fn a_disk_that_cannot_be_asked_is_unknown() {
         let call: Statvfs = Arc::new(|_: &Path| Err(std::io::ErrorKind::PermissionDenied.into()));
-        let report = look(&mut host("[host]\ndisk_pct = 97", call));
-        let disk = seen(&report, "host/disk:/");
-        assert_eq!((disk.reading, disk.fact.as_ref()), (Reading::Unknown, "statvfs failed: permission denied"));
-    }
-
-    #[test]
-    fn disks_are_left_alone_unless_asked_for() {
-        let call: Statvfs = Arc::new(|_: &Path| panic!("asked"));
-        let report = look(&mut host("", call));
-        assert!(report.observations.iter().all(|o| !o.spec.key.as_str().starts_with("host/disk")));
-        assert!(report.complete);
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        for (count, text) in
-            [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (20 << 30, "20 GiB"), (u64::MAX, "16777216 TiB")]
-        {
-            assert_eq!(bytes(count), text);
+        let report = look(&mut host("[host]\ndisk_paths = [\"/\"]", call));
+        for key in ["host/disk:/", "host/readonly:/"] {
+            let disk = seen(&report, key);
+            assert_eq!(
+                (disk.reading, disk.fact.as_ref()),
+                (Reading::Unknown, "it cannot be checked: permission denied")
+            );
         }
+    }
+
+    #[test]
+    fn disks_that_are_switched_off_are_left_alone() {
+        let call: Statvfs = Arc::new(|_: &Path| panic!("asked"));
+        let report = look(&mut host("[host]\ndisk_pct = 0\nreadonly = false", call));
+        let is_disk = |o: &Observation| o.spec.key.as_str().contains(':') && !o.spec.key.as_str().contains("pressure");
+        assert!(!report.observations.iter().any(is_disk));
+        assert!(report.complete);
     }
 }

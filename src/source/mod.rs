@@ -9,21 +9,24 @@ pub mod app;
 pub mod consul;
 pub mod docker;
 pub mod host;
+pub mod oci;
 pub mod probe;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
-use crate::core::signal::Report;
+use crate::core::signal::{Report, SignalKey};
 use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY];
+pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY, oci::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {
@@ -55,6 +58,48 @@ pub struct Outfit {
     pub previous_boot: Option<String>,
     /// Nodes that were seen alive in an earlier run, or under the settings before these.
     pub seen_before: Arc<BTreeSet<Arc<str>>>,
+    /// What the sources before these wanted kept of their signals.
+    pub kept: Kept,
+}
+
+/// What sources handed over with [`More::keep`](crate::core::signal::More::keep), for those that come after
+/// them: after a restart with a state file, in the next of several single passes, and after each reload.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    bodies: Arc<BTreeMap<SignalKey, Arc<str>>>,
+    /// When somebody looked last, by the clocks of now; `None` where nothing is kept.
+    looked_at: Option<Mono>,
+    same_boot: bool,
+}
+
+impl Kept {
+    /// What is kept by signal; `looked_at` is the last time that anybody looked, by the clocks of now, and
+    /// `same_boot` says that the machine has not booted since.
+    pub fn new(bodies: BTreeMap<SignalKey, Arc<str>>, looked_at: Mono, same_boot: bool) -> Kept {
+        Kept { bodies: Arc::new(bodies), looked_at: Some(looked_at), same_boot }
+    }
+
+    /// What is kept of `key`; nothing where it cannot be read, as after a change of its form.
+    pub fn of<T: DeserializeOwned>(&self, key: &SignalKey) -> Option<T> {
+        self.bodies.get(key).and_then(|body| serde_json::from_str(body).ok())
+    }
+
+    /// What is kept of every signal whose key begins with `prefix`, by key.
+    pub fn under<T: DeserializeOwned>(&self, prefix: &str) -> impl Iterator<Item = (&SignalKey, T)> {
+        let from = self.bodies.range(SignalKey::new(prefix)..);
+        from.take_while(move |(key, _)| key.as_str().starts_with(prefix))
+            .filter_map(|(key, body)| Some((key, serde_json::from_str(body).ok()?)))
+    }
+
+    /// When somebody looked last, by the clocks of now; `None` where nothing is kept.
+    pub fn looked_at(&self) -> Option<Mono> {
+        self.looked_at
+    }
+
+    /// True when instants on the monotonic clock in what is kept are of this boot.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.same_boot
+    }
 }
 
 /// One question to a source.

@@ -1,4 +1,4 @@
-//! Probes: looks at dependencies from outside (http, tcp, dns, tls, exec), each at its own pace.
+//! Probes: looks at dependencies from outside (http, tcp, dns, tls, icmp, exec), each at its own pace.
 //!
 //! The checks run in a [`pool`](pool::Pool) of threads; [`Probes::observe`] only hands out the last result
 //! of each with the time of its look, and waits for nothing (except for the one look of `check`).
@@ -10,21 +10,24 @@ mod build;
 pub mod dns;
 pub mod exec;
 pub mod http;
+pub mod icmp;
 pub mod pool;
 pub mod schedule;
 pub mod settings;
 pub mod target;
 pub mod tcp;
 pub mod tls;
+mod verdict;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::pool::{Bounds, Pace, Pool, Standing, Verdict};
+use self::pool::{Bounds, Look, Pace, Pool, Standing, Verdict};
 use self::settings::Settings;
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::resolve::ResolveError;
+use crate::client::shortage::Shortage;
 use crate::config::{Config, ConfigError};
 use crate::core::rule::Rule;
 use crate::core::signal::{Observation, Reading, Report, Spec};
@@ -60,6 +63,8 @@ pub struct Probe {
     pub pace: Pace,
     /// How it looks.
     pub check: Check,
+    /// What it shares its fate with: an address, or the zone of a name; `None` for a command and a mere name.
+    pub dependency: Option<Arc<str>>,
 }
 
 /// One kind of look at one target.
@@ -72,19 +77,22 @@ pub enum Check {
     Dns(dns::DnsCheck),
     /// A certificate.
     Tls(Box<tls::TlsCheck>),
+    /// An echo.
+    Icmp(icmp::IcmpCheck),
     /// A command.
     Exec(exec::ExecCheck),
 }
 
 impl Check {
-    /// Looks once, within the probe's limit.
-    pub fn look(&self) -> Verdict {
+    /// Looks once, within the probe's limit, or goes on with a look that was to be gone on with.
+    pub fn look(&self) -> Look {
         match self {
-            Check::Http(check) => check.look(),
+            Check::Http(check) => check.look().into(),
             Check::Tcp(check) => check.look(),
-            Check::Dns(check) => check.look(),
-            Check::Tls(check) => check.look(),
-            Check::Exec(check) => check.look(),
+            Check::Dns(check) => check.look().into(),
+            Check::Tls(check) => check.look().into(),
+            Check::Icmp(check) => check.look().into(),
+            Check::Exec(check) => check.look().into(),
         }
     }
 }
@@ -106,12 +114,13 @@ impl Probes {
         let looked_at = Arc::clone(&probes);
         let look = move |index: usize| match looked_at.get(index) {
             Some(probe) => probe.check.look(),
-            None => Verdict::unknown("no such probe"),
+            None => Look::from(Verdict::unknown("no such probe")),
         };
         let waker = outfit.waker.clone();
         let name: Arc<str> = Arc::from(ENTRY.name);
         let news = move || waker.wake(Wake::Look(Arc::clone(&name)));
-        let pool = Pool::new(paces, bounds, outfit.clock.clone(), look, news);
+        let dependencies = probes.iter().map(|p| p.dependency.clone()).collect();
+        let pool = Pool::new(paces, bounds, outfit.clock.clone(), look, news).sharing(dependencies);
         Probes { all: probes, groups, pool, fresh_since: None }
     }
 
@@ -163,10 +172,7 @@ impl Source for Probes {
         report.blind = lag.map(|lag| {
             let late = people(lag.late);
             if lag.refused {
-                format!(
-                    "the system gives no more threads than {}; a probe is {late} late; raise the limit on processes",
-                    lag.workers
-                )
+                format!("a probe is {late} late with {} threads: {}", lag.workers, Shortage::Threads)
             } else {
                 format!("all {} workers are busy with targets that hang; a probe is {late} late", lag.workers)
             }
@@ -221,7 +227,12 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
         Some((_, seen_at)) if seen_at < since => unknown("not looked at yet".into(), false),
         None => unknown("not looked at yet".into(), false),
         Some((_, seen_at)) if now.since(seen_at) > overdue(pace) => {
-            unknown(format!("not looked at for {}", people(now.since(seen_at))).into(), true)
+            let why = if standing.is_held_back {
+                "; too many other checks of the same host are waiting for an answer"
+            } else {
+                ""
+            };
+            unknown(format!("not checked for {}{why}", people(now.since(seen_at))).into(), true)
         }
         Some((verdict, seen_at)) => {
             // A date that has passed is bad now as it was at the look: a look a day must not have to wait for the
@@ -243,8 +254,10 @@ fn overdue(pace: &Pace) -> Duration {
 /// cannot say is nobody's.
 fn unresolved(error: &ResolveError) -> Verdict {
     match error {
-        ResolveError::NotFound { .. } | ResolveError::Refused(_) => Verdict::down(error.to_string()),
-        ResolveError::Undecided { .. } | ResolveError::Timeout(_) | ResolveError::Busy => {
+        ResolveError::NotFound { .. } | ResolveError::Alone { .. } | ResolveError::Refused(_) => {
+            Verdict::down(error.to_string())
+        }
+        ResolveError::Undecided { .. } | ResolveError::Timeout { .. } | ResolveError::Busy { .. } => {
             Verdict::unknown(error.to_string())
         }
     }
@@ -288,12 +301,17 @@ mod tests {
             (None, Some(Duration::from_secs(8)), Reading::Unknown, true),
         ];
         for (last, out_for, reading, is_fresh) in table {
-            let told = tell(&PACE, &Standing { last, out_for }, Mono(100_000), Mono(110_000));
+            let told = tell(&PACE, &Standing { last, out_for, is_held_back: false }, Mono(100_000), Mono(110_000));
             assert_eq!((told.reading, told.is_fresh), (reading, is_fresh), "{last:?} {out_for:?} {}", told.fact);
         }
-        let told = tell(&PACE, &Standing { last: Some((&up, Mono(100_000))), out_for: None }, Mono(0), Mono(200_000));
+        let told = tell(
+            &PACE,
+            &Standing { last: Some((&up, Mono(100_000))), out_for: None, is_held_back: false },
+            Mono(0),
+            Mono(200_000),
+        );
         assert_eq!(told.reading, Reading::Unknown);
-        assert_eq!(told.fact, "not looked at for 1m 40s");
+        assert_eq!(told.fact, "not checked for 1m 40s");
     }
 
     #[test]
@@ -310,8 +328,10 @@ mod tests {
         let name = || "db".to_string();
         let why = String::new;
         assert_eq!(unresolved(&ResolveError::NotFound { name: name(), why: why() }).reading, Reading::Down);
+        let other = "www".to_string();
+        assert_eq!(unresolved(&ResolveError::Alone { name: name(), why: why(), other }).reading, Reading::Down);
         assert_eq!(unresolved(&ResolveError::Undecided { name: name(), why: why() }).reading, Reading::Unknown);
-        assert_eq!(unresolved(&ResolveError::Timeout(name())).reading, Reading::Unknown);
-        assert_eq!(unresolved(&ResolveError::Busy).reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Timeout { name: name(), limit: STUCK }).reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Busy { name: name(), why: why() }).reading, Reading::Unknown);
     }
 }

@@ -121,7 +121,7 @@ fn trouble(error: rusqlite::Error) -> Trouble {
 }
 
 /// Makes sure that there is a regular file, which only its owner can read.
-fn touch(path: &Path) -> io::Result<()> {
+pub fn touch(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a regular file")),
         Ok(_) => {}

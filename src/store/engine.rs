@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::client::shortage;
 use crate::core::time::{Mono, Now, Wall, people};
 
 use super::fallback::Away;
@@ -53,6 +54,8 @@ pub struct Engine {
     /// Rows about repairs that were in a file once and are not here; 1 where it is not known how many.
     missing: usize,
     notes: Vec<String>,
+    /// Notes that made room since notes were taken last.
+    unsaid: usize,
 }
 
 impl Engine {
@@ -70,6 +73,7 @@ impl Engine {
             handed: BTreeMap::new(),
             missing: 0,
             notes: Vec::new(),
+            unsaid: 0,
         }
     }
 
@@ -131,13 +135,19 @@ impl Engine {
     pub fn say(&mut self, note: String) {
         if self.notes.len() >= NOTES {
             self.notes.remove(0);
+            self.unsaid = self.unsaid.saturating_add(1);
         }
         self.notes.push(note);
     }
 
     /// Takes the notes.
     pub fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
+        let mut notes = std::mem::take(&mut self.notes);
+        match std::mem::take(&mut self.unsaid) {
+            0 => {}
+            left => notes.insert(0, format!("{left} earlier notes about the state file are left out")),
+        }
+        notes
     }
 
     /// These rows may be on their way from now on.
@@ -229,6 +239,8 @@ impl Engine {
 
     fn leave_file(&mut self, why: &str, suspect: bool) -> Result<(), StoreError> {
         let Place::File { path, .. } = &self.place else { return Ok(()) };
+        let lack = shortage::now(1).map(|lack| format!("{why}: {lack}"));
+        let why = lack.as_deref().unwrap_or(why);
         let (memory, mut away) =
             Away::begin(path, Some((&self.db, false)), why, self.now).map_err(StoreError::Memory)?;
         away.suspect = suspect;
@@ -254,11 +266,16 @@ impl Engine {
                 Err(Refused::Unusable(_)) => {}
             }
         }
-        if self.lock.is_none() {
+        let Some(lock) = &mut self.lock else { return };
+        // What is there now may be another's: a link to the file that another watchdog uses.
+        if let Err(Refused::Held(holder)) = lock.claim(&away.path) {
+            away.why = format!("another watchdog ({holder}) is using it; stop that one or this one");
             return;
         }
         let Some((db, aside)) = away.return_to_file(&self.db, self.now) else { return };
         let (path, since) = (away.path.clone(), away.since);
+        // A new file may have taken its place.
+        let _ = lock.claim(&path);
         let aside = aside.map_or(String::new(), |aside| format!("; the old file was put aside as {}", aside.display()));
         self.db = db;
         self.place = Place::File { identity: disk::identity(&path), path: path.clone() };

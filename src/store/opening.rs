@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::client::shortage;
 use crate::core::time::Now;
 
 use super::disk::{self, Trouble};
@@ -66,7 +67,7 @@ pub fn view(path: &Path) -> Result<Engine, StoreError> {
 }
 
 fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Result<Engine, StoreError> {
-    let lock = match Lock::take(path) {
+    let mut lock = match Lock::take(path) {
         Ok(lock) => lock,
         Err(Refused::Held(holder)) => return Err(StoreError::Locked { path: path.to_path_buf(), holder }),
         Err(Refused::Unusable(error)) => {
@@ -74,6 +75,11 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
         }
     };
     fallback::end_swap(path);
+    // A file that is not there yet is made here, so that it is locked before it is used. Failing shows below.
+    let _ = disk::touch(path);
+    if let Err(Refused::Held(holder)) = lock.claim(path) {
+        return Err(StoreError::Locked { path: path.to_path_buf(), holder });
+    }
     let fresh = match disk::open(path) {
         Ok(db) => return Ok(with_file(path, db, lock, now, boot_id, Some(notes))),
         Err(Trouble::Unusable(why)) => return without_file(path, Some(lock), &why, now, boot_id),
@@ -91,6 +97,8 @@ fn on_file(path: &Path, now: Now, boot_id: &str, notes: &mut Vec<String>) -> Res
     };
     match fresh {
         Ok((db, missing)) => {
+            // It took the place of the one that was locked a moment ago, under the lock file all the time.
+            let _ = lock.claim(path);
             let mut engine = with_file(path, db, lock, now, boot_id, None);
             engine.miss(missing);
             Ok(engine)
@@ -188,6 +196,8 @@ fn save(path: &Path, commits: i64) -> rusqlite::Result<(Connection, usize)> {
 
 /// In memory until the file can be used; with what can be read from it, if anything.
 fn without_file(path: &Path, lock: Option<Lock>, why: &str, now: Now, boot_id: &str) -> Result<Engine, StoreError> {
+    let lack = shortage::now(1).map(|lack| format!("{why}: {lack}"));
+    let why = lack.as_deref().unwrap_or(why);
     let source = disk::view(path).ok();
     let source = source.as_ref().map(|(db, blind)| (db, *blind));
     let (db, away) = Away::begin(path, source, why, now).map_err(StoreError::Memory)?;

@@ -14,7 +14,7 @@ use watchdog::core::edge::{Edge, EdgeKind};
 use watchdog::core::signal::{Answer as Seen, Reading, Report, State};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::core::watch::{Cooldowns, Policy, Watch};
-use watchdog::source::{Ask, Outfit, Source, app};
+use watchdog::source::{Ask, Kept, Outfit, Source, app};
 use watchdog::wake::Waker;
 
 use crate::peer::app::{Answer, Peer, json, metrics};
@@ -42,6 +42,10 @@ const START: Now = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), a
 const TICK: Duration = Duration::from_secs(15);
 
 fn source(toml: &str, clock: &Clock) -> Result<Option<Box<dyn Source>>, ConfigError> {
+    source_after(Kept::default(), toml, clock)
+}
+
+fn source_after(kept: Kept, toml: &str, clock: &Clock) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let outfit = Outfit {
         clock: clock.clone(),
         waker: Waker::new(),
@@ -49,6 +53,7 @@ fn source(toml: &str, clock: &Clock) -> Result<Option<Box<dyn Source>>, ConfigEr
         tick: TICK,
         previous_boot: None,
         seen_before: Arc::default(),
+        kept,
     };
     (app::ENTRY.build)(&Config::from_toml(toml)?, &outfit)
 }
@@ -72,6 +77,13 @@ impl World {
             confirm_at_once: false,
         };
         World { source, watch: Watch::new(policy), hand, clock }
+    }
+
+    /// The settings are read again, which makes a new source.
+    fn reload(&mut self, url: &str, rest: &str) {
+        let kept = Kept::new(self.watch.kept_for_sources(), self.clock.now().mono, true);
+        let toml = format!("[app]\nmetrics_url = \"{url}\"\n{rest}");
+        self.source = source_after(kept, &toml, &self.clock).unwrap().unwrap();
     }
 
     fn look(&mut self) -> Report {
@@ -180,6 +192,10 @@ fn an_envelope_that_stands_still_is_stale_and_not_healthy() {
     let edges = world.ticks(80);
     let kinds: Vec<(EdgeKind, &str)> = edges.iter().map(|e| (e.kind, e.key.as_str())).collect();
     assert_eq!(kinds, [(EdgeKind::Alert, "source/app")]);
+    assert_eq!(edges[0].since, Wall(1_750_000_000_500), "stale since the instant that stands in it");
+    // To a new source, too, the old envelope is old.
+    world.reload(&peer.url(), JOB_AND_AGENT);
+    assert_eq!(world.ticks(4), []);
     peer.say(envelope(1_750_001_000.0, 0, &[("a1", 100)]));
     let edges = world.tick();
     assert_eq!(told(&edges), [(EdgeKind::Recovery, "source/app", "it sees")]);

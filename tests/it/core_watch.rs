@@ -143,8 +143,9 @@ fn a_signal_that_is_left_out_of_a_full_report_is_gone_and_its_incident_is_closed
     world.see(&spec, Reading::Down);
     world.pass_time(TICK);
     let out = world.pass(vec![full("eye", world.now.mono, vec![])]);
-    assert_eq!(said(&out), [("a/web", EdgeKind::Recovery)]);
-    assert_eq!(out.edges[0].reason, "it is no longer reported");
+    assert_eq!(said(&out), [("a/web", EdgeKind::Removed)]);
+    assert_eq!(out.edges[0].fact, "removed, no longer watched");
+    assert_eq!(out.edges[0].reason, "it was failing until then");
     assert_eq!(out.removed, [SignalKey::new("a/web")]);
     assert_eq!(world.state("a/web"), None);
 }
@@ -283,6 +284,43 @@ fn a_restart_repeats_no_alert_and_forgets_no_recovery() {
 }
 
 #[test]
+fn a_signal_that_gets_more_severe_is_told_once_and_ends_as_loudly() {
+    let (mut world, spec) = warm(Rule::at_once(Test::Verdict));
+    let [critical, warning] =
+        [Severity::Critical, Severity::Warning].map(|severity| Arc::new(Spec { severity, ..Spec::clone(&spec) }));
+    let told = |out: &Outcome| out.edges.iter().map(|edge| (edge.kind, edge.severity)).collect::<Vec<_>>();
+    let began = world.see(&warning, Reading::Down);
+    assert_eq!(told(&began), [(EdgeKind::Alert, Severity::Warning)]);
+    assert_eq!(told(&world.see(&critical, Reading::Unknown)), [], "what cannot be seen is not worse");
+    let worse = world.see(&critical, Reading::Down);
+    assert_eq!(told(&worse), [(EdgeKind::Realert, Severity::Critical)]);
+    assert_eq!((&worse.edges[0].incident, worse.edges[0].reason.as_str()), (&began.edges[0].incident, "it got worse"));
+    for spec in [&critical, &warning, &critical] {
+        assert_eq!(told(&world.see(spec, Reading::Down)), [], "to and fro is not told");
+    }
+    assert_eq!(told(&world.see(&warning, Reading::Down)), []);
+    world.restart(false);
+    for spec in [&critical, &warning] {
+        assert_eq!(told(&world.see(spec, Reading::Down)), [], "nor after a restart");
+    }
+    assert_eq!(told(&world.see(&warning, Reading::Up)), [(EdgeKind::Recovery, Severity::Critical)]);
+}
+
+#[test]
+fn a_signal_that_got_more_severe_while_nobody_looked_is_told_so() {
+    let (mut world, spec) = warm(Rule::at_once(Test::Verdict));
+    let [critical, warning] =
+        [Severity::Critical, Severity::Warning].map(|severity| Arc::new(Spec { severity, ..Spec::clone(&spec) }));
+    world.see(&warning, Reading::Down);
+    world.restart(true);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.extend(world.see(&critical, Reading::Down).edges.into_iter().map(|edge| (edge.kind, edge.severity)));
+    }
+    assert_eq!(told, [(EdgeKind::Realert, Severity::Critical)]);
+}
+
+#[test]
 fn a_rise_across_a_restart_is_told_once() {
     let (mut world, spec) = (World::new(policy()), spec("a/event", Rule::at_once(Test::Increases { counter: true })));
     let value = |n: f64| Reading::Value(n + 0.1 + 0.2);
@@ -318,7 +356,8 @@ fn a_source_that_is_no_longer_configured_leaves_nothing_open() {
     let keep = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<Arc<str>>>();
     assert_eq!(world.watch.keep_only(&keep(&["eye"]), &keep(&[]), world.now), Outcome::default());
     let out = world.watch.keep_only(&keep(&["other"]), &keep(&[]), world.now);
-    assert_eq!(said(&out), [("a/web", EdgeKind::Recovery)]);
+    assert_eq!(said(&out), [("a/web", EdgeKind::Removed)]);
+    assert_eq!(out.edges[0].fact, "no longer configured, no longer watched");
     assert_eq!(out.removed, ["a/web", "source/eye"].map(SignalKey::new));
     assert_eq!(world.watch.keys(), [SignalKey::new("clock/step")]);
 }

@@ -87,7 +87,7 @@ impl Daemon {
         Daemon::start_with(watchdog(dir).args(["--set", "listen=127.0.0.1:0"]))
     }
 
-    /// Starts this command and waits for its first screen.
+    /// Starts this command and waits for its first screen and its first pass.
     pub fn start_with(command: &mut Command) -> Daemon {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
@@ -100,6 +100,11 @@ impl Daemon {
             let screen = daemon.stdout();
             let rest = screen.split_once("http://")?.1;
             rest.split_once("/\n").map(|(address, _)| format!("http://{address}"))
+        });
+        // Before its first pass it tells nothing but that.
+        wait("the first pass", || {
+            let answer = daemon.get("/readyz");
+            (answer.status == 200 || !answer.body.starts_with(b"starting")).then_some(())
         });
         daemon
     }

@@ -56,6 +56,7 @@ impl Watch {
             tick: TICK,
             previous_boot: None,
             seen_before: std::sync::Arc::default(),
+            kept: watchdog::source::Kept::default(),
         };
         let source = DockerSource::new(settings, outfit, BTreeSet::new()).unwrap();
         let mut watch = Watch { source, waker, clock, told: Vec::new(), errors: Vec::new() };
@@ -228,12 +229,13 @@ fn a_paused_container_is_down_until_it_goes_on() {
 }
 
 #[test]
-fn a_removed_container_is_missing_after_its_grace_and_back_under_a_new_id() {
+fn a_removed_container_that_must_be_there_is_missing_after_its_grace_and_back_under_a_new_id() {
     if !parts::busybox() {
         return;
     }
     let engine = Engine::local("removal");
-    engine.run("web", &[], "sleep 999");
+    let required = ["--label", "watchdog.required=true"];
+    engine.run("web", &required, "sleep 999");
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Up);
     watch.go_on(Duration::from_millis(300));
@@ -247,7 +249,7 @@ fn a_removed_container_is_missing_after_its_grace_and_back_under_a_new_id() {
         removed_at.elapsed()
     );
     assert!(watch.fact().starts_with("missing"), "{}", watch.fact());
-    engine.run("web", &[], "sleep 999");
+    engine.run("web", &required, "sleep 999");
     watch.until_last(Up);
     assert_eq!(watch.readings(), [Up, Unknown, Down, Up]);
 }

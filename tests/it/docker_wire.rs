@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use watchdog::client::docker::{Docker, INSPECT_LIMIT, LIST_LIMIT, Next, Nudge};
@@ -60,7 +60,12 @@ fn engine(n: usize, other: impl Fn(&str) -> Option<Reply> + Send + Sync + 'stati
 }
 
 fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
-    let settings = Settings { socket: socket.display().to_string(), ..Settings::default() };
+    source_with(socket, timeout, |_| {})
+}
+
+fn source_with(socket: &Path, timeout: Duration, change: impl FnOnce(&mut Settings)) -> (DockerSource, Waker, Clock) {
+    let mut settings = Settings { socket: socket.display().to_string(), ..Settings::default() };
+    change(&mut settings);
     let (clock, waker) = (Clock::system(), Waker::new());
     let outfit = Outfit {
         clock: clock.clone(),
@@ -69,6 +74,7 @@ fn source(socket: &Path, timeout: Duration) -> (DockerSource, Waker, Clock) {
         tick: Duration::from_secs(15),
         previous_boot: None,
         seen_before: std::sync::Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     (DockerSource::new(settings, outfit, BTreeSet::new()).unwrap(), waker, clock)
 }
@@ -376,4 +382,32 @@ fn a_stream_that_ended_is_taken_up_where_it_ended_and_each_event_wakes() {
     }
     let last = peer.asked().into_iter().rfind(|path| path.contains("/events?")).unwrap();
     assert!(last.ends_with("&since=1700000100.000000032"), "{last}");
+}
+
+#[test]
+fn of_missing_containers_beyond_the_bound_the_rest_is_told_and_not_dropped() {
+    let label =
+        |id: &str, name: &str| listed(id, name).replace(r#""Labels":null"#, r#""Labels":{"watchdog.required":"true"}"#);
+    let gone = std::sync::Arc::new(AtomicBool::new(false));
+    let away = std::sync::Arc::clone(&gone);
+    let peer = engine(1, move |path| {
+        (path == "/v1.41/containers/json?all=1").then(|| {
+            let count = if away.load(Ordering::SeqCst) { 1 } else { 401 };
+            let all: Vec<String> = (0..count).map(|i| label(&format!("{i:064x}"), &format!("c{i}"))).collect();
+            json(200, "1.41", &format!("[{}]", all.join(",")))
+        })
+    });
+    let grace = watchdog::config::value::Span::seconds(0);
+    let (mut source, _waker, clock) =
+        source_with(&peer.socket(), Duration::from_secs(20), |settings| settings.grace = grace);
+    assert_eq!(look(&mut source, &clock).unwrap().observations.len(), 401);
+    gone.store(true, Ordering::SeqCst);
+    let mut told: BTreeSet<String> = BTreeSet::new();
+    for _ in 0..3 {
+        let report = look(&mut source, &clock).unwrap();
+        told.extend(report.removals.iter().flat_map(|removal| &removal.signals).map(ToString::to_string));
+        let missing = report.observations.iter().filter(|o| o.reading == Reading::Down);
+        told.extend(missing.map(|o| o.spec.key.to_string()));
+    }
+    assert_eq!(told.len(), 400, "each is told, as missing or as no longer watched");
 }

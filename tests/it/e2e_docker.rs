@@ -17,22 +17,22 @@ use crate::setup::Setup;
 /// The longest that any message may take that is due; the machine is shared with other tests.
 const DUE: Duration = Duration::from_secs(40);
 /// A calm at the end of a story, longer than the grace and some ticks.
-const CALM: Duration = Duration::from_secs(4);
+pub const CALM: Duration = Duration::from_secs(4);
 
-struct World {
-    dir: tempfile::TempDir,
-    telegram: Telegram,
-    engine: Engine,
-    setup: Setup,
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub telegram: Telegram,
+    pub engine: Engine,
+    pub setup: Setup,
 }
 
 impl World {
     /// A story on the machine's engine; `docker` holds further settings of that section.
-    fn new(prefix: &str, tick: &str, docker: &[(&str, &str)]) -> World {
+    pub fn new(prefix: &str, tick: &str, docker: &[(&str, &str)]) -> World {
         World::on(Engine::local(&format!("e2e-{prefix}")), tick, docker)
     }
 
-    fn on(engine: Engine, tick: &str, docker: &[(&str, &str)]) -> World {
+    pub fn on(engine: Engine, tick: &str, docker: &[(&str, &str)]) -> World {
         let telegram = Telegram::start();
         let setup = Setup::new(tick).set("timeout", "5s").set("instance", "web-1").telegram(&telegram);
         let setup = setup.set("docker.enabled", true).set("docker.socket", engine.socket().display().to_string());
@@ -41,19 +41,19 @@ impl World {
         World { dir: tempfile::tempdir().unwrap(), telegram, engine, setup }
     }
 
-    fn key(&self, name: &str) -> String {
+    pub fn key(&self, name: &str) -> String {
         format!("container/{}", self.engine.name(name))
     }
 
     /// A daemon that has warmed up and hears events: it has seen that `name` is well.
-    fn daemon(&self, name: &str) -> Daemon {
+    pub fn daemon(&self, name: &str) -> Daemon {
         let daemon = self.restarted();
         daemon.wait_state(&self.key(name), "ok");
         daemon
     }
 
     /// A daemon that has made its first passes.
-    fn restarted(&self) -> Daemon {
+    pub fn restarted(&self) -> Daemon {
         self.setup.write(self.dir.path());
         let daemon = Daemon::start(self.dir.path());
         // The stream of events rings once when it is open.
@@ -68,12 +68,12 @@ impl World {
     }
 
     /// Waits for the `n`th message.
-    fn told(&self, n: usize) -> Delivered {
+    pub fn told(&self, n: usize) -> Delivered {
         self.telegram.wait_delivered(n, DUE)[n - 1].clone()
     }
 
     /// Ends the story: after a calm there are `n` messages and no more.
-    fn end(&self, daemon: Daemon, n: usize) -> Vec<Delivered> {
+    pub fn end(&self, daemon: Daemon, n: usize) -> Vec<Delivered> {
         self.calm(CALM, n);
         let (status, _) = daemon.terminate();
         assert!(status.success());
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// For `span`, nothing is said beyond the first `n` messages.
-    fn calm(&self, span: Duration, n: usize) {
+    pub fn calm(&self, span: Duration, n: usize) {
         let until = Instant::now() + span;
         while Instant::now() < until {
             let told = self.telegram.delivered();
@@ -93,13 +93,13 @@ impl World {
     }
 }
 
-fn incident(message: &Delivered) -> String {
+pub fn incident(message: &Delivered) -> String {
     let Some((_, rest)) = message.text.split_once('#') else { panic!("no incident: {message:?}") };
     rest.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
 /// `alert` says that this is down and why, aloud.
-fn assert_alert(alert: &Delivered, key: &str, facts: &[&str]) {
+pub fn assert_alert(alert: &Delivered, key: &str, facts: &[&str]) {
     assert!(alert.text.starts_with("🔴") && alert.text.contains("web-1") && !alert.silent, "{alert:?}");
     assert!(alert.text.contains(key), "{key}: {alert:?}");
     for fact in facts {
@@ -108,7 +108,7 @@ fn assert_alert(alert: &Delivered, key: &str, facts: &[&str]) {
 }
 
 /// `recovery` is the end of that very alert: silent, under its incident, as a reply to it.
-fn assert_recovery(recovery: &Delivered, alert: &Delivered, key: &str) {
+pub fn assert_recovery(recovery: &Delivered, alert: &Delivered, key: &str) {
     assert!(recovery.text.starts_with("🟢") && recovery.silent && recovery.text.contains(key), "{recovery:?}");
     assert_eq!(incident(recovery), incident(alert), "{recovery:?} {alert:?}");
     assert_eq!(recovery.reply_to, Some(alert.message_id), "{recovery:?}");
@@ -215,12 +215,13 @@ fn a_paused_container_is_told_and_its_going_on() {
 }
 
 #[test]
-fn a_removed_container_is_missing_after_its_grace_and_recovers_under_its_name() {
+fn a_removed_container_that_must_be_there_is_missing_after_its_grace_and_recovers_under_its_name() {
     if !parts::busybox() {
         return;
     }
     let world = World::new("removal", "15s", &[("grace", "2s")]);
-    world.engine.run("web", &[], "sleep 999");
+    let required = ["--label", "watchdog.required=true"];
+    world.engine.run("web", &required, "sleep 999");
     world.engine.run("other", &[], "sleep 999");
     let daemon = world.daemon("web");
     let began = Instant::now();
@@ -229,7 +230,7 @@ fn a_removed_container_is_missing_after_its_grace_and_recovers_under_its_name() 
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     assert_alert(&alert, &world.key("web"), &["missing"]);
     world.calm(CALM, 1);
-    world.engine.run("web", &[], "sleep 999");
+    world.engine.run("web", &required, "sleep 999");
     assert_recovery(&world.told(2), &alert, &world.key("web"));
     world.end(daemon, 2);
 }
@@ -312,7 +313,7 @@ fn deploys_by_compose_are_silent_and_a_version_that_crash_loops_is_told() {
     if !parts::compose() || !parts::busybox() {
         return;
     }
-    let world = World::new("deploy", "500ms", &[]);
+    let world = World::new("deploy", "500ms", &[("restart_window", "20s")]);
     let project = tempfile::tempdir().unwrap();
     let file = compose_file(project.path(), "sleep 999");
     world.engine.compose(&file, &["up", "--detach"]);
@@ -334,7 +335,7 @@ fn deploys_by_compose_are_silent_and_a_version_that_crash_loops_is_told() {
     );
     world.calm(Duration::from_secs(10), 1);
 
-    // The version before comes back, which ends it.
+    // The version before comes back, which ends it when it has run for a whole window.
     let file = compose_file(project.path(), "sleep 999");
     world.engine.compose(&file, &["up", "--detach"]);
     assert_recovery(&world.told(2), &alert, &world.key("web-1"));

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use ureq::http::Uri;
 use watchdog::client::http::{Http, Options};
-use watchdog::client::resolve::{ResolveError, resolve};
+use watchdog::client::resolve::{Lane, ResolveError, resolve};
 
 use crate::daemon::{Daemon, SOON, configure, run, wait, watchdog};
 use crate::peer::http::{Manner, Peer};
@@ -356,7 +356,7 @@ fn no_spelling_of_a_metadata_address_gives_an_address() {
     for host in hosts {
         // A name with a port or a user is no host; the URL's own parser takes them off.
         let url: Uri = format!("http://{host}/latest").parse().unwrap();
-        let found = resolve(url.host().unwrap(), 80, false, SOON);
+        let found = resolve(url.host().unwrap(), 80, Lane::Targets, false, SOON);
         assert!(matches!(found, Err(ResolveError::Refused(_) | ResolveError::NotFound { .. })), "{host}: {found:?}");
     }
 }

@@ -53,6 +53,7 @@ impl Rig {
             tick: Duration::from_secs(1),
             previous_boot: None,
             seen_before: Arc::new(seen_before.iter().map(|name| Arc::from(*name)).collect()),
+            kept: watchdog::source::Kept::default(),
         };
         let configured = BTreeSet::from([Arc::from("n1"), Arc::from("n2")]);
         let heart = Heart::new(client(&kv.url(), None), place(), configured, outfit);

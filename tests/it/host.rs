@@ -18,7 +18,9 @@ use watchdog::source::{Ask, Outfit, Source, host};
 use watchdog::wake::Waker;
 
 const TICK: Duration = Duration::from_secs(15);
-const EVERYTHING: &str = "swap_pct = 80\npressure_cpu_pct = 50\n";
+/// No disks: what a sample tree says of mounts would not be those of this machine.
+const NO_DISKS: &str = "disk_pct = 0\nreadonly = false\n";
+const EVERYTHING: &str = "swap_pct = 80\npressure_cpu_pct = 50\ndisk_pct = 0\nreadonly = false\n";
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures").join(format!("proc-{name}"))
@@ -51,6 +53,7 @@ fn source(proc: &Path, settings: &str, previous_boot: Option<&str>, clock: &Cloc
         tick: TICK,
         previous_boot: previous_boot.map(str::to_string),
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     (host::ENTRY.build)(&config, &outfit).unwrap().unwrap()
 }
@@ -88,7 +91,7 @@ fn a_healthy_machine_is_read_whole() {
 #[test]
 fn what_an_old_kernel_does_not_offer_is_left_out() {
     let report = look(&mut *source(&fixture("old"), EVERYTHING, None, &Clock::system())).unwrap();
-    assert_eq!(keys(&report), ["host/load", "host/reboot", "host/swap"]);
+    assert_eq!(keys(&report), ["host/load", "host/memory", "host/reboot", "host/swap"]);
     assert_eq!(readings(&report)["host/swap"], (Reading::Value(0.0), "no swap"));
     assert!(report.complete);
 }
@@ -108,8 +111,8 @@ fn cut_and_empty_files_are_unknown_and_nothing_else() {
         assert!(reading == Reading::Unknown || key == "host/swap", "{key} is {reading:?}");
         assert!(!fact.is_empty(), "{key}");
     }
-    // Memory cut before MemAvailable looks like an old kernel, and is left out like one.
-    let expected = ["files", "load", "oom", "pressure:cpu", "pressure:io", "pressure:memory", "reboot", "swap"];
+    let expected =
+        ["files", "load", "memory", "oom", "pressure:cpu", "pressure:io", "pressure:memory", "reboot", "swap"];
     assert_eq!(keys(&report), expected.map(|key| format!("host/{key}")));
 }
 
@@ -121,9 +124,10 @@ fn what_was_there_and_is_gone_is_unknown() {
     std::fs::remove_dir_all(proc.path().join("pressure")).unwrap();
     std::fs::write(proc.path().join("meminfo"), "MemTotal: 16 kB\n").unwrap();
     let report = look(&mut *source).unwrap();
-    for key in ["host/pressure:io", "host/pressure:memory", "host/memory"] {
+    for key in ["host/pressure:io", "host/pressure:memory"] {
         assert_eq!(readings(&report)[key], (Reading::Unknown, "it is no longer available"), "{key}");
     }
+    assert_eq!(readings(&report)["host/memory"].0, Reading::Unknown);
 }
 
 #[test]
@@ -151,12 +155,16 @@ fn a_directory_without_proc_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn this_machine_can_be_read() {
-    let report =
-        look(&mut *source(Path::new("/proc"), "disk_pct = 97\ninodes_pct = 97", None, &Clock::system())).unwrap();
+    let report = look(&mut *source(Path::new("/proc"), "inodes_pct = 97", None, &Clock::system())).unwrap();
     let seen = readings(&report);
-    for key in ["host/memory", "host/load", "host/disk:/"] {
+    for key in ["host/memory", "host/load"] {
         assert!(matches!(seen[key].0, Reading::Value(v) if v >= 0.0), "{key}: {:?}", seen[key]);
     }
+    assert!(matches!(seen["host/mounts"].0, Reading::Happened(0)), "{:?}", seen["host/mounts"]);
+    let named = look(&mut *source(Path::new("/proc"), "disk_paths = [\"/\"]", None, &Clock::system())).unwrap();
+    let seen = readings(&named);
+    assert!(matches!(seen["host/disk:/"].0, Reading::Value(v) if v >= 0.0), "{seen:?}");
+    assert_eq!(seen["host/mount:/"].0, Reading::Up, "{seen:?}");
 }
 
 #[test]
@@ -182,12 +190,14 @@ fn the_source_can_be_switched_off_and_single_signals_too() {
         tick: TICK,
         previous_boot: None,
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     };
     let off = Config::from_toml("[host]\nenabled = false").unwrap();
     assert!((host::ENTRY.build)(&off, &outfit).unwrap().is_none());
     let few =
-        "memory_pct = 0\nload_per_cpu = 0\npressure_memory_pct = 0\npressure_io_pct = 0\noom = false\nreboot = false";
-    let report = look(&mut *source(&fixture("plain"), few, None, &Clock::system())).unwrap();
+        "memory_pct = 0\nload_per_cpu = 0\npressure_memory_pct = 0\npressure_io_pct = 0\noom = false\nreboot = false\n";
+    let few = format!("{few}{NO_DISKS}");
+    let report = look(&mut *source(&fixture("plain"), &few, None, &Clock::system())).unwrap();
     assert_eq!(keys(&report), ["host/files"]);
 }
 
@@ -198,7 +208,7 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
     let memory = |available: u32| write("meminfo", &format!("MemTotal: 1000 kB\nMemAvailable: {available} kB\n"));
     let start = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
     let (clock, hand) = Clock::by_hand(start);
-    let mut source = source(proc.path(), "", Some("0b1e6c4a-92f0-4a57-9f3e-000000000000"), &clock);
+    let mut source = source(proc.path(), NO_DISKS, Some("0b1e6c4a-92f0-4a57-9f3e-000000000000"), &clock);
     let policy =
         Policy { cooldown: Cooldowns::all(Duration::from_hours(1)), tick: TICK, warm_up: true, confirm_at_once: false };
     let mut watch = Watch::new(policy);
@@ -231,4 +241,94 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
     assert_eq!(tick(&mut watch), []);
     assert_eq!(tick(&mut watch), edge(EdgeKind::Recovery, "host/memory", "85 % in use, 150 KiB of 1000 KiB available"));
     assert!(watch.standings().all(|s| matches!(s.state, State::Ok)), "{:?}", watch.standings().collect::<Vec<_>>());
+}
+
+fn reading_of(report: &Report, key: &str) -> (Reading, String) {
+    let seen = readings(report);
+    let (reading, fact) = seen.get(key).unwrap_or_else(|| panic!("no {key}: {seen:?}"));
+    (*reading, (*fact).to_string())
+}
+
+#[test]
+fn the_zfs_cache_counts_as_available() {
+    let proc = copy("plain");
+    std::fs::write(proc.path().join("meminfo"), "MemTotal: 65780832 kB\nMemAvailable: 2903212 kB\n").unwrap();
+    let arc = |size: &str, least: &str| {
+        std::fs::create_dir_all(proc.path().join("spl/kstat/zfs")).unwrap();
+        let text = format!("13 1 0x01 3 816 1 2\nname type data\nhits 4 1\nc_min 4 {least}\nsize 4 {size}\n");
+        std::fs::write(proc.path().join("spl/kstat/zfs/arcstats"), text).unwrap();
+    };
+    let mut source = source(proc.path(), "", None, &Clock::system());
+    let mut percent = || match reading_of(&look(&mut *source).unwrap(), "host/memory") {
+        (Reading::Value(percent), fact) => (percent.round(), fact),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(percent().0, 96.0);
+    arc("40000000000", "2100000000");
+    let (used, fact) = percent();
+    assert_eq!(used, 39.0, "{fact}");
+    assert!(fact.contains("ZFS"), "{fact}");
+    // At its least, it gives nothing back; and what is larger than all memory belongs to another machine's.
+    arc("2000000000", "2100000000");
+    assert_eq!(percent().0, 96.0);
+    arc("99999999999999", "0");
+    assert_eq!(percent().0, 96.0);
+    arc("nonsense", "0");
+    let (used, fact) = percent();
+    assert!(used == 96.0 && fact.contains("cannot be understood"), "{fact}");
+}
+
+#[test]
+fn the_zfs_cache_of_the_machine_is_not_the_memory_of_a_container() {
+    let proc = copy("plain");
+    std::fs::create_dir_all(proc.path().join("spl/kstat/zfs")).unwrap();
+    std::fs::write(proc.path().join("spl/kstat/zfs/arcstats"), "c_min 4 0\nsize 4 9000000000\n").unwrap();
+    let line = format!("50 1 0:50 /proc/meminfo {}/meminfo rw - fuse.lxcfs lxcfs rw\n", proc.path().display());
+    std::fs::create_dir_all(proc.path().join("self")).unwrap();
+    std::fs::write(proc.path().join("self/mountinfo"), line).unwrap();
+    let report = look(&mut *source(proc.path(), "", None, &Clock::system())).unwrap();
+    assert_eq!(reading_of(&report, "host/memory").0, Reading::Value(75.0));
+}
+
+#[test]
+fn what_every_kernel_offers_and_cannot_be_read_is_unknown_with_the_reason() {
+    for (name, keys) in [
+        ("meminfo", ["host/memory", "host/swap"].as_slice()),
+        ("loadavg", &["host/load"]),
+        ("stat", &["host/load"]),
+        ("vmstat", &["host/oom"]),
+        ("sys/fs/file-nr", &["host/files"]),
+        ("sys/kernel/random/boot_id", &["host/reboot"]),
+    ] {
+        let proc = copy("plain");
+        let file = proc.path().join(name);
+        std::fs::remove_file(&file).unwrap();
+        let unknown = |why: &str| {
+            let report = look(&mut *source(proc.path(), EVERYTHING, None, &Clock::system())).unwrap();
+            for key in keys {
+                let (reading, fact) = reading_of(&report, key);
+                assert_eq!(reading, Reading::Unknown, "{key} without {name}");
+                let short = name.rsplit('/').next().unwrap();
+                assert!(fact.contains(short) && fact.contains(why), "{key}: {fact}");
+            }
+        };
+        unknown("does not exist");
+        std::fs::write(&file, "x".repeat(4 * 1024 * 1024 + 1)).unwrap();
+        unknown("larger than 4 MiB");
+    }
+}
+
+#[test]
+fn an_old_kernels_available_memory_is_estimated_as_the_kernel_says() {
+    let proc = copy("plain");
+    let write = |text: &str| std::fs::write(proc.path().join("meminfo"), text).unwrap();
+    let mut source = source(proc.path(), "", None, &Clock::system());
+    write("MemTotal: 1000 kB\nMemFree: 100 kB\nBuffers: 50 kB\nCached: 250 kB\nSReclaimable: 40 kB\nShmem: 40 kB\n");
+    let (reading, fact) = reading_of(&look(&mut *source).unwrap(), "host/memory");
+    assert_eq!(reading, Reading::Value(60.0), "{fact}");
+    assert!(fact.contains("estimated"), "{fact}");
+    // Without the figures that an estimate takes there is none.
+    write("MemTotal: 1000 kB\nMemFree: 100 kB\n");
+    let (reading, fact) = reading_of(&look(&mut *source).unwrap(), "host/memory");
+    assert!(reading == Reading::Unknown && fact.contains("MemAvailable"), "{fact}");
 }

@@ -41,6 +41,16 @@ pub fn namespaces() -> bool {
     have("namespaces", &["unshare", "-rmn", "sh", "-c", "ip link set lo up && mount --bind /dev/null /etc/resolv.conf"])
 }
 
+/// True when a program can be shown another time of day.
+pub fn faketime() -> bool {
+    have("faketime", &["faketime", "2001-01-01", "true"])
+}
+
+/// True when a process namespace can be made, which takes root.
+pub fn pid_namespaces() -> bool {
+    have("pid-namespaces", &["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "true"])
+}
+
 /// True when a program can be traced from outside: strace, and a kernel that lets it.
 pub fn strace() -> bool {
     have("strace", &["strace", "-f", "-qq", "-e", "trace=fsync", "true"])

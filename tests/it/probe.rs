@@ -33,6 +33,7 @@ fn outfit(clock: &Clock) -> Outfit {
         tick: Duration::from_secs(15),
         previous_boot: None,
         seen_before: Arc::default(),
+        kept: watchdog::source::Kept::default(),
     }
 }
 

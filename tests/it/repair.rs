@@ -1,6 +1,8 @@
 //! The whole story with real parts: a node's heartbeat in a real Consul, the real binary as agent, a
 //! scripted Oracle Cloud that verifies signatures and keeps a ledger, a scripted Telegram.
 
+mod passes;
+mod provider;
 mod simulated;
 
 use std::path::Path;

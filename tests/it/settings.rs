@@ -223,7 +223,7 @@ fn wrong_type(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => "[1]",
         Kind::Flag | Kind::Number | Kind::Count(_) => "\"x\"",
-        Kind::List | Kind::ListOr(_) | Kind::Tables(_) | Kind::Map => "7",
+        Kind::List | Kind::Texts | Kind::ListOr(_) | Kind::Tables(_) | Kind::Map => "7",
     }
 }
 

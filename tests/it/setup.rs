@@ -74,7 +74,8 @@ impl Setup {
     /// Switches machines of this cloud, by credentials that are written into `dir`.
     pub fn oci(self, oci: &Oci, dir: &Path) -> Setup {
         let file = oci.config_file(dir).display().to_string();
-        self.set("oci.config_file", file).set("oci.endpoint", oci.url())
+        // The ledger is to hold what repairs ask for, and nothing else.
+        self.set("oci.config_file", file).set("oci.endpoint", oci.url()).set("oci.ask_every", "0s")
     }
 
     /// A node with its instance, and further lines about it.

@@ -61,6 +61,11 @@ impl Pairing {
         let open = self.open.entry(edge.key.clone()).or_default();
         match edge.kind {
             EdgeKind::Repair => {}
+            EdgeKind::Removed => {
+                let closes = |talk: &mut Option<Incident>| talk.take_if(|open| *open == edge.incident).is_some();
+                let closed = closes(&mut open.bad) || closes(&mut open.blind);
+                assert!(closed || edge.severity == Severity::Info, "it closes something or was well: {edge:?}");
+            }
             EdgeKind::Alert if is_event => {}
             EdgeKind::Alert => {
                 assert_eq!(open.bad, None, "a second alert without a recovery between: {edge:?}");

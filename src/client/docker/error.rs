@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::shortage;
 use super::version::{ApiVersion, NEWEST, OLDEST};
 
 /// A failed call: the operation, its subject, the socket, and the cause.
@@ -70,6 +71,9 @@ impl DockerError {
 }
 
 fn connect_words(error: &io::Error) -> String {
+    if let Some(shortage) = shortage::seen(error) {
+        return shortage.to_string();
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => "permission denied; add the docker group: in compose.yaml `group_add` with \
                                             the group id of the socket, otherwise `usermod -aG docker`"

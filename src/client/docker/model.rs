@@ -104,6 +104,9 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct HealthResult {
+    /// When the check began, RFC 3339.
+    #[serde(deserialize_with = "or_default")]
+    pub start: String,
     /// 0 is healthy.
     #[serde(deserialize_with = "or_default")]
     pub exit_code: i64,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{HEADER_FIELDS, HEADER_LIMIT};
 use crate::client::dial::DialError;
 use crate::client::resolve::ResolveError;
+use crate::client::shortage;
 use crate::client::trust::{self, Kind, Refusal};
 use crate::core::time::people;
 
@@ -145,6 +146,9 @@ pub(super) fn explain_io(error: &io::Error) -> HttpError {
     // A TLS failure arrives wrapped in an I/O error.
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return HttpError::Tls(trust::explain(tls));
+    }
+    if let Some(shortage) = shortage::seen(error) {
+        return HttpError::Own(shortage.to_string());
     }
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {

@@ -19,7 +19,8 @@ use super::error::{AT_PROXY, HANDSHAKE, HttpError, explain_io, undialled};
 use super::{HEADER_LIMIT, Options};
 use crate::client::dial::{Bounded, dial};
 use crate::client::proxy::Proxy;
-use crate::client::resolve::{ResolveError, is_link_local, resolve};
+use crate::client::resolve::{Lane, ResolveError, is_link_local, resolve};
+use crate::clock;
 use crate::config::value::Secret;
 
 /// Bytes of input that are there from the first.
@@ -51,10 +52,14 @@ impl Resolver for Lookup {
         let host = uri.host().ok_or(ureq::Error::HostNotFound)?;
         let options = &self.0;
         let limit = (*timeout.after).min(options.timeout);
+        if uri.scheme_str() == Some("https") && clock::was_never_set() {
+            let why = "the clock of this machine says a time before 1970, and certificates cannot be judged; set it";
+            return Err(HttpError::Own(why.to_string()).into());
+        }
         let found = match options.proxies.route(uri) {
             None => {
                 let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-                resolve(host, uri.port_u16().unwrap_or(default), options.allow_link_local, limit)
+                resolve(host, uri.port_u16().unwrap_or(default), options.lane, options.allow_link_local, limit)
                     .map_err(HttpError::Resolve)?
             }
             Some(proxy) => {
@@ -63,10 +68,11 @@ impl Resolver for Lookup {
                 if let Some(address) = address.filter(|address| is_link_local(*address) && !options.allow_link_local) {
                     return Err(HttpError::Resolve(ResolveError::Refused(address)).into());
                 }
-                resolve(&proxy.host, proxy.port, true, limit)
+                resolve(&proxy.host, proxy.port, Lane::Own, true, limit)
                     .map_err(|error| HttpError::Proxy(format!("the proxy {proxy} cannot be reached: {error}")))?
             }
         };
+        // All were judged; to connect, the first of them will do.
         let mut addresses = self.empty();
         for address in found.into_iter().take(16) {
             addresses.push(address);

@@ -324,7 +324,13 @@ mod tests {
         for (error, class) in [
             (HttpError::BadUrl, Class::Permanent),
             (HttpError::Refused(([127, 0, 0, 1], 9).into()), Class::NotSent),
-            (HttpError::Resolve(crate::client::resolve::ResolveError::Busy), Class::NotSent),
+            (
+                HttpError::Resolve(crate::client::resolve::ResolveError::Busy {
+                    name: String::new(),
+                    why: String::new(),
+                }),
+                Class::NotSent,
+            ),
             (HttpError::Own("no descriptors".to_string()), Class::NotSent),
             (HttpError::Timeout(span, "connecting"), Class::NotSent),
             (HttpError::Timeout(span, "sending the request"), Class::Unknown),

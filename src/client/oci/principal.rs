@@ -15,7 +15,6 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use ureq::http::Request as HttpRequest;
 
-use super::date;
 use super::error::{Cause, OciError, Refused, request_id};
 use super::key::Key;
 use super::realm::Region;
@@ -204,7 +203,7 @@ impl Principal {
         let base = self.endpoint.clone().unwrap_or_else(|| region.service("auth"));
         let failed = |cause: Cause| OciError::new(OPERATION, "the federation endpoint", cause);
         let url = format!("{base}/v1/x509");
-        let date = date(self.clock.now().wall);
+        let date = self.clock.now().wall.http_date();
         let request = Request { method: "POST", url: &url, body: json.as_bytes(), date: &date, sign_host: false };
         let headers = request.sign(leaf, key_id).map_err(|e| failed(e.into()))?;
         let mut built = HttpRequest::post(&url);

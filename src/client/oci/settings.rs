@@ -17,7 +17,7 @@ use crate::client::proxy::Proxies;
 use crate::client::trust::Trust;
 use crate::clock::Clock;
 use crate::config::schema::{Kind, Setting};
-use crate::config::value::Secret;
+use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError, Problem};
 
 /// The default of `config_file`.
@@ -40,6 +40,8 @@ crate::settings! {
         proxy_file: Option<PathBuf> = None,
         /// How requests are signed: api_key (the profile's key or session token) or instance_principal.
         auth: Auth = Auth::ApiKey,
+        /// How often each node's instance is asked for, so that a wrong id or key is known before a repair; 0s for never.
+        ask_every: Span = Span::seconds(600),
     }
 }
 
@@ -150,7 +152,7 @@ mod tests {
     #[test]
     fn the_words_of_the_section_are_those_of_the_contract() {
         let values = serde_json::to_value(Settings::default()).unwrap();
-        let expected = r#"{"auth":"api_key","ca_file":null,"config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT","proxy":null,"proxy_file":null}"#;
+        let expected = r#"{"ask_every":"10m","auth":"api_key","ca_file":null,"config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT","proxy":null,"proxy_file":null}"#;
         assert_eq!(values, serde_json::from_str::<serde_json::Value>(expected).unwrap());
         assert_eq!(serde_json::from_str::<Auth>("\"instance_principal\"").unwrap(), Auth::InstancePrincipal);
     }

@@ -41,7 +41,7 @@ pub fn whole(story: &Story, instance: Option<&str>, place: &Place<'_>, lines: &m
         return;
     }
     let closed_at_once = last.kind.closes() && !first.kind.closes();
-    if last.kind.closes() {
+    if last.kind.closes() && (last.kind != EdgeKind::Removed || !last.lasted.is_zero()) {
         lines.push(vec![Piece::plain(lasted(last, if closed_at_once { worst(&news) } else { "" }))]);
     }
     facts(last, lines);
@@ -56,7 +56,12 @@ pub fn whole(story: &Story, instance: Option<&str>, place: &Place<'_>, lines: &m
 pub fn digest(story: &Story, with_fact: bool, place: &Place<'_>) -> Option<Line> {
     let last = story.edges.last()?;
     let key = Piece::code(clean(last.key.as_str(), NAME_LIMIT));
-    let times = if last.kind.closes() {
+    let times = if last.kind == EdgeKind::Removed && with_fact {
+        String::new()
+    } else if last.kind == EdgeKind::Removed {
+        // The names of several stand in the fact alone.
+        format!(" · {} ·", clean(&last.fact, FACT_LIMIT))
+    } else if last.kind.closes() {
         format!(" · lasted {} ·", people(last.lasted))
     } else if with_fact {
         format!(" · since {} ·", place.zone.instant(last.since, place.now))
@@ -132,7 +137,7 @@ fn icon(story: &Story) -> &'static str {
         (EdgeKind::Realert, Severity::Warning) => "🔁🟠",
         (EdgeKind::Realert, Severity::Info) => "🔁🔵",
         (EdgeKind::Recovery | EdgeKind::Seen, _) => "🟢",
-        (EdgeKind::Unknown, _) => "⚪",
+        (EdgeKind::Unknown | EdgeKind::Removed, _) => "⚪",
         (EdgeKind::Repair, _) => REPAIR_MARK,
     }
 }
@@ -169,6 +174,7 @@ fn happened(edge: &Edge) -> String {
         EdgeKind::Recovery => "is OK again",
         EdgeKind::Unknown => "cannot be checked",
         EdgeKind::Seen => "can be checked again",
+        EdgeKind::Removed => "is no longer watched",
         EdgeKind::Repair => "",
     }
     .to_string()
@@ -218,12 +224,19 @@ fn times(edge: &Edge, place: &Place<'_>) -> String {
         reason if reason.is_empty() => reason,
         reason => format!(" ({reason})"),
     };
-    format!("since {since}{held}{reason}{}", late(edge, place.now))
+    let noticed = edge.noticed.map(|at| format!(", noticed {}", place.zone.instant(at, edge.since)));
+    let noticed = noticed.unwrap_or_default();
+    format!("since {since}{held}{noticed}{reason}{}", late(edge, place.now))
 }
 
 /// `lasted 14 min; it was: exit code 137`.
 fn lasted(edge: &Edge, worst: &str) -> String {
-    let lead = if edge.kind == EdgeKind::Seen { "unknown for" } else { "lasted" };
+    let lead = match edge.kind {
+        EdgeKind::Seen => "unknown for",
+        // Whether it is over, nobody knows.
+        EdgeKind::Removed => "open until then for",
+        _ => "lasted",
+    };
     let was = clean(if worst.is_empty() { &edge.was } else { worst }, FACT_LIMIT);
     let was = if was.is_empty() || edge.kind == EdgeKind::Seen { String::new() } else { format!("; it was: {was}") };
     format!("{lead} {}{was}", people(edge.lasted))
@@ -231,6 +244,9 @@ fn lasted(edge: &Edge, worst: &str) -> String {
 
 /// `02:14:05 – 02:28:20`.
 fn ended(edge: &Edge, place: &Place<'_>) -> String {
+    if edge.kind == EdgeKind::Removed && edge.lasted.is_zero() {
+        return format!("at {}{}", place.zone.instant(edge.at, place.now), late(edge, place.now));
+    }
     let (from, to) = (place.zone.instant(edge.since, place.now), place.zone.instant(edge.at, edge.since));
     format!("{from} – {to}{}", late(edge, place.now))
 }
@@ -264,7 +280,11 @@ fn advice(edge: &Edge, lines: &mut Vec<Line>) {
 /// `4 checks fail`; all of them stand alike.
 fn checks(stories: &[Story]) -> String {
     let ended = stories.first().is_some_and(|story| standing(story).closes());
-    let words = if ended { "are OK again" } else { "fail" };
+    let words = match stories.first().map(standing) {
+        Some(EdgeKind::Removed) => "are no longer watched",
+        _ if ended => "are OK again",
+        _ => "fail",
+    };
     format!("{} checks {words}", stories.len())
 }
 
@@ -276,6 +296,7 @@ fn counts(stories: &[Story]) -> String {
         (EdgeKind::Unknown, "unknown", "unknown"),
         (EdgeKind::Recovery, "OK again", "OK again"),
         (EdgeKind::Seen, "can be checked again", "can be checked again"),
+        (EdgeKind::Removed, "removed", "removed"),
         (EdgeKind::Repair, "repair", "repairs"),
     ];
     let mut parts = Vec::new();

@@ -21,8 +21,13 @@ pub enum Freshness {
     Fresh,
     /// It stands still, but not yet for long: nothing new was seen.
     Repeated,
-    /// It has stood still for too long; the reason in words.
-    Stale(String),
+    /// It has stood still for too long.
+    Stale {
+        /// The reason in words.
+        why: String,
+        /// The instant at which it stands: what came later is not known.
+        at: Wall,
+    },
     /// It cannot be right; the reason in words.
     Invalid(String),
 }
@@ -30,12 +35,23 @@ pub enum Freshness {
 /// The instant seen last.
 #[derive(Debug, Clone, Default)]
 pub struct Stamp {
-    /// Bits of the number or the text itself: any change is movement.
-    last: Option<Found>,
+    /// The number to its last bit, or the text itself: any change is movement.
+    last: Option<String>,
     still: u32,
 }
 
 impl Stamp {
+    /// One that stood still for too long already when an earlier source looked; `kept` is what that one handed
+    /// over, empty when it moved.
+    pub fn stale(kept: String, stale_after: u32) -> Stamp {
+        if kept.is_empty() { Stamp::default() } else { Stamp { last: Some(kept), still: stale_after } }
+    }
+
+    /// What a later source needs to know that it stands still; empty while it moves.
+    pub fn standing(&self, stale_after: u32) -> &str {
+        self.last.as_deref().filter(|_| self.still >= stale_after).unwrap_or_default()
+    }
+
     /// Judges the instant of a new answer. It is stale once it has not moved in `stale_after` looks in a row.
     pub fn judge(&mut self, found: &Found, now: Wall, stale_after: u32) -> Freshness {
         if *found == Found::Missing {
@@ -51,8 +67,9 @@ impl Stamp {
         if at.0 > now.0.saturating_add(AHEAD) {
             return Freshness::Invalid(format!("invalid: generated_at is in the future ({at}; it is {now} here)"));
         }
-        if self.last.as_ref() != Some(found) {
-            self.last = Some(found.clone());
+        let written = format!("{found:?}");
+        if self.last.as_ref() != Some(&written) {
+            self.last = Some(written);
             self.still = 0;
             return Freshness::Fresh;
         }
@@ -60,7 +77,8 @@ impl Stamp {
         if self.still < stale_after {
             Freshness::Repeated
         } else {
-            Freshness::Stale(format!("stale: generated_at has stood at {at} for {} looks", self.still))
+            let why = format!("stale: generated_at has stood at {at} for {} looks", self.still);
+            Freshness::Stale { why, at }
         }
     }
 }
@@ -149,9 +167,13 @@ mod tests {
         assert_eq!(stamp.judge(&at, NOW, 3), Freshness::Fresh);
         assert_eq!(stamp.judge(&at, NOW, 3), Freshness::Repeated);
         assert_eq!(stamp.judge(&at, NOW, 3), Freshness::Repeated);
-        let Freshness::Stale(why) = stamp.judge(&at, NOW, 3) else { panic!("not stale") };
+        let Freshness::Stale { why, .. } = stamp.judge(&at, NOW, 3) else { panic!("not stale") };
         assert_eq!(why, "stale: generated_at has stood at 2025-06-15T14:50:00Z for 3 looks");
-        assert!(matches!(stamp.judge(&at, NOW, 3), Freshness::Stale(why) if why.contains("4 looks")));
+        assert!(
+            matches!(stamp.judge(&at, NOW, 3), Freshness::Stale { why, at } if why.contains("4 looks") && at < NOW)
+        );
+        let mut later = Stamp::stale(stamp.standing(3).to_string(), 3);
+        assert!(matches!(later.judge(&at, NOW, 3), Freshness::Stale { .. }), "it is stale for whoever comes after");
         // Also a step back is movement: the application's clock may be set.
         assert_eq!(stamp.judge(&Found::Real(1_749_998_000.0), NOW, 3), Freshness::Fresh);
         assert_eq!(stamp.judge(&Found::Missing, NOW, 3), Freshness::Fresh);

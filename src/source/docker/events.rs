@@ -20,6 +20,8 @@ use crate::wake::{Wake, Waker};
 pub const HINTS: usize = 512;
 /// Starts after a failure remembered per container.
 const CRASHES: usize = 32;
+/// Removals remembered. One that was forgotten only takes longer to be believed when nothing is left.
+const DESTROYED: usize = 1_024;
 /// A stream that brought nothing for so long is opened anew.
 const IDLE: Duration = Duration::from_mins(5);
 /// Waits between attempts to open the stream: doubling from the first to the last.
@@ -38,6 +40,8 @@ pub struct Hint {
     pub oom_at: Option<Mono>,
     /// Starts that followed an end by itself with a code that is not 0, oldest first.
     pub crashes: VecDeque<Mono>,
+    /// It was removed.
+    pub destroyed: bool,
     touched: u64,
 }
 
@@ -45,6 +49,8 @@ pub struct Hint {
 #[derive(Debug, Default)]
 pub struct Hints {
     by_id: BTreeMap<String, Hint>,
+    /// The containers removed last, oldest first.
+    destroyed: VecDeque<String>,
     count: u64,
 }
 
@@ -77,6 +83,10 @@ impl Hints {
             }
             "destroy" => {
                 self.by_id.remove(id);
+                if self.destroyed.len() >= DESTROYED {
+                    self.destroyed.pop_front();
+                }
+                self.destroyed.push_back(id.to_string());
             }
             _ => {}
         }
@@ -84,7 +94,8 @@ impl Hints {
 
     /// What is known about a container; nothing when no event spoke of it.
     pub fn get(&self, id: &str) -> Hint {
-        self.by_id.get(id).cloned().unwrap_or_default()
+        let destroyed = self.destroyed.iter().any(|gone| gone == id);
+        Hint { destroyed, ..self.by_id.get(id).cloned().unwrap_or_default() }
     }
 
     fn of(&mut self, id: &str) -> &mut Hint {
@@ -300,7 +311,9 @@ mod tests {
         assert_eq!(hints.by_id.len(), HINTS);
         assert!(hints.get("loud").oom_at.is_some());
         hints.note(&event("loud", "destroy", &[]), Mono(0));
-        assert_eq!(hints.get("loud"), Hint::default());
+        assert_eq!(hints.get("loud"), Hint { destroyed: true, ..Hint::default() });
+        (0..DESTROYED * 2).for_each(|n| hints.note(&event(&format!("d{n}"), "destroy", &[]), Mono(0)));
+        assert_eq!(hints.destroyed.len(), DESTROYED);
         hints.note(&event(&"x".repeat(10_000), "die", &[]), Mono(0));
         hints.note(&Event::default(), Mono(0));
         assert_eq!(hints.by_id.len(), HINTS - 1);

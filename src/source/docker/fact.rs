@@ -34,7 +34,13 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         Reason::Starting => return "running, its health check has not passed yet".to_string(),
         Reason::Completed => return "completed, exit code 0".to_string(),
         Reason::Created => return "created, not started yet".to_string(),
-        Reason::Forgotten => return "removed".to_string(),
+        Reason::Forgotten | Reason::Removed => return "removed".to_string(),
+        Reason::Unproven => {
+            let left = people(facts.unproven);
+            return format!(
+                "running, but the engine restarted it before the first check; {left} to go without a crash"
+            );
+        }
         Reason::NotUnderstood => return "the engine reports a state that this version does not know".to_string(),
         Reason::Settling => return settling(facts, limits),
         Reason::Restarting => return format!("restarting after {}", code(exit)),
@@ -186,7 +192,9 @@ mod tests {
             looping: false,
             how: How::Itself,
             ago: Duration::ZERO,
+            unproven: Duration::from_mins(4),
             expected: true,
+            required: true,
         }
     }
 
@@ -257,7 +265,10 @@ mod tests {
         sick.state = ContainerState {
             health: Some(crate::client::docker::Health {
                 failing_streak: 4,
-                log: vec![HealthResult { exit_code: 1, output }, HealthResult { exit_code: 0, output: "fine".into() }],
+                log: vec![
+                    HealthResult { exit_code: 1, output, ..Default::default() },
+                    HealthResult { exit_code: 0, output: "fine".into(), ..Default::default() },
+                ],
                 ..Default::default()
             }),
             ..Default::default()
@@ -290,6 +301,8 @@ mod tests {
                 Reason::CannotStart,
                 Reason::StuckRemoving,
                 Reason::Missing,
+                Reason::Removed,
+                Reason::Unproven,
                 Reason::Forgotten,
                 Reason::NotUnderstood,
             ] {

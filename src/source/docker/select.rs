@@ -7,17 +7,22 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::client::docker::Listed;
 
 /// Label by which a container opts out.
 pub const OPT_OUT: &str = "watchdog.enable";
+/// Label by which a container says that it must be there.
+pub const REQUIRED: &str = "watchdog.required";
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 
 /// How a container is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Called {
     /// What makes it the same one after it was made anew.
     pub identity: String,
@@ -27,6 +32,8 @@ pub struct Called {
     pub project: Option<String>,
     /// Its compose service.
     pub service: Option<String>,
+    /// Its label says that it must be there.
+    pub required: bool,
 }
 
 impl Called {
@@ -36,14 +43,15 @@ impl Called {
         let own = listed.names.iter().map(|name| name.strip_prefix('/').unwrap_or(name)).find(|n| !n.contains('/'));
         let full = own.map_or_else(|| listed.id.chars().take(12).collect(), str::to_string);
         let (project, service) = (label(PROJECT), label(SERVICE));
+        let required = label(REQUIRED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         match (project, service) {
             (Some(project), Some(service)) => {
                 let number = label(NUMBER).unwrap_or_else(|| "1".to_string());
                 let identity = format!("compose {project}/{service}/{number}");
                 let name = without_replacement_prefix(&full).to_string();
-                Called { identity, name, project: Some(project), service: Some(service) }
+                Called { identity, name, project: Some(project), service: Some(service), required }
             }
-            (project, service) => Called { identity: format!("name {full}"), name: full, project, service },
+            (project, service) => Called { identity: format!("name {full}"), name: full, project, service, required },
         }
     }
 }

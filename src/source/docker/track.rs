@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::events::Hint;
+use super::past::{Past, Stamped};
 use super::select::Called;
 use super::verdict::{Facts, Health, How, Policy, Reason, Standing, Verdict};
 use crate::client::docker::{Inspected, Listed};
@@ -56,9 +57,23 @@ pub struct Track {
     since: Mono,
     seen_running: bool,
     looping: bool,
+    /// Until when a run that began before anybody looked proves nothing.
+    unproven_until: Option<Mono>,
     rises: VecDeque<Mono>,
+    /// Starts after a failure that events told an earlier source of.
+    crashes: Vec<Mono>,
     oom_at: Option<Mono>,
-    last: Option<(Reading, Reason)>,
+    /// Kills for memory up to here were lived through.
+    oom_over: Option<Mono>,
+    oom_flag: bool,
+    /// The engine's count of restarts at the last look.
+    count: Option<u32>,
+    auto_remove: bool,
+    created_at: Option<Wall>,
+    was_down: bool,
+    was_completed: bool,
+    /// What is kept of it now.
+    kept: Option<Past>,
 }
 
 /// While this stays the same, time goes on; when it changes, the time begins anew.
@@ -89,10 +104,76 @@ impl Track {
             since: Mono::default(),
             seen_running: false,
             looping: false,
+            unproven_until: None,
             rises: VecDeque::new(),
+            crashes: Vec::new(),
             oom_at: None,
-            last: None,
+            oom_over: None,
+            oom_flag: false,
+            count: None,
+            auto_remove: false,
+            created_at: None,
+            was_down: false,
+            was_completed: false,
+            kept: None,
         }
+    }
+
+    /// As it was when somebody looked last.
+    pub fn restored(spec: Arc<Spec>, past: Past) -> Track {
+        let kept = Some(past.clone());
+        let (id, standing, started_at, finished_at) = (past.id, past.standing, past.started_at, past.finished_at);
+        Track {
+            last_exit: past.last_exit,
+            phase: Phase { id, standing, started_at, finished_at },
+            since: past.since,
+            seen_running: past.seen_running,
+            looping: past.looping,
+            unproven_until: past.unproven_until,
+            rises: past.rises.into_iter().take(RISES).collect(),
+            crashes: past.crashes.into_iter().take(RISES).collect(),
+            oom_at: past.oom_at,
+            oom_flag: past.oom_flag,
+            count: past.count,
+            auto_remove: past.auto_remove,
+            was_down: past.was_down,
+            was_completed: past.was_completed,
+            kept,
+            ..Track::new(spec, past.called)
+        }
+    }
+
+    /// What is to be kept of it, when that is another than before.
+    pub fn keep(&mut self, look: &Look<'_>) -> Option<String> {
+        let recent = |at: &Mono| look.now.mono.since(*at) < look.window;
+        let mut crashes: Vec<Mono> = self.crashes.iter().chain(&look.hint.crashes).copied().filter(recent).collect();
+        crashes.drain(..crashes.len().saturating_sub(RISES));
+        let past = Past {
+            called: self.called.clone(),
+            id: self.phase.id.clone(),
+            standing: self.phase.standing,
+            started_at: self.phase.started_at.clone(),
+            finished_at: self.phase.finished_at.clone(),
+            since: self.since,
+            seen_running: self.seen_running,
+            looping: self.looping,
+            unproven_until: self.unproven_until,
+            rises: self.rises.iter().copied().collect(),
+            crashes,
+            oom_at: self.oom_at,
+            oom_flag: self.oom_flag,
+            count: self.count,
+            last_exit: self.last_exit,
+            auto_remove: self.auto_remove,
+            was_down: self.was_down,
+            was_completed: self.was_completed,
+        };
+        if self.kept.as_ref() == Some(&past) {
+            return None;
+        }
+        let text = Stamped::text(&past, look.now);
+        self.kept = Some(past);
+        text
     }
 
     /// The id of its present or last container; empty when there was none.
@@ -109,10 +190,9 @@ impl Track {
     pub fn see(&mut self, listed: &Listed, inspected: Inspected, look: &Look<'_>) -> Facts {
         let standing = standing(&inspected.state.status);
         let renewed = self.phase.id != inspected.id;
-        let before = if renewed { None } else { self.inspected.take() };
         if renewed {
-            (self.looping, self.oom_at, self.last_exit) = (false, None, None);
-            self.rises.clear();
+            // The same one to a person: a loop, and a kill for memory, are over after their calm and not before.
+            (self.count, self.oom_flag) = (None, false);
         }
         let witnessed = !renewed && self.seen_running;
         let phase = Phase {
@@ -123,10 +203,22 @@ impl Track {
         };
         if phase != self.phase {
             self.since = look.now.mono.minus(age(&phase, listed, look.now.wall).min(look.reach));
+            if self.phase.standing == Standing::Restarting && self.count == Some(inspected.restart_count) {
+                // The run that the first look found about to begin has begun.
+                self.unproven_until = self.unproven_until.map(|_| self.since.plus(look.window));
+            }
             self.phase = phase;
         }
-        self.count_restarts(before.as_ref(), &inspected, look);
-        self.note_oom(before.as_ref(), &inspected, look);
+        self.auto_remove = inspected.host_config.auto_remove;
+        self.created_at = (listed.created > 0).then_some(Wall(listed.created.saturating_mul(1_000)));
+        let unseen = self.inspected.is_none() && look.reach >= look.window;
+        if unseen && inspected.restart_count > 0 && self.count != Some(inspected.restart_count) {
+            // The engine started it anew while nobody looked: how often lately, nobody knows.
+            self.begin_unproven(standing, look);
+            self.count = Some(inspected.restart_count);
+        }
+        self.count_restarts(&inspected, look);
+        self.note_oom(&inspected, look);
         self.seen_running |= standing == Standing::Running;
         let ended = matches!(standing, Standing::Exited | Standing::Restarting | Standing::Dead);
         if ended {
@@ -144,11 +236,11 @@ impl Track {
     pub fn lose(&mut self, look: &Look<'_>, named: bool) -> Facts {
         if self.phase.standing != Standing::Gone {
             self.phase.standing = Standing::Gone;
-            self.since = look.now.mono.minus(if look.once { Duration::MAX } else { Duration::ZERO });
+            self.since = look.now.mono.minus(if look.once && named { Duration::MAX } else { Duration::ZERO });
         }
+        let required = named || self.called.required;
         self.hangs = false;
-        let passing = self.inspected.as_ref().is_some_and(|i| i.host_config.auto_remove)
-            || matches!(self.last, Some((_, Reason::Completed)));
+        let passing = self.auto_remove || self.was_completed;
         Facts {
             standing: Standing::Gone,
             health: Health::Unchecked,
@@ -159,7 +251,9 @@ impl Track {
             looping: false,
             how: How::Outside,
             ago: look.now.mono.since(self.since),
-            expected: named || (self.seen_running && !passing),
+            unproven: Duration::ZERO,
+            expected: !passing && (self.seen_running || self.was_down),
+            required: named || (required && !passing && self.seen_running),
         }
     }
 
@@ -168,21 +262,55 @@ impl Track {
         self.looping = facts.looping || facts.restarts >= limit;
         // Completed stays known while it is being removed.
         if verdict.reason != Reason::Settling {
-            self.last = Some((verdict.reading, verdict.reason));
+            self.was_down = verdict.reading == Reading::Down;
+            // One that somebody stopped, for all that is known yet, did not complete its work.
+            self.was_completed = verdict.reason == Reason::Completed && facts.how == How::Itself;
+        }
+        if verdict.reading == Reading::Up && facts.standing == Standing::Running {
+            // It ran for long enough after a kill for memory; the next start is not that kill's.
+            (self.oom_over, self.oom_at) = (self.oom_at.or(self.oom_over), None);
         }
     }
 
     /// For a while nobody could look: what was waiting waits from `now` again.
     pub fn was_unseen(&mut self, now: Mono) {
-        let waits = !matches!(self.last, Some((Reading::Down, _)));
-        if waits && !matches!(self.phase.standing, Standing::Running) {
+        if !self.was_down && !matches!(self.phase.standing, Standing::Running) {
             self.since = self.since.max(now);
         }
     }
 
-    fn count_restarts(&mut self, before: Option<&Inspected>, inspected: &Inspected, look: &Look<'_>) {
+    /// When what `reason` speaks of happened, as far as the engine or its events tell.
+    pub fn happened_at(&self, reason: Reason, hint: &Hint, now: Now) -> Option<Wall> {
+        let by_wall = |at: Mono| now.wall.minus(now.mono.since(at));
+        match reason {
+            Reason::OutOfMemory if self.phase.standing == Standing::Running => self.oom_at.map(by_wall),
+            Reason::Failed | Reason::Stopped | Reason::OutOfMemory | Reason::Dead => date(&self.phase.finished_at),
+            Reason::CrashLoop => {
+                let recent = self.rises.iter().chain(&self.crashes).chain(&hint.crashes).copied();
+                recent.min().map(by_wall)
+            }
+            Reason::Unhealthy => {
+                let log = &self.inspected.as_ref()?.state.health.as_ref()?.log;
+                log.iter().rev().take_while(|check| check.exit_code != 0).last().and_then(|check| date(&check.start))
+            }
+            Reason::NeverStarted | Reason::CannotStart => self.created_at,
+            _ => None,
+        }
+    }
+
+    fn begin_unproven(&mut self, standing: Standing, look: &Look<'_>) {
+        let from = if standing == Standing::Running { self.since } else { look.now.mono };
+        let until = from.plus(look.window);
+        if until > look.now.mono {
+            self.unproven_until = Some(until);
+            // It runs since the last of those restarts: a start by hand sets the engine's count to nothing.
+            self.rises.push_back(from);
+        }
+    }
+
+    fn count_restarts(&mut self, inspected: &Inspected, look: &Look<'_>) {
         let count = inspected.restart_count;
-        let rise = match before.map(|before| before.restart_count) {
+        let rise = match self.count.replace(count) {
             Some(before) if count >= before => count - before,
             Some(_) => count,
             // One that appeared since the look before had all its restarts since then.
@@ -197,20 +325,20 @@ impl Track {
         }
     }
 
-    fn note_oom(&mut self, before: Option<&Inspected>, inspected: &Inspected, look: &Look<'_>) {
-        let flagged_before = before.is_some_and(|before| before.state.oom_killed);
+    fn note_oom(&mut self, inspected: &Inspected, look: &Look<'_>) {
+        let flagged_before = std::mem::replace(&mut self.oom_flag, inspected.state.oom_killed);
         if inspected.state.oom_killed && !flagged_before {
             // At the first look nobody knows when; it was at the latest when this phase began.
-            self.oom_at = Some(if before.is_some() { look.now.mono } else { self.since });
+            self.oom_at = Some(if self.inspected.is_some() { look.now.mono } else { self.since });
         }
-        self.oom_at = self.oom_at.max(look.hint.oom_at);
+        self.oom_at = self.oom_at.max(look.hint.oom_at.filter(|at| Some(*at) > self.oom_over));
     }
 
     fn facts(&self, standing: Standing, inspected: &Inspected, look: &Look<'_>, witnessed: bool) -> Facts {
         let now = look.now.mono;
         let exit_code = inspected.state.exit_code;
         let recent = |at: &&Mono| now.since(**at) < look.window;
-        let crashes = look.hint.crashes.iter().filter(recent).count();
+        let crashes = self.crashes.iter().chain(&look.hint.crashes).filter(recent).count();
         let restarts = u32::try_from(self.rises.len().max(crashes)).unwrap_or(u32::MAX);
         let near = self.oom_at.is_some_and(|at| at.plus(OOM_NEAR) > self.since);
         let (oom, from) = match standing {
@@ -238,7 +366,9 @@ impl Track {
             looping: self.looping && !(restarts == 0 && standing == Standing::Running),
             how,
             ago: now.since(from),
+            unproven: self.unproven_until.map_or(Duration::ZERO, |until| until.since(now)),
             expected: true,
+            required: false,
         }
     }
 }
@@ -314,6 +444,7 @@ mod tests {
         track: Track,
         now: Now,
         last: Option<Mono>,
+        away: Option<Duration>,
         hint: Hint,
     }
 
@@ -321,9 +452,28 @@ mod tests {
         fn begin() -> Story {
             let (key, rule) = (SignalKey::new("container/web"), Rule::at_once(Test::Verdict));
             let spec = Spec::new(key, "container web", Severity::Critical, rule);
-            let called = Called { identity: "name web".into(), name: "web".into(), project: None, service: None };
+            let called = Called { identity: "name web".into(), name: "web".into(), ..Called::default() };
             let now = Now { wall: Wall(NINE), mono: Mono(1_000_000), awake: Mono(1_000_000) };
-            Story { track: Track::new(Arc::new(spec), called), now, last: None, hint: Hint::default() }
+            Story { track: Track::new(Arc::new(spec), called), now, last: None, away: None, hint: Hint::default() }
+        }
+
+        fn keep(&mut self) -> Option<String> {
+            let window = Duration::from_mins(10);
+            let look =
+                Look { now: self.now, reach: Duration::ZERO, hint: &self.hint, live: false, window, once: false };
+            self.track.keep(&look)
+        }
+
+        /// Our own process ends and another begins `seconds` later, in this boot or another.
+        fn restart(&mut self, seconds: i64, same_boot: bool) {
+            self.track.kept = None;
+            let kept = self.keep().unwrap();
+            self.now.wall.0 += seconds * 1_000;
+            self.now.mono.0 = if same_boot { self.now.mono.0 + seconds * 1_000 } else { 20_000 };
+            let stamped: Stamped = serde_json::from_str(&kept).unwrap();
+            self.track = Track::restored(Arc::clone(&self.track.spec), stamped.carried(self.now, same_boot));
+            self.hint = Hint::default();
+            self.away = Some(Duration::from_secs(seconds.unsigned_abs()));
         }
 
         /// Looks after `seconds`; gives what the verdict says.
@@ -333,6 +483,7 @@ mod tests {
             let reach = self.last.map_or(Duration::MAX, |last| self.now.mono.since(last));
             self.last = Some(self.now.mono);
             let window = Duration::from_mins(10);
+            let reach = self.away.take().unwrap_or(reach);
             let look = Look { now: self.now, reach, hint: &self.hint, live: false, window, once: false };
             let facts = match seen {
                 Some(inspected) => self.track.see(&Listed::default(), inspected, &look),
@@ -407,7 +558,76 @@ mod tests {
         // Three at once, as after a tick in which nobody looked.
         assert_eq!(story.look(15, Some(restarted(63))), looping);
         let fresh = Inspected { id: "b".into(), ..restarted(0) };
-        assert_eq!(story.look(15, Some(fresh)), ok, "a new container has no history");
+        assert_eq!(story.look(15, Some(fresh.clone())), looping, "made anew it is the same one, and not yet calm");
+        assert_eq!(story.look(584, Some(fresh.clone())), looping);
+        assert_eq!(story.look(1, Some(fresh)), ok);
+    }
+
+    #[test]
+    fn a_crash_loop_is_not_over_because_we_looked_away() {
+        let mut story = Story::begin();
+        story.look(0, Some(restarted(0)));
+        assert_eq!(story.look(60, Some(restarted(3))).1, Reason::CrashLoop);
+        for same_boot in [true, false] {
+            story.restart(30, same_boot);
+            assert_eq!(story.look(0, Some(restarted(3))).1, Reason::CrashLoop, "same boot: {same_boot}");
+        }
+        // Sixty seconds away: the calm goes on by the same clock as without us.
+        assert_eq!(story.look(539, Some(restarted(3))).1, Reason::CrashLoop);
+        assert_eq!(story.look(1, Some(restarted(3))), (Reading::Up, Reason::Running));
+        // What happened while nobody looked is counted when somebody does.
+        story.restart(60, true);
+        assert_eq!(story.look(0, Some(restarted(6))).1, Reason::CrashLoop);
+    }
+
+    #[test]
+    fn a_run_that_the_engine_began_before_the_first_look_proves_nothing_until_it_was_calm() {
+        let run = |count, started: &str| {
+            let mut inspected = restarted(count);
+            inspected.state.started_at = started.into();
+            inspected
+        };
+        let mut story = Story::begin();
+        let begun = "2024-01-06T08:59:50Z";
+        assert_eq!(story.look(0, Some(run(57, begun))), (Reading::Unknown, Reason::Unproven));
+        assert_eq!(story.look(589, Some(run(57, begun))).1, Reason::Unproven);
+        assert_eq!(story.look(1, Some(run(57, begun))), (Reading::Up, Reason::Running), "ten minutes after its start");
+        let mut loops = Story::begin();
+        loops.look(0, Some(run(57, begun)));
+        assert_eq!(loops.look(10, Some(run(58, "2024-01-06T09:00:09Z"))).1, Reason::Unproven);
+        assert_eq!(loops.look(10, Some(run(59, "2024-01-06T09:00:19Z"))).1, Reason::CrashLoop, "three within a minute");
+        let mut waits = Story::begin();
+        let about = Inspected { restart_count: 57, ..web("restarting", 7) };
+        assert_eq!(waits.look(0, Some(about)), (Reading::Unknown, Reason::Restarting));
+        assert_eq!(waits.look(30, Some(run(57, "2024-01-06T09:00:20Z"))).1, Reason::Unproven);
+        assert_eq!(waits.look(589, Some(run(57, "2024-01-06T09:00:20Z"))).1, Reason::Unproven, "619 of 620 seconds");
+        assert_eq!(waits.look(1, Some(run(57, "2024-01-06T09:00:20Z"))).1, Reason::Running);
+        let mut old = Story::begin();
+        assert_eq!(old.look(0, Some(run(57, "2024-01-06T08:00:00Z"))).1, Reason::Running, "calm for an hour");
+        let mut by_hand = Story::begin();
+        assert_eq!(by_hand.look(0, Some(run(0, begun))).1, Reason::Running, "nobody but a person started it");
+    }
+
+    #[test]
+    fn what_is_kept_stays_below_its_limit_and_is_kept_only_when_it_changes() {
+        let mut story = Story::begin();
+        let long = |length: usize| "x".repeat(length);
+        story.track.called = Called {
+            identity: long(550),
+            name: long(255),
+            project: Some(long(255)),
+            service: Some(long(255)),
+            required: true,
+        };
+        story.now.mono = Mono(i64::MAX / 4);
+        story.look(0, Some(restarted(0)));
+        let crash = story.now.mono;
+        story.hint.crashes = (0..64).map(|n| crash.plus(Duration::from_millis(n))).collect();
+        story.look(1, Some(restarted(u32::MAX)));
+        let kept = story.keep().unwrap();
+        assert!(kept.len() <= crate::core::signal::KEEP_LIMIT, "{} bytes", kept.len());
+        story.look(1, Some(restarted(u32::MAX)));
+        assert_eq!(story.keep(), None);
     }
 
     #[test]
@@ -439,8 +659,13 @@ mod tests {
         let mut again = killed("running", 0);
         again.state.started_at = "2024-01-06T09:00:02Z".into();
         assert_eq!(story.look(1, Some(again.clone())).1, Reason::OutOfMemory);
-        assert_eq!(story.look(59, Some(again.clone())).1, Reason::OutOfMemory);
+        story.restart(9, true);
+        assert_eq!(story.look(50, Some(again.clone())).1, Reason::OutOfMemory, "also when we were away meanwhile");
         assert_eq!(story.look(1, Some(again.clone())).1, Reason::Running);
+        // Started by hand later, it is not the old kill that counts.
+        again.state.oom_killed = false;
+        again.state.started_at = "2024-01-06T09:59:00Z".into();
+        assert_eq!(story.look(3600, Some(again.clone())).1, Reason::Running);
         // A failure an hour later is not the memory's fault.
         again.state.status = "exited".into();
         again.state.exit_code = 1;
@@ -448,13 +673,22 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_seen_running_and_was_to_stay_is_missing() {
+    fn what_was_removed_is_neither_well_nor_missing_unless_it_must_be_there() {
         let mut story = Story::begin();
         story.look(0, Some(web("running", 0)));
         assert_eq!(story.look(1, None), (Reading::Unknown, Reason::Settling));
-        assert_eq!(story.look(10, None), (Reading::Down, Reason::Missing));
+        assert_eq!(story.look(10, None), (Reading::Unknown, Reason::Removed));
+        let mut required = Story::begin();
+        required.track.called.required = true;
+        required.look(0, Some(web("running", 0)));
+        assert_eq!(required.look(1, None), (Reading::Unknown, Reason::Settling));
+        assert_eq!(required.look(10, None), (Reading::Down, Reason::Missing));
+        let mut failing = Story::begin();
+        failing.look(0, Some(web("exited", 1)));
+        assert_eq!(failing.look(1, None), (Reading::Unknown, Reason::Settling), "it may be made anew");
+        assert_eq!(failing.look(10, None), (Reading::Unknown, Reason::Removed));
         let mut never = Story::begin();
-        never.look(0, Some(web("exited", 1)));
+        never.look(0, Some(web("flying", 0)));
         assert_eq!(never.look(1, None).1, Reason::Forgotten);
         let mut passing = Story::begin();
         let mut inspected = web("running", 0);

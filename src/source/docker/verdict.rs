@@ -7,10 +7,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::core::signal::Reading;
 
 /// How the engine says that a container stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Made, never started.
     Created,
@@ -29,6 +32,8 @@ pub enum Standing {
     /// Not there, though it should be.
     Gone,
     /// A word that this version does not know.
+    #[default]
+    #[serde(other)]
     Other,
 }
 
@@ -91,8 +96,13 @@ pub struct Facts {
     /// How long it has stood like this; for a running one after an OOM kill, since the later of
     /// its start and the kill.
     pub ago: Duration,
-    /// For one that is gone: it must be there (named in the settings, or seen running and not meant to go).
+    /// It runs, but that it does not crash again must be seen for this much longer: the engine started it anew
+    /// before anybody looked.
+    pub unproven: Duration,
+    /// For one that is gone: it was meant to stay, so that its going is told.
     pub expected: bool,
+    /// For one that is gone: it must be there, for the settings or its label say so.
+    pub required: bool,
 }
 
 /// The numbers of the table.
@@ -147,8 +157,12 @@ pub enum Reason {
     CannotStart,
     /// Being removed for too long.
     StuckRemoving,
-    /// Not there, and it should be.
+    /// Runs, but was started anew by the engine not long before the first look.
+    Unproven,
+    /// Not there, and it must be.
     Missing,
+    /// Somebody removed it.
+    Removed,
     /// Not there, and nobody expects it.
     Forgotten,
     /// The engine used a word that is not known here.
@@ -180,8 +194,12 @@ pub fn verdict(facts: &Facts, limits: &Limits) -> Verdict {
         Standing::Created => after(limits.start_grace, facts.ago, Reason::Created, Reason::NeverStarted),
         Standing::Removing => after(limits.grace, facts.ago, Reason::Settling, Reason::StuckRemoving),
         Standing::Exited => exited(facts, limits, loops),
-        Standing::Gone if facts.expected => after(limits.grace, facts.ago, Reason::Settling, Reason::Missing),
-        Standing::Gone => Verdict { reading: Reading::Unknown, reason: Reason::Forgotten, again_in: None },
+        Standing::Gone if facts.required => after(limits.grace, facts.ago, Reason::Settling, Reason::Missing),
+        Standing::Gone if facts.expected && facts.ago < limits.grace => {
+            after(limits.grace, facts.ago, Reason::Settling, Reason::Removed)
+        }
+        Standing::Gone if facts.expected => unknown(Reason::Removed),
+        Standing::Gone => unknown(Reason::Forgotten),
         Standing::Other => unknown(Reason::NotUnderstood),
     }
 }
@@ -194,6 +212,9 @@ fn running(facts: &Facts, limits: &Limits, loops: bool) -> Verdict {
         return Verdict { again_in: Some(limits.oom_calm.saturating_sub(facts.ago)), ..down(Reason::OutOfMemory) };
     }
     match facts.health {
+        Health::Unchecked | Health::Healthy if !facts.unproven.is_zero() => {
+            Verdict { again_in: Some(facts.unproven), ..unknown(Reason::Unproven) }
+        }
         Health::Unchecked => Verdict { reading: Reading::Up, reason: Reason::Running, again_in: None },
         Health::Healthy => Verdict { reading: Reading::Up, reason: Reason::Healthy, again_in: None },
         Health::Starting => unknown(Reason::Starting),
@@ -257,7 +278,9 @@ mod tests {
             looping: false,
             how: How::Itself,
             ago: Duration::from_hours(1),
+            unproven: Duration::ZERO,
             expected: true,
+            required: false,
         }
     }
 
@@ -307,7 +330,17 @@ mod tests {
             ("removing", Facts { standing: S::Removing, ago: seconds(9), ..w() }, Unknown, Reason::Settling),
             ("stuck", Facts { standing: S::Removing, ago: seconds(10), ..w() }, Down, Reason::StuckRemoving),
             ("gone", Facts { standing: S::Gone, ago: seconds(9), ..w() }, Unknown, Reason::Settling),
-            ("missing", Facts { standing: S::Gone, ago: seconds(10), ..w() }, Down, Reason::Missing),
+            ("removed", Facts { standing: S::Gone, ago: seconds(10), ..w() }, Unknown, Reason::Removed),
+            ("away", Facts { standing: S::Gone, required: true, ago: seconds(9), ..w() }, Unknown, Reason::Settling),
+            ("missing", Facts { standing: S::Gone, required: true, ago: seconds(10), ..w() }, Down, Reason::Missing),
+            ("unproven", Facts { unproven: seconds(1), ..w() }, Unknown, Reason::Unproven),
+            (
+                "unproven, ill",
+                Facts { unproven: seconds(1), health: Health::Unhealthy, ..w() },
+                Down,
+                Reason::Unhealthy,
+            ),
+            ("unproven, loops", Facts { unproven: seconds(1), restarts: 3, ..w() }, Down, Reason::CrashLoop),
             ("let go", Facts { standing: S::Gone, expected: false, ..w() }, Unknown, Reason::Forgotten),
             ("new word", Facts { standing: S::Other, ..w() }, Unknown, Reason::NotUnderstood),
         ];
@@ -361,7 +394,7 @@ mod tests {
                         for exit_code in [i64::MIN, -1, 0, 1, 137, 143, i64::MAX] {
                             for restarts in [0, 2, 3, u32::MAX] {
                                 for ago in [0, 999, 1_000, 9_999, 10_000, 59_999, 60_000, u64::MAX] {
-                                    for bits in 0..8 {
+                                    for bits in 0..16 {
                                         all.push(Facts {
                                             standing,
                                             health,
@@ -371,7 +404,9 @@ mod tests {
                                             how,
                                             oom: bits & 1 != 0,
                                             looping: bits & 2 != 0,
+                                            unproven: Duration::ZERO,
                                             expected: bits & 4 != 0,
+                                            required: bits & 8 != 0,
                                             ago: Duration::from_millis(ago),
                                         });
                                     }
@@ -406,7 +441,11 @@ mod tests {
                 assert!(
                     matches!(
                         given.reason,
-                        Reason::Starting | Reason::Restarting | Reason::Forgotten | Reason::NotUnderstood
+                        Reason::Starting
+                            | Reason::Restarting
+                            | Reason::Forgotten
+                            | Reason::Removed
+                            | Reason::NotUnderstood
                     ),
                     "{facts:?}"
                 );
@@ -426,6 +465,7 @@ mod tests {
             for worse in [
                 Facts { oom: true, ..facts },
                 Facts { looping: true, ..facts },
+                Facts { unproven: seconds(1), ..facts },
                 Facts { restarts: facts.restarts.saturating_add(3), ..facts },
                 Facts { health: Health::Unhealthy, ..facts },
             ] {

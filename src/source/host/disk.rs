@@ -5,13 +5,16 @@
 //! not asked again until it returns; the threads are bounded by the paths.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags};
+
+use crate::client::shortage;
 
 /// An answer later than this means that the disk hangs.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -31,8 +34,12 @@ pub struct Usage {
     pub inodes: u64,
     /// Free inodes.
     pub inodes_free: u64,
-    /// Mounted read-only.
+    /// Mounted read-only here.
     pub read_only: bool,
+    /// The number of the mount that answered; `None` where the kernel does not say.
+    pub mount: Option<u64>,
+    /// The file system's own number; 0 where it has none.
+    pub fsid: u64,
 }
 
 impl Usage {
@@ -60,10 +67,19 @@ fn share(used: u64, left: u64) -> Option<f64> {
 /// The call that says how full a disk is.
 pub type Statvfs = Arc<dyn Fn(&Path) -> io::Result<Usage> + Send + Sync>;
 
-/// The kernel's statvfs.
+/// The kernel's statvfs, and which mount answered it. Both are asked of the same open place, so that no mount in
+/// between can make them speak of different things.
 pub fn statvfs(path: &Path) -> io::Result<Usage> {
+    // This mounts what is mounted on demand; to open the place alone would not.
     let found = rustix::fs::statvfs(path)?;
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    // Some kernels that only look like Linux do not take a place that is open without rights.
+    let found = rustix::fs::fstatvfs(&place).unwrap_or(found);
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", place.as_raw_fd())).unwrap_or_default();
+    let mount = about.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     Ok(Usage {
+        mount,
+        fsid: found.f_fsid,
         block: found.f_frsize,
         blocks: found.f_blocks,
         free: found.f_bfree,
@@ -80,7 +96,7 @@ pub enum Asked {
     /// The disk answered.
     Usage(Usage),
     /// It could not be asked; the reason in words.
-    Failed(String),
+    Failed(io::ErrorKind, String),
     /// No answer yet, but not for long enough to call it hanging.
     Waiting,
     /// No answer within [`LIMIT`].
@@ -94,10 +110,19 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Watches `path`, which stands below `root` here.
-    pub fn new(root: &Path, path: &str) -> Disk {
-        let place = root.join(path.trim_start_matches('/'));
+    /// Watches what is at `place`.
+    pub fn new(place: PathBuf) -> Disk {
         Disk { place, out: None }
+    }
+
+    /// Where it is asked.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// It is asked at this place from the next question on.
+    pub fn move_to(&mut self, place: PathBuf) {
+        self.place = place;
     }
 
     /// Sends the question out, unless one is out already.
@@ -111,22 +136,30 @@ impl Disk {
             // Nobody listens any more when the program ends meanwhile.
             let _ = answer.send(call(&place));
         });
-        if spawned.is_ok() {
-            self.out = Some((Instant::now(), answered));
+        match spawned {
+            Ok(_) => self.out = Some((Instant::now(), answered)),
+            Err(error) => {
+                shortage::seen_starting(&error);
+            }
         }
     }
 
     /// Takes the answer, waiting for it until `deadline` at most, and not at all for a disk that hangs.
     pub fn take(&mut self, deadline: Instant) -> Asked {
         let Some((since, answered)) = &self.out else {
-            return Asked::Failed("no thread could be started to ask for it".to_string());
+            return Asked::Failed(
+                io::ErrorKind::Other,
+                "no thread could be started to ask for it, see watchdog/limits".to_string(),
+            );
         };
         let hangs = since.elapsed() >= LIMIT;
         let wait = if hangs { Duration::ZERO } else { deadline.saturating_duration_since(Instant::now()) };
         let answer = match answered.recv_timeout(wait) {
             Ok(Ok(usage)) => Asked::Usage(usage),
-            Ok(Err(error)) => Asked::Failed(error.to_string()),
-            Err(RecvTimeoutError::Disconnected) => Asked::Failed("the question was lost".to_string()),
+            Ok(Err(error)) => Asked::Failed(error.kind(), shortage::words(&error)),
+            Err(RecvTimeoutError::Disconnected) => {
+                Asked::Failed(io::ErrorKind::Other, "the question was lost".to_string())
+            }
             Err(RecvTimeoutError::Timeout) => {
                 return if since.elapsed() >= LIMIT { Asked::Hangs } else { Asked::Waiting };
             }
@@ -140,8 +173,17 @@ impl Disk {
 mod tests {
     use super::*;
 
-    const USAGE: Usage =
-        Usage { block: 4096, blocks: 1000, free: 300, available: 250, inodes: 0, inodes_free: 0, read_only: false };
+    const USAGE: Usage = Usage {
+        block: 4096,
+        blocks: 1000,
+        free: 300,
+        available: 250,
+        inodes: 0,
+        inodes_free: 0,
+        read_only: false,
+        mount: None,
+        fsid: 0,
+    };
 
     #[test]
     fn percent_is_what_df_says() {
@@ -158,18 +200,17 @@ mod tests {
     #[test]
     fn this_machines_root_answers() {
         let call: Statvfs = Arc::new(statvfs);
-        let mut disk = Disk::new(Path::new("/"), "/");
+        let mut disk = Disk::new(PathBuf::from("/"));
         disk.ask(&call);
         let Asked::Usage(usage) = disk.take(Instant::now() + LIMIT) else { panic!("no answer") };
         assert!(usage.blocks > 0 && usage.percent().unwrap() <= 100.0);
-        let mut nowhere = Disk::new(Path::new("/"), "/no/such/place");
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let id = format!("{} ", usage.mount.unwrap());
+        assert!(mounts.lines().any(|line| line.starts_with(&id)), "{id}in {mounts}");
+        let mut nowhere = Disk::new(PathBuf::from("/no/such/place"));
         nowhere.ask(&call);
-        assert!(matches!(nowhere.take(Instant::now() + LIMIT), Asked::Failed(why) if why.contains("No such file")));
-    }
-
-    #[test]
-    fn a_path_is_looked_up_below_the_root() {
-        assert_eq!(Disk::new(Path::new("/host"), "/var/lib").place, Path::new("/host/var/lib"));
-        assert_eq!(Disk::new(Path::new("/"), "/").place, Path::new("/"));
+        assert!(
+            matches!(nowhere.take(Instant::now() + LIMIT), Asked::Failed(io::ErrorKind::NotFound, why) if why.contains("No such file"))
+        );
     }
 }

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::client::shortage;
+
 /// Bytes of one file; /proc/stat of a machine with hundreds of CPUs stays far below.
 const LIMIT: u64 = 4 * 1024 * 1024;
 
@@ -28,12 +30,19 @@ pub type Seen<T> = Result<T, Gap>;
 /// Reads `<proc>/<name>` as text.
 pub fn text(proc: &Path, name: &str) -> Seen<String> {
     let mut bytes = Vec::new();
-    let read = File::open(proc.join(name)).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+    let read = File::open(proc.join(name)).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
     match read {
+        Ok(read) if read as u64 > LIMIT => Err(Gap::Broken(format!("{name} is larger than 4 MiB"))),
         Ok(_) if bytes.is_empty() => Err(Gap::Broken(format!("{name} is empty"))),
         Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) => Err(gap(name, &error)),
     }
+}
+
+/// Reads a file that every kernel has: one that is not there is a fault, whose reason this is.
+pub fn promised(proc: &Path, name: &str) -> Seen<String> {
+    let missing = || Gap::Broken(format!("{} does not exist", proc.join(name).display()));
+    text(proc, name).map_err(|gap| if gap == Gap::Missing { missing() } else { gap })
 }
 
 /// Pressure files exist where the kernel has them built in but switched off, and then refuse to be read.
@@ -42,7 +51,7 @@ fn gap(name: &str, error: &io::Error) -> Gap {
     if off || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
         Gap::Missing
     } else {
-        Gap::Broken(format!("{name} cannot be read: {error}"))
+        Gap::Broken(format!("{name} cannot be read: {}", shortage::words(error)))
     }
 }
 
@@ -57,6 +66,9 @@ pub struct Memory {
     pub total: u64,
     /// The kernel's estimate of what new programs can get without swapping (since 3.14).
     pub available: Option<u64>,
+    /// The same as older kernels let it be estimated (Documentation/filesystems/proc.rst): what is free and what the
+    /// caches hold, without shared memory, which is counted among them but is not given back.
+    pub estimate: Option<u64>,
     /// All swap; 0 without swap.
     pub swap_total: u64,
     /// Free swap.
@@ -75,10 +87,33 @@ pub fn memory(text: &str) -> Seen<Memory> {
         Some(total) if total > 0 => Ok(Memory {
             total,
             available: key("MemAvailable"),
+            estimate: estimate(&key),
             swap_total: key("SwapTotal").unwrap_or(0),
             swap_free: key("SwapFree").unwrap_or(0),
         }),
         _ => broken("meminfo"),
+    }
+}
+
+fn estimate(key: &impl Fn(&str) -> Option<u64>) -> Option<u64> {
+    let caches = key("Buffers")?.saturating_add(key("Cached")?).saturating_add(key("SReclaimable").unwrap_or(0));
+    Some(key("MemFree")?.saturating_add(caches.saturating_sub(key("Shmem").unwrap_or(0))))
+}
+
+/// What the cache of ZFS would give back, in KiB, from `/proc/spl/kstat/zfs/arcstats`: its size above its least size.
+/// Nothing when it is larger than all memory, `total` KiB, for then the two files speak of different machines.
+pub fn arc(text: &str, total: u64) -> Seen<u64> {
+    let key = |name: &str| {
+        let mut fields = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        fields.find_map(|fields| match fields.as_slice() {
+            [key, _, value] if *key == name => value.parse::<u64>().ok(),
+            _ => None,
+        })
+    };
+    match (key("size"), key("c_min")) {
+        (Some(size), Some(_)) if size / 1024 > total => Err(Gap::Missing),
+        (Some(size), Some(least)) => Ok(size.saturating_sub(least) / 1024),
+        _ => broken("arcstats"),
     }
 }
 
@@ -178,7 +213,9 @@ mod tests {
         assert_eq!(pressure("some avg10=0.00 avg60=1.50 avg300=0.00 total=0\n", "some"), Ok(1.5));
         assert_eq!(pressure("some avg10=0.00 avg60=1.50 avg300=0.00 total=0\n", "full"), Err(Gap::Missing));
         assert_eq!(oom_kills("nr_free_pages 5\n"), Err(Gap::Missing));
-        assert_eq!(memory("MemTotal: 8 kB\nMemFree: 2 kB\n").unwrap().available, None);
+        let old = memory("MemTotal: 8 kB\nMemFree: 2 kB\nBuffers: 1 kB\nCached: 3 kB\nShmem: 1 kB\n").unwrap();
+        assert_eq!((old.available, old.estimate), (None, Some(5)));
+        assert_eq!(memory("MemTotal: 8 kB\nMemFree: 2 kB\n").unwrap().estimate, None);
         for text in ["", "some", "some avg60=", "some avg60=x", "some avg60=1e9", "full avg10=1", "nonsense"] {
             assert!(pressure(text, "some").is_err(), "{text}");
         }
@@ -205,6 +242,11 @@ mod tests {
     const TOKENS: &[&str] = &[
         "MemTotal:",
         "MemAvailable:",
+        "MemFree:",
+        "Cached:",
+        "Buffers:",
+        "size 4 ",
+        "c_min 4 ",
         "SwapTotal:",
         " kB",
         "some ",
@@ -236,6 +278,7 @@ mod tests {
         #[test]
         fn no_content_causes_a_panic(picks in prop::collection::vec(0..TOKENS.len(), 0..20)) {
             let text: String = picks.into_iter().map(|pick| TOKENS[pick]).collect();
+            let _ = (arc(&text, 17), super::super::mounts::table(&text));
             let _ = (memory(&text), load(&text), cpus(&text), oom_kills(&text), files(&text), uptime(&text), boot(&text));
             for kind in ["some", "full"] {
                 if let Ok(percent) = pressure(&text, kind) {

@@ -13,7 +13,7 @@ pub const PATH: &str = "host";
 const PATHS: usize = 64;
 
 crate::settings! {
-    /// The machine: memory, load, pressure, open files, kills for lack of memory, reboots, disks.
+    /// The machine: memory, load, pressure, open files, kills for lack of memory, reboots, file systems.
     pub struct Settings {
         /// false: the machine is not observed.
         enabled: bool = true,
@@ -22,9 +22,11 @@ crate::settings! {
         /// Where the machine's /sys is. It says whether this machine is one of Oracle Cloud's; of those, an agent never
         /// repairs the one that it runs on.
         sys: PathBuf = PathBuf::from("/sys"),
-        /// Where the machine's / is, put before every disk path; /host where it is mounted into a container.
+        /// Where the machine's / is, put before every disk path; /host where it is mounted into a container. Without
+        /// it, a container checks those file systems of the machine of which it has any part mounted.
         root: PathBuf = PathBuf::from("/"),
-        /// Percent of memory in use (by MemAvailable) above which host/memory fires; 0 = off.
+        /// Percent of memory in use (by MemAvailable and what the cache of ZFS gives back) above which host/memory fires;
+        /// 0 = off.
         memory_pct: f64 = 90.0,
         /// Percent of swap in use above which host/swap fires; 0 = off. Full swap alone is no trouble.
         swap_pct: f64 = 0.0,
@@ -45,10 +47,19 @@ crate::settings! {
         oom: bool = true,
         /// Tell of a reboot since this program ran last (host/reboot); needs `state`.
         reboot: bool = true,
-        /// Paths whose disks are watched once disk_pct or inodes_pct is set.
-        disk_paths: Vec<String> = vec!["/".to_string()],
-        /// Percent of a disk in use, as df counts it, above which host/disk:<path> fires; 0 = off. 97 is usual.
-        disk_pct: f64 = 0.0,
+        /// Paths whose file systems are watched. None: every real local file system of the machine, by its mount table;
+        /// those of the network, in memory and read-only images are left out. One that is named must stay mounted
+        /// (host/mount:<path>).
+        disk_paths: Vec<String> = Vec::new(),
+        /// Mount points that are left out when disk_paths names none.
+        disk_exclude: Vec<String> = Vec::new(),
+        /// Percent of a disk in use, as df counts it, above which host/disk:<path> is a warning; 0 = off.
+        disk_pct: f64 = 90.0,
+        /// Percent of a disk in use above which host/disk:<path> is critical; 0 = never. Where disk_pct is not below
+        /// it, host/disk:<path> is critical at once.
+        disk_critical_pct: f64 = 97.0,
+        /// Tell of a file system that was writable and turned read-only (host/readonly:<path>), as after disk errors.
+        readonly: bool = true,
         /// Percent of a disk's inodes in use above which host/inodes:<path> fires; 0 = off.
         inodes_pct: f64 = 0.0,
     }
@@ -57,7 +68,7 @@ crate::settings! {
 impl Settings {
     /// True when some disk is to be looked at.
     pub fn watches_disks(&self) -> bool {
-        self.disk_pct > 0.0 || self.inodes_pct > 0.0
+        self.disk_pct > 0.0 || self.inodes_pct > 0.0 || self.readonly
     }
 }
 
@@ -76,10 +87,11 @@ pub fn read(config: &Config) -> Result<Settings, ConfigError> {
         ("pressure_cpu_pct", settings.pressure_cpu_pct),
         ("files_pct", settings.files_pct),
         ("disk_pct", settings.disk_pct),
+        ("disk_critical_pct", settings.disk_critical_pct),
         ("inodes_pct", settings.inodes_pct),
     ] {
         if !(0.0..100.0).contains(&percent) {
-            refuse(field, format!("{percent} is no ceiling in percent; write 1 to 99, or 0 for off"));
+            refuse(field, format!("{percent} is not a limit in percent; write 1 to 99, or 0 for off"));
         }
     }
     if settings.load_per_cpu < 0.0 {
@@ -87,23 +99,23 @@ pub fn read(config: &Config) -> Result<Settings, ConfigError> {
     }
     for (field, path) in [("proc", &settings.proc), ("sys", &settings.sys), ("root", &settings.root)] {
         if !path.is_absolute() {
-            refuse(field, format!("\"{}\" is not a path from the root", path.display()));
+            refuse(field, format!("\"{}\" is not an absolute path", path.display()));
         }
     }
-    if settings.disk_paths.len() > PATHS {
-        refuse("disk_paths", format!("at most {PATHS} paths can be watched"));
-    }
-    for (index, path) in settings.disk_paths.iter().enumerate() {
-        if !path.starts_with('/') || path.len() > 256 || path.chars().any(char::is_control) {
-            refuse("disk_paths", format!("\"{}\" is not a path from the root", path.escape_debug()));
-        } else if settings
-            .disk_paths
-            .iter()
-            .take(index)
-            .any(|other| other.trim_end_matches('/') == path.trim_end_matches('/'))
-        {
-            refuse("disk_paths", format!("\"{path}\" is listed twice; keep one"));
+    for (field, paths) in [("disk_paths", &settings.disk_paths), ("disk_exclude", &settings.disk_exclude)] {
+        if paths.len() > PATHS {
+            refuse(field, format!("{} paths are too many, {PATHS} is the limit", paths.len()));
         }
+        for (index, path) in paths.iter().enumerate() {
+            if !path.starts_with('/') || path.len() > 256 || path.chars().any(char::is_control) {
+                refuse(field, format!("\"{}\" is not an absolute path", path.escape_debug()));
+            } else if paths.iter().take(index).any(|other| other.trim_end_matches('/') == path.trim_end_matches('/')) {
+                refuse(field, format!("\"{path}\" is listed twice; keep one"));
+            }
+        }
+    }
+    if !settings.disk_paths.is_empty() && !settings.disk_exclude.is_empty() {
+        refuse("disk_exclude", "has no effect beside disk_paths; leave one of them out".to_string());
     }
     if problems.is_empty() { Ok(settings) } else { Err(ConfigError { problems }) }
 }
@@ -117,6 +129,9 @@ mod tests {
         for (key, value) in [
             ("memory_pct", "100"),
             ("disk_pct", "-1"),
+            ("disk_critical_pct", "100"),
+            ("disk_exclude", "[\"data\"]"),
+            ("disk_exclude", "[\"/boot\"]\ndisk_paths = [\"/\"]"),
             ("load_per_cpu", "-0.5"),
             ("proc", "\"proc\""),
             ("disk_paths", "[\"data\"]"),

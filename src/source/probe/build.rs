@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Uri};
 use super::dns::DnsCheck;
 use super::exec::{ExecCheck, Groups};
 use super::http::{HttpCheck, JsonWant, Statuses};
+use super::icmp::IcmpCheck;
 use super::pool::Pace;
 use super::settings::{Fault, Method, Settings, Type, wrong};
 use super::target::{Place, Target};
@@ -24,7 +25,7 @@ use super::tls::TlsCheck;
 use super::{Check, Probe};
 use crate::client::http::{Http, Options};
 use crate::client::proxy::{Environment, Proxies};
-use crate::client::resolve::is_link_local;
+use crate::client::resolve::{Lane, is_link_local, zone};
 use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::form;
 use crate::config::value::Secret;
@@ -83,13 +84,9 @@ impl<'a> Workshop<'a> {
             Type::Exec => None,
             _ => Some(Target::parse(&settings.target, kind).map_err(|e| wrong("target", e))?),
         };
-        if let Some(address) = target.as_ref().and_then(Target::place).and_then(Place::address)
-            && is_link_local(address)
-            && !settings.allow_link_local
-        {
-            let what =
-                format!("{address} is a link-local or metadata address; set allow_link_local = true if it is meant");
-            return Err(wrong("target", what));
+        let dependency = target.as_ref().and_then(Target::place).map(dependency);
+        if let Some(place) = target.as_ref().and_then(Target::place) {
+            may_talk_to(place, settings).map_err(|what| wrong("target", what))?;
         }
         let (check, short) = match target {
             None => self.exec(settings, pace.limit)?,
@@ -105,7 +102,7 @@ impl<'a> Workshop<'a> {
         };
         let key = SignalKey::new(&format!("probe/{}", settings.name));
         let spec = Spec::new(key, format!("{kind} {short}"), settings.severity, rule);
-        Ok(Probe { spec: Arc::new(spec), pace, check })
+        Ok(Probe { spec: Arc::new(spec), pace, check, dependency })
     }
 
     fn pace(&self, settings: &Settings) -> Result<Pace, Fault> {
@@ -130,7 +127,10 @@ impl<'a> Workshop<'a> {
         let allow_link_local = settings.allow_link_local;
         Ok(match target {
             Target::Url(uri, _) => Check::Http(Box::new(self.http(settings, uri, limit)?)),
-            Target::Name(name) => Check::Dns(DnsCheck { name, limit, expect: addresses(&settings.expect)? }),
+            Target::Name(name) => Check::Dns(dns(settings, name, limit)?),
+            Target::Port(place) if kind == Type::Icmp => {
+                Check::Icmp(IcmpCheck { host: place.host, limit, allow_link_local })
+            }
             Target::Port(place) if kind == Type::Tls => Check::Tls(Box::new(self.tls(settings, place, limit)?)),
             Target::Port(place) => Check::Tcp(TcpCheck {
                 port: place.port.unwrap_or_default(),
@@ -138,7 +138,8 @@ impl<'a> Workshop<'a> {
                 limit,
                 allow_link_local,
                 send: settings.send.clone(),
-                receive: settings.receive.clone(),
+                expect: texts(settings)?,
+                waiting: Mutex::default(),
             }),
         })
     }
@@ -203,6 +204,7 @@ impl<'a> Workshop<'a> {
             timeout,
             redirects,
             allow_link_local: settings.allow_link_local,
+            lane: Lane::Targets,
             keep_alive: settings.keep_alive,
             body_limit,
             trust: self.trust(settings)?,
@@ -347,6 +349,59 @@ fn basic(settings: &Settings) -> Result<Option<HeaderValue>, Fault> {
 /// The connection is used once, and says so.
 fn plain_headers() -> HeaderMap {
     HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("close"))])
+}
+
+/// What a place shares its fate with: its address, or the zone of its name.
+fn dependency(place: &Place) -> Arc<str> {
+    match place.address() {
+        Some(address) => address.to_string().into(),
+        None => zone(&place.host).into(),
+    }
+}
+
+fn may_talk_to(place: &Place, settings: &Settings) -> Result<(), String> {
+    match place.address().filter(|address| is_link_local(*address)) {
+        Some(address) if !settings.allow_link_local => {
+            Err(format!("{address} is a link-local or metadata address; set allow_link_local = true if it is meant"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn dns(settings: &Settings, name: String, limit: Duration) -> Result<DnsCheck, Fault> {
+    let server = match settings.server.trim() {
+        "" if settings.allow_link_local => return Err(wrong("allow_link_local", "means nothing without a server")),
+        "" => None,
+        // An IPv6 address alone needs no brackets here: there is nothing that it could be confused with.
+        text if text.parse::<IpAddr>().is_ok() => Some(Place { host: text.to_string(), port: None }),
+        text => {
+            let right = "write for example \"192.0.2.53\", \"192.0.2.53:5353\" or \"[2001:db8::53]:53\"";
+            Some(Place::parse(text).map_err(|e| wrong("server", format!("{e}; {right}")))?)
+        }
+    };
+    if let Some(place) = &server {
+        may_talk_to(place, settings).map_err(|what| wrong("server", what))?;
+    }
+    Ok(DnsCheck {
+        name,
+        limit,
+        expect: addresses(&settings.expect.0)?,
+        server,
+        allow_link_local: settings.allow_link_local,
+    })
+}
+
+/// What a tcp server must say.
+fn texts(settings: &Settings) -> Result<Vec<String>, Fault> {
+    let all: Vec<String> =
+        settings.expect.0.iter().chain(Some(&settings.receive).filter(|t| !t.is_empty())).cloned().collect();
+    if all.iter().any(String::is_empty) {
+        return Err(wrong("expect", "holds an empty text; write for example [\"SSH-2.0\"]"));
+    }
+    if all.iter().any(|text| text.len() > super::tcp::ANSWER) {
+        return Err(wrong("expect", format!("holds a text of more than {} bytes", super::tcp::ANSWER)));
+    }
+    Ok(all)
 }
 
 fn addresses(texts: &[String]) -> Result<Vec<IpAddr>, Fault> {

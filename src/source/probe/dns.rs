@@ -1,12 +1,18 @@
-//! dns: does the machine's own resolver find the name, and where asked, at the right addresses?
+//! dns: does the machine's own resolver, or a certain name server, find the name, and where asked, at the
+//! right addresses? All addresses are judged, or none: part of an answer is no ground for a verdict.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::pool::Verdict;
+use super::target::Place;
 use super::unresolved;
-use crate::client::resolve::resolve;
+use crate::client::dns::{DnsError, ask};
+use crate::client::resolve::{Lane, resolve};
 use crate::core::time::people;
+
+/// The port of name servers.
+const PORT: u16 = 53;
 
 /// One dns check.
 pub struct DnsCheck {
@@ -16,17 +22,46 @@ pub struct DnsCheck {
     pub limit: Duration,
     /// Addresses that must all be among the answers; empty: any answer will do.
     pub expect: Vec<IpAddr>,
+    /// The name server to ask; `None`: the machine's own resolver.
+    pub server: Option<Place>,
+    /// The server may be at a link-local or metadata address.
+    pub allow_link_local: bool,
 }
 
 impl DnsCheck {
     /// Looks once.
     pub fn look(&self) -> Verdict {
         let begun = Instant::now();
-        // Nothing is sent to the address, so that any address may be the answer.
-        match resolve(&self.name, 0, true, self.limit) {
-            Ok(found) => self.judge(found.iter().map(|a| a.ip().to_canonical()).collect(), begun.elapsed()),
-            Err(error) => unresolved(&error),
-        }
+        let found = match &self.server {
+            Some(server) => match self.ask(server, begun + self.limit) {
+                Ok(found) => found,
+                Err(verdict) => return verdict,
+            },
+            // Nothing is sent to the address, so that any address may be the answer.
+            None => match resolve(&self.name, 0, Lane::Targets, true, self.limit) {
+                Ok(found) => found.iter().map(SocketAddr::ip).collect(),
+                Err(error) => return unresolved(&error),
+            },
+        };
+        self.judge(found.iter().map(IpAddr::to_canonical).collect(), begun.elapsed())
+    }
+
+    /// What the server says. It was named, so that its silence is what the check is about.
+    fn ask(&self, server: &Place, deadline: Instant) -> Result<Vec<IpAddr>, Verdict> {
+        let port = server.port.unwrap_or(PORT);
+        let addresses = resolve(&server.host, port, Lane::Targets, self.allow_link_local, self.limit)
+            .map_err(|error| unresolved(&error))?;
+        // The first will do: a server that has several is asked at all of them by probes of their own.
+        let address = addresses.first().ok_or_else(|| Verdict::unknown("the server has no address"))?;
+        ask(*address, &self.name, deadline).map_err(|error| match error {
+            DnsError::Own(..) => Verdict::unknown(error.to_string()),
+            DnsError::Truncated(..) => Verdict::unknown(format!("{error}; part of an answer is not judged")),
+            DnsError::Timeout(_) => Verdict::down(format!("{error} within {}", people(self.limit))),
+            DnsError::NoSuchName(_) | DnsError::NoAddress(_) | DnsError::Failed(..) => {
+                Verdict::down(format!("{} does not resolve: {error}", self.name))
+            }
+            DnsError::Refused(_) | DnsError::Malformed(_) => Verdict::down(error.to_string()),
+        })
     }
 
     fn judge(&self, mut found: Vec<IpAddr>, took: Duration) -> Verdict {
@@ -50,7 +85,13 @@ mod tests {
 
     fn check(name: &str, expect: &[&str]) -> DnsCheck {
         let expect = expect.iter().map(|a| a.parse().unwrap()).collect();
-        DnsCheck { name: name.to_string(), limit: Duration::from_secs(5), expect }
+        DnsCheck {
+            name: name.to_string(),
+            limit: Duration::from_secs(5),
+            expect,
+            server: None,
+            allow_link_local: false,
+        }
     }
 
     #[test]

@@ -3,26 +3,24 @@
 //! No shell unless asked for. The command runs in a process group of its own, without standard input,
 //! without our settings in its environment, and its group is killed when the check ends, however it
 //! ends: at the limit, after too much output, or in good order with children left behind. The command
-//! is always reaped, and so are its orphans where they become ours (as process 1 of a container). A
-//! descendant that leaves the group (`setsid`) has escaped; that is the command's own doing.
+//! is always reaped. A descendant that leaves the group (`setsid`) outlives the check, as a server that a
+//! command starts on purpose does, and is killed when the program ends or the probe goes away
+//! (`adr/0028-no-process-is-left-behind.md`).
 
-use std::collections::BTreeSet;
 use std::io::{self, PipeReader, Read as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_open, waitid, waitpgid,
-};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use rustix::time::Timespec;
 
 use super::excerpt;
 use super::pool::Verdict;
+pub use crate::client::children::Groups;
+use crate::client::shortage;
 use crate::core::time::people;
 
 /// Bytes at the end of the output that are kept for the fact.
@@ -44,62 +42,6 @@ pub struct ExecCheck {
     pub groups: Groups,
 }
 
-/// The process groups that are running now; killed all at once when the source ends.
-#[derive(Clone, Default)]
-pub struct Groups(Arc<Mutex<Running>>);
-
-#[derive(Default)]
-struct Running {
-    leaders: BTreeSet<i32>,
-    closed: bool,
-}
-
-impl Groups {
-    /// Kills every running group and lets no new one begin. The workers then reap them.
-    pub fn close(&self) {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.closed = true;
-        for leader in running.leaders.iter().filter_map(|raw| Pid::from_raw(*raw)) {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-    }
-
-    /// Starts the command as the leader of a new group. Not under the lock: starting from a hung mount
-    /// hangs. Who was closed meanwhile kills its group at once.
-    fn start(&self, command: &mut Command) -> io::Result<(Child, Pid)> {
-        if self.0.lock().unwrap_or_else(PoisonError::into_inner).closed {
-            return Err(io::Error::other("the program is ending"));
-        }
-        let child = command.process_group(0).spawn()?;
-        let leader = Pid::from_child(&child);
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.closed {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-        running.leaders.insert(leader.as_raw_nonzero().get());
-        Ok((child, leader))
-    }
-
-    /// Kills what is left of the group and reaps its leader. The leader is reaped last: until then its
-    /// number cannot belong to anybody else.
-    fn end(&self, child: &mut Child, leader: Pid) -> io::Result<ExitStatus> {
-        let _ = kill_process_group(leader, Signal::KILL);
-        // Waits for the leader to end and leaves it there, so that no other group can take its number.
-        let _ = waitid(WaitId::Pid(leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).leaders.remove(&leader.as_raw_nonzero().get());
-        let status = child.wait();
-        // Orphans of the group are ours only when we are process 1 or a subreaper; they are dying.
-        for _ in 0..100 {
-            match waitpgid(leader, WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                Ok(None) => thread::sleep(Duration::from_millis(1)),
-                Err(_) => break,
-            }
-        }
-        status
-    }
-}
-
 impl ExecCheck {
     /// Looks once.
     pub fn look(&self) -> Verdict {
@@ -117,18 +59,25 @@ impl ExecCheck {
         }
         let output = match attach(&mut command) {
             Ok(output) => output,
-            Err(error) => return Verdict::unknown(format!("cannot make a pipe: {error}")),
+            Err(error) => return Verdict::unknown(format!("cannot make a pipe: {}", shortage::words(&error))),
         };
         let started = self.groups.start(&mut command);
         // Our copies of the writing end go away here: only the command holds it now.
         drop(command);
         let (mut child, leader) = match started {
             Ok(started) => started,
-            Err(error) => return Verdict::unknown(format!("cannot start the command: {error}")),
+            Err(error) => {
+                let why = shortage::seen_starting(&error).map_or_else(|| error.to_string(), |lack| lack.to_string());
+                return Verdict::unknown(format!("cannot start the command: {why}"));
+            }
         };
         let mut run = Run { output: Some(output), tail: Vec::new(), total: 0 };
         let end = run.watch(leader, begun + self.limit);
         let status = self.groups.end(&mut child, leader);
+        if self.groups.is_closed() {
+            // Killed by us: that says nothing about what was checked.
+            return Verdict::unknown("the check was cut short: the program is ending or was told to reload");
+        }
         run.drain();
         self.judge(end, status, &run, begun.elapsed())
     }

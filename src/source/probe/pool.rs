@@ -4,16 +4,20 @@
 //! again. A second one, its relief, sleeps a moment longer and steps in when the watch is still out, so
 //! that nobody has to be called for a quick check. A new worker is started only when there is neither,
 //! up to a bound; a worker nobody needed for a while ends. So a hung check costs one worker, never
-//! another probe's turn, and quick checks need two workers however many there are. Nothing here waits
+//! another probe's turn, and quick checks need two workers however many there are. Probes of one host or
+//! zone hold at most half of the workers, so that one dependency that hangs never takes them all. A check
+//! that only has to wait for a while hands its worker back and is gone on with later. Nothing here waits
 //! for a check: dropping the pool tells the free workers to end and leaves the others to end with
 //! theirs. See `adr/0014-probe-pool.md`.
 
-use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
+pub use super::verdict::Verdict;
+use crate::client::shortage;
 use crate::clock::Clock;
 use crate::core::signal::Reading;
 use crate::core::time::Mono;
@@ -27,37 +31,18 @@ const SLACK: Duration = Duration::from_millis(10);
 /// Room for a TLS handshake or a resolver with its buffers; without optimisation all frames are larger.
 const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
 
-/// What one check found.
+/// What one visit to a probe came to.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
-    /// Up, down, or unknown.
-    pub reading: Reading,
-    /// The fact in words.
-    pub fact: Cow<'static, str>,
-    /// One look is enough: looking again would say the same.
-    pub certain: bool,
+pub enum Look {
+    /// The check is done.
+    Done(Verdict),
+    /// Nothing is known yet: the check is to be gone on with after this long, by whatever worker is free.
+    Again(Duration),
 }
 
-impl Verdict {
-    /// The same, for a fact that needs no second look: a date that has passed stays passed.
-    #[must_use]
-    pub fn certain(self) -> Verdict {
-        Verdict { certain: true, ..self }
-    }
-
-    /// It is well.
-    pub fn up(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Up, fact: fact.into(), certain: false }
-    }
-
-    /// It is not well.
-    pub fn down(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Down, fact: fact.into(), certain: false }
-    }
-
-    /// It cannot be told.
-    pub fn unknown(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Unknown, fact: fact.into(), certain: false }
+impl From<Verdict> for Look {
+    fn from(verdict: Verdict) -> Look {
+        Look::Done(verdict)
     }
 }
 
@@ -94,6 +79,8 @@ pub struct Standing<'a> {
     pub last: Option<(&'a Verdict, Mono)>,
     /// For how long the check under way has been out, if one is.
     pub out_for: Option<Duration>,
+    /// It is due and not begun, because those that share its fate hold all the workers that they may.
+    pub is_held_back: bool,
 }
 
 /// Looks at probes and remembers the last result of each. Ends its threads when dropped.
@@ -105,16 +92,26 @@ struct Shared {
     state: Mutex<State>,
     /// Rung when everything that was asked to be looked at has been.
     settled: Condvar,
-    look: Box<dyn Fn(usize) -> Verdict + Send + Sync>,
+    look: Box<dyn Fn(usize) -> Look + Send + Sync>,
     news: Box<dyn Fn() + Send + Sync>,
     clock: Clock,
     paces: Vec<Pace>,
     bounds: Bounds,
 }
 
+/// Probes that share one fate: an address, or the zone of a name.
+#[derive(Default)]
+struct Group {
+    /// Workers that look at one of them now.
+    workers: usize,
+    /// Those that are due and may not begin, the first to come first.
+    held_back: VecDeque<usize>,
+}
+
 struct State {
     schedule: Schedule,
     slots: Vec<Slot>,
+    groups: Vec<Group>,
     /// The worker that sleeps until the next probe is due.
     watch: Option<Free>,
     /// The worker that sleeps a moment longer, in case the watch does not come back from a check.
@@ -137,6 +134,9 @@ struct Slot {
     streak: u32,
     changed: bool,
     awaited: bool,
+    is_held_back: bool,
+    /// Its place in the groups.
+    group: Option<usize>,
 }
 
 struct Free {
@@ -158,17 +158,18 @@ impl Free {
 impl Pool {
     /// A pool over the probes `0..paces.len()`; `look` does one check, `news` is called (never under a
     /// lock) when a result is worth an early look of the loop. Nothing runs before [`Pool::hurry`].
-    pub fn new(
+    pub fn new<L: Into<Look>>(
         paces: Vec<Pace>,
         bounds: Bounds,
         clock: Clock,
-        look: impl Fn(usize) -> Verdict + Send + Sync + 'static,
+        look: impl Fn(usize) -> L + Send + Sync + 'static,
         news: impl Fn() + Send + Sync + 'static,
     ) -> Pool {
         let intervals: Vec<Duration> = paces.iter().map(|p| p.interval).collect();
         let state = State {
             schedule: Schedule::new(&intervals, Instant::now()),
             slots: paces.iter().map(|_| Slot::default()).collect(),
+            groups: Vec::new(),
             watch: None,
             relief: None,
             idle: Vec::new(),
@@ -181,7 +182,7 @@ impl Pool {
         let shared = Shared {
             state: Mutex::new(state),
             settled: Condvar::new(),
-            look: Box::new(look),
+            look: Box::new(move |index| look(index).into()),
             news: Box::new(news),
             clock,
             paces,
@@ -190,12 +191,27 @@ impl Pool {
         Pool { shared: Arc::new(shared) }
     }
 
+    /// Says which probes share their fate: those with the same name. To be said before the first look.
+    #[must_use]
+    pub fn sharing(self, names: Vec<Option<Arc<str>>>) -> Pool {
+        let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+        let mut state = self.shared.lock();
+        for (slot, name) in state.slots.iter_mut().zip(names) {
+            let next = places.len();
+            slot.group = name.map(|name| *places.entry(name).or_insert(next));
+        }
+        state.groups = places.iter().map(|_| Group::default()).collect();
+        drop(state);
+        self
+    }
+
     /// Looks soon at every probe without a result since `since` that is not being looked at already.
     pub fn hurry(&self, since: Mono) {
         let mut state = self.shared.lock();
         let State { schedule, slots, awaited, .. } = &mut *state;
         let stale = |slot: &Slot| slot.last.as_ref().is_none_or(|(_, seen_at)| *seen_at < since);
-        schedule.soon(Instant::now(), |index| slots.get(index).is_some_and(stale));
+        // One that is half done goes on in its own time.
+        schedule.soon(Instant::now(), |index| slots.get(index).is_some_and(|s| s.out_since.is_none() && stale(s)));
         *awaited = 0;
         for slot in slots {
             slot.awaited = stale(slot);
@@ -224,7 +240,8 @@ impl Pool {
         let state = self.shared.lock();
         for (index, slot) in state.slots.iter().enumerate() {
             let last = slot.last.as_ref().map(|(verdict, seen_at)| (verdict, *seen_at));
-            show(index, Standing { last, out_for: slot.out_since.map(|since| since.elapsed()) });
+            let out_for = slot.out_since.map(|since| since.elapsed());
+            show(index, Standing { last, out_for, is_held_back: slot.is_held_back });
         }
     }
 
@@ -267,6 +284,35 @@ impl State {
     /// Everybody who sleeps.
     fn sleepers(&self) -> impl Iterator<Item = &Free> {
         self.watch.iter().chain(&self.relief).chain(&self.idle)
+    }
+
+    /// Takes the next probe that is due and may be looked at: those of a group that has all the workers it
+    /// may have wait until one of it comes back.
+    fn take_due(&mut self, now: Instant, most: usize) -> Option<usize> {
+        while let Some(index) = self.schedule.take_due(now) {
+            let Some(slot) = self.slots.get_mut(index) else { continue };
+            let Some(group) = slot.group.and_then(|group| self.groups.get_mut(group)) else { return Some(index) };
+            if group.workers < most {
+                group.workers += 1;
+                return Some(index);
+            }
+            slot.is_held_back = true;
+            group.held_back.push_back(index);
+        }
+        None
+    }
+
+    /// A worker came back from a probe: the next of its group may begin.
+    fn came_back(&mut self, index: usize, now: Instant) {
+        let group = self.slots.get(index).and_then(|slot| slot.group).and_then(|group| self.groups.get_mut(group));
+        let Some(group) = group else { return };
+        group.workers = group.workers.saturating_sub(1);
+        if let Some(next) = group.held_back.pop_front() {
+            if let Some(slot) = self.slots.get_mut(next) {
+                slot.is_held_back = false;
+            }
+            self.schedule.again(next, now);
+        }
     }
 
     /// Takes a worker that woke off whatever place it slept in.
@@ -325,7 +371,13 @@ impl Shared {
         let name = state.named;
         let shared = Arc::clone(self);
         let worker = thread::Builder::new().name("probe".to_string()).stack_size(STACK);
-        state.refused = worker.spawn(move || shared.work(name)).is_err();
+        state.refused = match worker.spawn(move || shared.work(name)) {
+            Ok(_) => false,
+            Err(error) => {
+                shortage::seen_starting(&error);
+                true
+            }
+        };
         if !state.refused {
             state.workers += 1;
             state.watch = Some(Free { name, thread: None, until: now });
@@ -339,7 +391,7 @@ impl Shared {
         while !state.stop {
             let now = Instant::now();
             state.leave(name);
-            if let Some(index) = state.schedule.take_due(now) {
+            if let Some(index) = state.take_due(now, (self.bounds.workers / 2).max(1)) {
                 self.cover(&mut state);
                 state = self.check(state, index, now);
                 free_since = Instant::now();
@@ -362,13 +414,22 @@ impl Shared {
         now: Instant,
     ) -> MutexGuard<'a, State> {
         if let Some(slot) = state.slots.get_mut(index) {
-            slot.out_since = Some(now);
+            slot.out_since.get_or_insert(now);
         }
         drop(state);
-        let verdict = (self.look)(index);
+        let look = (self.look)(index);
         let seen_at = self.clock.now().mono;
         let mut state = self.lock();
-        state.schedule.done(index, Instant::now());
+        let now = Instant::now();
+        state.came_back(index, now);
+        let verdict = match look {
+            Look::Done(verdict) => verdict,
+            Look::Again(after) => {
+                state.schedule.again(index, now + after);
+                return state;
+            }
+        };
+        state.schedule.done(index, now);
         if self.keep(&mut state, index, verdict, seen_at) && !state.stop {
             drop(state);
             (self.news)();

@@ -77,6 +77,13 @@ impl Schedule {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Puts a probe that was taken back in, due at `at`, to go on with it.
+    pub fn again(&mut self, index: usize, at: Instant) {
+        if index < self.grids.len() {
+            self.heap.push(Reverse((at, index)));
+        }
+    }
+
     /// Puts a probe that was taken back in, due at the next point of its grid after `now`.
     pub fn done(&mut self, index: usize, now: Instant) {
         let Some(grid) = self.grids.get(index) else { return };

@@ -30,9 +30,11 @@ crate::settings! {
     pub struct Settings {
         /// The name in `probe/<name>`: letters, digits, `.`, `_`, `-`, at most 100. Required.
         name: String = String::new(),
-        /// http, tcp, dns, tls or exec. Default: what the target's scheme says, or exec when there is a command.
+        /// http, tcp, dns, tls, icmp or exec. Default: what the target's scheme says, or exec when there is a command.
         r#type: Option<Type> = None,
-        /// https://host/path, tcp://host:port, dns://name or tls://host:port (443). Required, except for exec.
+        /// https://host/path, tcp://host:port, dns://name, tls://host:port (443) or icmp://host. Required, except for exec.
+        /// A name with a dot is looked up as written, one without through the search list of resolv.conf. Where its
+        /// `ndots` is larger than the number of dots, as in Kubernetes, the search domains of the cluster (svc.…) count, too.
         target: String = String::new(),
         /// How often to look, at least 100ms. Default: the loop's tick.
         interval: Option<Span> = None,
@@ -44,7 +46,7 @@ crate::settings! {
         recover_after: u32 = RECOVER_AFTER,
         /// How much it matters: critical, warning or info.
         severity: Severity = Severity::Critical,
-        /// http, tcp, tls: link-local and cloud metadata addresses may be talked to.
+        /// http, tcp, tls, icmp, and the server of dns: link-local and cloud metadata addresses may be talked to.
         allow_link_local: bool = false,
         /// http: GET or HEAD.
         method: Method = Method::Get,
@@ -95,10 +97,13 @@ crate::settings! {
         client_key: Option<PathBuf> = None,
         /// tcp: text to send once connected.
         send: String = String::new(),
-        /// tcp: text that the first 4 KiB of the answer must hold.
+        /// tcp: text that the first 4 KiB of the answer must hold; the same as `expect`.
         receive: String = String::new(),
-        /// dns: addresses that must all be among the answers.
-        expect: Vec<String> = Vec::new(),
+        /// tcp: texts that the first 4 KiB of what the server says must hold, such as SSH-2.0. dns: addresses that must all
+        /// be among the answers. One text, or a list.
+        expect: Texts = Texts::default(),
+        /// dns: the name server to ask, as address, address:port or name, in place of the machine's own resolver.
+        server: String = String::new(),
         /// tls: fewer days left than this are not well.
         min_days: u32 = 14,
         /// tls: the name to ask for. Default: the target's host.
@@ -122,8 +127,19 @@ pub enum Type {
     Dns,
     /// A certificate.
     Tls,
+    /// An echo (ping).
+    Icmp,
     /// A command.
     Exec,
+}
+
+/// Texts, one or several.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Texts(pub Vec<String>);
+
+impl Setting for Texts {
+    const KIND: Kind = Kind::Texts;
 }
 
 impl Type {
@@ -134,6 +150,7 @@ impl Type {
             Type::Tcp => "tcp",
             Type::Dns => "dns",
             Type::Tls => "tls",
+            Type::Icmp => "icmp",
             Type::Exec => "exec",
         }
     }
@@ -145,6 +162,7 @@ impl Type {
             Type::Tcp => &["tcp"],
             Type::Dns => &["dns"],
             Type::Tls => &["tls"],
+            Type::Icmp => &["icmp"],
             Type::Exec => &[],
         }
     }
@@ -156,12 +174,13 @@ impl Type {
             Type::Tcp => "tcp://db:5432",
             Type::Dns => "dns://example.org",
             Type::Tls => "tls://example.org:443",
+            Type::Icmp => "icmp://192.0.2.1",
             Type::Exec => "",
         }
     }
 
     fn of_scheme(scheme: &str) -> Option<Type> {
-        [Type::Http, Type::Tcp, Type::Dns, Type::Tls].into_iter().find(|t| t.schemes().contains(&scheme))
+        [Type::Http, Type::Tcp, Type::Dns, Type::Tls, Type::Icmp].into_iter().find(|t| t.schemes().contains(&scheme))
     }
 }
 
@@ -172,7 +191,7 @@ impl fmt::Display for Type {
 }
 
 impl Setting for Type {
-    const KIND: Kind = Kind::Choice(&["http", "tcp", "dns", "tls", "exec"]);
+    const KIND: Kind = Kind::Choice(&["http", "tcp", "dns", "tls", "icmp", "exec"]);
 }
 
 /// How an http probe asks.
@@ -191,7 +210,7 @@ impl Setting for Method {
 
 /// Keys that only some types have a use for.
 const ONLY: &[(&str, &[Type])] = &[
-    ("allow_link_local", &[Type::Http, Type::Tcp, Type::Tls]),
+    ("allow_link_local", &[Type::Http, Type::Tcp, Type::Dns, Type::Tls, Type::Icmp]),
     ("method", &[Type::Http]),
     ("status", &[Type::Http]),
     ("body_contains", &[Type::Http]),
@@ -216,12 +235,13 @@ const ONLY: &[(&str, &[Type])] = &[
     ("ca_file", &[Type::Http, Type::Tls]),
     ("send", &[Type::Tcp]),
     ("receive", &[Type::Tcp]),
-    ("expect", &[Type::Dns]),
+    ("expect", &[Type::Tcp, Type::Dns]),
+    ("server", &[Type::Dns]),
     ("min_days", &[Type::Tls]),
     ("server_name", &[Type::Tls]),
     ("command", &[Type::Exec]),
     ("shell", &[Type::Exec]),
-    ("target", &[Type::Http, Type::Tcp, Type::Dns, Type::Tls]),
+    ("target", &[Type::Http, Type::Tcp, Type::Dns, Type::Tls, Type::Icmp]),
 ];
 
 /// All probes of the configuration, sorted by key, and the process groups that they share.
@@ -292,7 +312,7 @@ fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> 
     let Some(kind) = settings.r#type.or(by_target).or(by_command) else {
         return Err(wrong(
             "target",
-            "is needed: https://host/path, tcp://host:port, dns://name or tls://host:port; or give a command",
+            "is needed: https://host/path, tcp://host:port, dns://name, tls://host:port or icmp://host; or give a command",
         ));
     };
     for (field, types) in ONLY {
@@ -306,8 +326,7 @@ fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> 
 
 /// Reads the short form `name=target`.
 fn dependency(entry: &str) -> Result<(Settings, Type), Fault> {
-    const RIGHT: &str =
-        "write name=tcp://db:5432, name=https://host/health, name=dns://example.org or name=tls://host:443";
+    const RIGHT: &str = "write name=tcp://db:5432, name=https://host/health, name=dns://example.org, name=tls://host:443 or name=icmp://host";
     // The part that may hold a credential is not repeated.
     let shown = entry.split(['@', '?', '#']).next().filter(|head| head.len() == entry.len());
     let shown = shown.unwrap_or_else(|| entry.split('=').next().unwrap_or_default());
@@ -348,6 +367,7 @@ mod tests {
             tick: Duration::from_secs(15),
             previous_boot: None,
             seen_before: std::sync::Arc::default(),
+            kept: crate::source::Kept::default(),
         };
         probes(&config, &outfit).map(|(probes, _)| probes).map_err(|e| e.to_string())
     }
@@ -449,6 +469,15 @@ mod tests {
             ("name = \"a\"\ntarget = \"http://x/\"\nheaders = { Authorization = \"canary\" }", "`probe[0].headers`"),
             ("name = \"a\"\ntarget = \"http://x/\"\nca_file = \"/nonexistent\"", "`probe[0].ca_file`"),
             ("name = \"a\"\ntarget = \"dns://x\"\nexpect = [\"x\"]", "`probe[0].expect`"),
+            ("name = \"a\"\ntarget = \"dns://x\"\nexpect = 5", "`probe[0].expect`: should be a list"),
+            ("name = \"a\"\ntarget = \"tcp://x:1\"\nexpect = \"\"", "`probe[0].expect`"),
+            ("name = \"a\"\ntarget = \"dns://x\"\nserver = \"1.2.3.4:0\"", "`probe[0].server`"),
+            (
+                "name = \"a\"\ntarget = \"dns://x\"\nserver = \"169.254.169.254\"",
+                "`probe[0].server`: 169.254.169.254 is",
+            ),
+            ("name = \"a\"\ntarget = \"dns://x\"\nallow_link_local = true", "`probe[0].allow_link_local`"),
+            ("name = \"a\"\ntarget = \"icmp://x:1\"", "`probe[0].target`: has a port"),
             ("name = \"a\"\ntarget = \"tls://x\"\nserver_name = \"a b\"", "`probe[0].server_name`"),
             ("name = \"a\"\ntype = \"exec\"", "`probe[0].command`"),
             ("name = \"a\"\ncommand = [\"a\", \"b\"]\nshell = true", "`probe[0].command`"),

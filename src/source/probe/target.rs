@@ -28,7 +28,8 @@ impl Place {
         self.host.parse().ok()
     }
 
-    fn parse(text: &str) -> Result<Place, String> {
+    /// Reads `host`, `host:port`, `[IPv6]` or `[IPv6]:port`.
+    pub fn parse(text: &str) -> Result<Place, String> {
         let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
             Some(Some((inner, rest))) => {
                 let address: Ipv6Addr = inner.parse().map_err(|_| format!("\"{inner}\" is not an IPv6 address"))?;
@@ -94,7 +95,7 @@ impl Target {
                 Ok(Target::Url(uri, place))
             }
             _ if !path.is_empty() => Err(format!("has a path; write for example \"{right}\"")),
-            Type::Dns if place.port.is_some() => Err(format!("has a port; write for example \"{right}\"")),
+            Type::Dns | Type::Icmp if place.port.is_some() => Err(format!("has a port; write for example \"{right}\"")),
             Type::Dns if place.address().is_some() => {
                 Err(format!("is an address already; give a name, for example \"{right}\""))
             }
@@ -320,6 +321,8 @@ mod tests {
         assert!(Target::parse("dns://127.0.0.1", Type::Dns).unwrap_err().contains("address"));
         assert!(Target::parse("dns://example.org:53", Type::Dns).unwrap_err().contains("port"));
         assert!(Target::parse("tls://example.org", Type::Tls).is_ok());
+        assert!(Target::parse("icmp://[::1]", Type::Icmp).is_ok());
+        assert!(Target::parse("icmp://gateway:1", Type::Icmp).unwrap_err().contains("port"));
         assert!(Target::parse("http://db:5432", Type::Tcp).unwrap_err().contains("tcp://"));
     }
 }

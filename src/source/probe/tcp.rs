@@ -1,16 +1,25 @@
-//! tcp: does somebody take the connection, and, where asked, answer with the right words?
+//! tcp: does somebody take the connection and keep it, and, where asked, say the right words?
+//!
+//! A connection alone proves little: a proxy such as docker-proxy takes it and ends it at once when nobody
+//! listens behind. So a connection that is closed within [`GRACE`] without a word is not well; a server
+//! that waits in silence, or says something, is. No worker waits for that: the check hands the connection
+//! back with the time at which to look at it again.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pool::Verdict;
+use super::pool::{Look, Verdict};
 use super::{excerpt, unresolved};
 use crate::client::dial::{Bounded, DialError, dial};
-use crate::client::resolve::resolve;
+use crate::client::resolve::{Lane, resolve};
 use crate::core::time::people;
 
 /// Bytes of an answer read at most.
-const ANSWER: usize = 4096;
+pub const ANSWER: usize = 4096;
+/// How long a connection must hold. docker-proxy ends one within milliseconds when it is refused.
+pub const GRACE: Duration = Duration::from_millis(100);
 
 /// One tcp check.
 pub struct TcpCheck {
@@ -24,42 +33,83 @@ pub struct TcpCheck {
     pub allow_link_local: bool,
     /// Sent once connected.
     pub send: String,
-    /// Text that the answer must hold within its first 4 KiB; empty: connecting is enough.
-    pub receive: String,
+    /// Texts that the answer must hold within its first 4 KiB; empty: a connection that holds is enough.
+    pub expect: Vec<String>,
+    /// The connection that is to be looked at again.
+    pub waiting: Mutex<Option<Waiting>>,
+}
+
+/// A connection that was well so far.
+pub struct Waiting {
+    stream: TcpStream,
+    /// How long it took to connect.
+    took: Duration,
+}
+
+/// What can be seen of a connection without waiting.
+enum Sight {
+    /// Nothing yet.
+    Silence,
+    /// The peer said something.
+    Words,
+    /// The peer ended it.
+    Closed(&'static str),
 }
 
 impl TcpCheck {
-    /// Looks once.
-    pub fn look(&self) -> Verdict {
-        let begun = Instant::now();
-        let deadline = begun + self.limit;
-        let addresses = match resolve(&self.host, self.port, self.allow_link_local, self.limit) {
-            Ok(addresses) => addresses,
-            Err(error) => return unresolved(&error),
-        };
-        let stream = match dial(&addresses, deadline) {
-            Ok(stream) => stream,
-            Err(error) => return not_connected(&error, self.limit),
-        };
-        let connected = begun.elapsed();
-        if self.send.is_empty() && self.receive.is_empty() {
-            return Verdict::up(format!("connected in {}", people(connected)));
+    /// Looks once, or looks again at the connection that is still waiting.
+    pub fn look(&self) -> Look {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match waiting {
+            Some(waiting) => waiting.judge(true).unwrap_or_else(|_| Verdict::unknown("the check was lost")).into(),
+            None => self.begin(),
         }
-        self.talk(Bounded::new(stream, deadline), begun)
     }
 
-    fn talk(&self, mut stream: Bounded, begun: Instant) -> Verdict {
+    fn begin(&self) -> Look {
+        let begun = Instant::now();
+        let deadline = begun + self.limit;
+        let addresses = match resolve(&self.host, self.port, Lane::Targets, self.allow_link_local, self.limit) {
+            Ok(addresses) => addresses,
+            Err(error) => return unresolved(&error).into(),
+        };
+        let mut stream = match dial(&addresses, deadline) {
+            Ok(stream) => stream,
+            Err(error) => return not_connected(&error, self.limit).into(),
+        };
+        let took = begun.elapsed();
+        if !self.send.is_empty() || !self.expect.is_empty() {
+            let mut talk = Bounded::new(stream, deadline);
+            match self.talk(&mut talk, begun) {
+                Some(verdict) => return verdict.into(),
+                None => stream = talk.into_inner(),
+            }
+        }
+        match (Waiting { stream, took }).judge(false) {
+            Ok(verdict) => verdict.into(),
+            Err(waiting) => {
+                *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
+                Look::Again(GRACE.min(deadline.saturating_duration_since(Instant::now())))
+            }
+        }
+    }
+
+    /// Says and hears what is asked for; `None` when nothing was to be heard.
+    fn talk(&self, stream: &mut Bounded, begun: Instant) -> Option<Verdict> {
         let limit = people(self.limit);
         if let Err(error) = stream.write_all(self.send.as_bytes()) {
-            return Verdict::down(format!("connected, but could not send: {}", words(&error, &limit)));
+            return Some(Verdict::down(format!("connected, but could not send: {}", words(&error, &limit))));
         }
-        let wanted = self.receive.as_bytes();
+        if self.expect.is_empty() {
+            return None;
+        }
         let mut seen = Vec::new();
-        while !wanted.is_empty() && !seen.windows(wanted.len()).any(|window| window == wanted) {
+        while let Some(missing) = self.expect.iter().find(|wanted| !holds(&seen, wanted.as_bytes())) {
             let mut piece = [0; 512];
-            let what = match stream.read(&mut piece) {
+            let room = piece.len().min(ANSWER.saturating_sub(seen.len()));
+            let what = match stream.read(piece.get_mut(..room).unwrap_or_default()) {
+                _ if room == 0 => format!("it is not in the first {ANSWER} bytes"),
                 Ok(0) => "the connection ended".to_string(),
-                Ok(_) if seen.len() >= ANSWER => format!("it is not in the first {ANSWER} bytes"),
                 Ok(count) => {
                     seen.extend_from_slice(piece.get(..count).unwrap_or_default());
                     continue;
@@ -67,13 +117,47 @@ impl TcpCheck {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => words(&error, &limit),
             };
-            return Verdict::down(format!(
-                "the answer lacks what it should hold ({what}); it begins: {}",
-                excerpt(&seen)
-            ));
+            let begins =
+                if seen.is_empty() { "nothing came".to_string() } else { format!("it begins: {}", excerpt(&seen)) };
+            return Some(Verdict::down(format!(
+                "the answer lacks \"{}\" ({what}); {begins}",
+                excerpt(missing.as_bytes())
+            )));
         }
-        Verdict::up(format!("answered in {}", people(begun.elapsed())))
+        Some(Verdict::up(format!("answered in {}", people(begun.elapsed()))))
     }
+}
+
+impl Waiting {
+    /// The verdict, if there is one yet; in the end, silence is well.
+    fn judge(self, is_end: bool) -> Result<Verdict, Waiting> {
+        match sight(&self.stream) {
+            Ok(Sight::Silence) if !is_end => Err(self),
+            Ok(Sight::Silence | Sight::Words) => Ok(Verdict::up(format!("connected in {}", people(self.took)))),
+            Ok(Sight::Closed(how)) => Ok(Verdict::down(format!(
+                "the connection was accepted and {how} at once; perhaps nothing listens behind a proxy"
+            ))),
+            Err(error) => Ok(Verdict::unknown(format!("cannot look at the connection: {error}"))),
+        }
+    }
+}
+
+fn sight(stream: &TcpStream) -> std::io::Result<Sight> {
+    stream.set_nonblocking(true)?;
+    match stream.peek(&mut [0]) {
+        Ok(0) => Ok(Sight::Closed("closed")),
+        Ok(_) => Ok(Sight::Words),
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::Interrupted => Ok(Sight::Silence),
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted => Ok(Sight::Closed("reset")),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Whether `needle` is somewhere in `body`.
+fn holds(body: &[u8], needle: &[u8]) -> bool {
+    body.windows(needle.len().max(1)).any(|window| window == needle)
 }
 
 /// The verdict on a connection that did not come about.
@@ -101,6 +185,16 @@ mod tests {
     use crate::core::signal::Reading;
     use std::net::TcpListener;
 
+    /// Looks until there is a verdict.
+    fn look(check: &TcpCheck) -> Verdict {
+        loop {
+            match check.look() {
+                Look::Done(verdict) => return verdict,
+                Look::Again(after) => std::thread::sleep(after),
+            }
+        }
+    }
+
     fn check(port: u16, send: &str, receive: &str) -> TcpCheck {
         TcpCheck {
             host: "127.0.0.1".to_string(),
@@ -108,7 +202,8 @@ mod tests {
             limit: Duration::from_millis(400),
             allow_link_local: false,
             send: send.to_string(),
-            receive: receive.to_string(),
+            expect: Some(receive.to_string()).into_iter().filter(|text| !text.is_empty()).collect(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -129,11 +224,11 @@ mod tests {
     #[test]
     fn the_answer_must_hold_the_wanted_text() {
         let (port, asked) = peer(b"PING\r\n", b"+PONG\r\n");
-        let verdict = check(port, "PING\r\n", "PONG").look();
+        let verdict = look(&check(port, "PING\r\n", "PONG"));
         asked.join().unwrap();
         assert_eq!(verdict.reading, Reading::Up, "{}", verdict.fact);
         let (port, asked) = peer(b"PING\r\n", b"-LOADING \x01\xff\r\n");
-        let verdict = check(port, "PING\r\n", "PONG").look();
+        let verdict = look(&check(port, "PING\r\n", "PONG"));
         asked.join().unwrap();
         assert_eq!(verdict.reading, Reading::Down);
         assert!(verdict.fact.contains("-LOADING \\u{1}"), "{}", verdict.fact);
@@ -143,17 +238,79 @@ mod tests {
     fn silence_ends_at_the_limit_and_a_refusal_names_the_address() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(check(port, "", "").look().reading, Reading::Up);
-        let verdict = check(port, "", "hello").look();
+        assert_eq!(look(&check(port, "", "")).reading, Reading::Up);
+        let verdict = look(&check(port, "", "hello"));
         assert!(verdict.fact.contains("no more within 400ms"), "{}", verdict.fact);
         drop(listener);
-        assert_eq!(check(port, "", "").look(), Verdict::down(format!("connection refused by 127.0.0.1:{port}")));
+        assert_eq!(look(&check(port, "", "")), Verdict::down(format!("connection refused by 127.0.0.1:{port}")));
     }
 
     #[test]
     fn link_local_is_refused_unless_allowed() {
-        let verdict = TcpCheck { host: "169.254.169.254".to_string(), ..check(80, "", "") }.look();
+        let verdict = look(&TcpCheck { host: "169.254.169.254".to_string(), ..check(80, "", "") });
         assert_eq!(verdict.reading, Reading::Down);
         assert!(verdict.fact.contains("allow_link_local"), "{}", verdict.fact);
+    }
+
+    /// Accepts one connection and does this with it.
+    fn accepts(with: impl FnOnce(TcpStream) + Send + 'static) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || with(listener.accept().unwrap().0));
+        port
+    }
+
+    #[test]
+    fn a_connection_that_is_ended_at_once_is_not_well() {
+        let closed = look(&check(accepts(drop), "", ""));
+        assert_eq!(closed.reading, Reading::Down, "{}", closed.fact);
+        assert!(closed.fact.contains("accepted and closed at once"), "{}", closed.fact);
+        // What was sent and not read makes the end a reset.
+        let reset = look(&check(accepts(drop), "hello", ""));
+        assert_eq!(reset.reading, Reading::Down, "{}", reset.fact);
+        let late = accepts(|stream| {
+            std::thread::sleep(GRACE / 4);
+            drop(stream);
+        });
+        assert_eq!(look(&check(late, "", "")).reading, Reading::Down, "within the grace");
+    }
+
+    #[test]
+    fn a_server_that_waits_or_says_something_first_is_well() {
+        let begun = Instant::now();
+        let silent = accepts(|mut stream| {
+            let _ = stream.read(&mut [0; 8]);
+        });
+        let verdict = look(&check(silent, "", ""));
+        assert_eq!(verdict.reading, Reading::Up, "{}", verdict.fact);
+        assert!(begun.elapsed() >= GRACE && verdict.fact.starts_with("connected in "), "{}", verdict.fact);
+        let polite = accepts(|mut stream| {
+            let _ = stream.write_all(b"SSH-2.0-x\r\n");
+        });
+        assert_eq!(look(&check(polite, "", "")).reading, Reading::Up, "it said something, then closed");
+    }
+
+    #[test]
+    fn every_expected_text_must_come_within_the_bound() {
+        let banner = |texts: &[&str]| {
+            let port = accepts(|mut stream| {
+                let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+                let _ = stream.read(&mut [0; 8]);
+            });
+            let expect = texts.iter().map(ToString::to_string).collect();
+            look(&TcpCheck { expect, ..check(port, "", "") })
+        };
+        assert_eq!(banner(&["220", "ESMTP"]).reading, Reading::Up);
+        let verdict = banner(&["220", "LMTP"]);
+        assert!(verdict.reading == Reading::Down && verdict.fact.contains("lacks \"LMTP\""), "{}", verdict.fact);
+        // At the bound itself, and one byte beyond.
+        for (before, right) in [(ANSWER - 2, Reading::Up), (ANSWER - 1, Reading::Down)] {
+            let port = accepts(move |mut stream| {
+                let _ = stream.write_all(&vec![b'a'; before]);
+                let _ = stream.write_all(b"ok");
+                let _ = stream.read(&mut [0; 8]);
+            });
+            assert_eq!(look(&check(port, "", "ok")).reading, right, "{before}");
+        }
     }
 }

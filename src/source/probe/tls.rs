@@ -17,7 +17,7 @@ use super::pool::Verdict;
 use super::tcp::not_connected;
 use super::unresolved;
 use crate::client::dial::{Bounded, dial};
-use crate::client::resolve::resolve;
+use crate::client::resolve::{Lane, resolve};
 use crate::client::trust::{Kind, Trust, Verified, days, explain};
 use crate::clock::Clock;
 use crate::core::time::people;
@@ -48,7 +48,7 @@ impl TlsCheck {
     /// Looks once.
     pub fn look(&self) -> Verdict {
         let deadline = Instant::now() + self.limit;
-        let addresses = match resolve(&self.host, self.port, self.allow_link_local, self.limit) {
+        let addresses = match resolve(&self.host, self.port, Lane::Targets, self.allow_link_local, self.limit) {
             Ok(addresses) => addresses,
             Err(error) => return unresolved(&error),
         };

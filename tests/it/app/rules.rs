@@ -35,7 +35,7 @@ fn each_failed_job_is_told_and_a_stuck_agent_once() {
 
     // It ends: what was open about it is closed, and the other one goes without a word.
     let edges = pass(&mut world, 0, &[]);
-    assert_eq!(told(&edges), [(EdgeKind::Recovery, "app/agent-stuck/a1", "it is no longer reported")]);
+    assert_eq!(told(&edges), [(EdgeKind::Removed, "app/agent-stuck/a1", "removed, no longer watched")]);
     assert!(!world.states().keys().any(|key| key.starts_with("app/agent-stuck")));
 }
 

@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod consul;
+pub mod dns;
 pub mod docker;
 pub mod forward;
 pub mod html;

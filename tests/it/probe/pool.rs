@@ -56,8 +56,10 @@ fn at_its_bound_the_pool_says_so_and_never_grows_beyond_it() {
     for n in 0..20 {
         writeln!(
             text,
-            "[[probe]]\nname = \"p{n}\"\ntarget = \"{}\"\ntimeout = \"30s\"\ninterval = \"100ms\"",
-            silent.url()
+            "[[probe]]\nname = \"p{n}\"\ntarget = \"http://{}:{}/\"\ntimeout = \"30s\"\ninterval = \"100ms\"",
+            // Two dependencies: one alone has half of the workers.
+            ["127.0.0.1", "localhost"][n % 2],
+            silent.port()
         )
         .unwrap();
     }
@@ -140,4 +142,83 @@ fn a_change_wakes_the_loop_by_the_sources_name_and_stale_results_are_not_handed_
     wait("a fresh look", || source.observe(&later()).unwrap().complete.then_some(()));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(open_files() < 10_000);
+}
+
+#[test]
+fn one_dependency_never_takes_more_than_half_of_the_workers() {
+    let silent = Peer::start(Manner::Hang);
+    let healthy = Peer::start(Manner::answer("200 OK", "ok"));
+    let clock = Clock::system();
+    let outfit = outfit(&clock);
+    let mut text = String::new();
+    for n in 0..30 {
+        writeln!(text, "[[probe]]\nname = \"h{n}\"\ntarget = \"{}\"\ntimeout = \"30s\"", silent.url()).unwrap();
+    }
+    // Another address of the same machine: another dependency.
+    let url = format!("http://localhost:{}/", healthy.port());
+    writeln!(text, "[[probe]]\nname = \"up\"\ntarget = \"{url}\"\ninterval = \"100ms\"").unwrap();
+    let mut source = probes(&text, &outfit, Bounds { workers: 8, idle: Duration::from_secs(1) });
+    let mut seen = Vec::new();
+    wait("the healthy one to be looked at again and again", || {
+        let report = source.observe(&ask(&clock)).unwrap();
+        let up = report.observations.iter().find(|o| o.spec.key.as_str() == "probe/up").unwrap();
+        if up.reading == Reading::Up && seen.last() != Some(&up.seen_at) {
+            seen.push(up.seen_at);
+        }
+        assert_eq!(report.blind, None);
+        (seen.len() >= 10).then_some(())
+    });
+    assert_eq!(silent.connections(), 4, "half of eight workers");
+}
+
+#[test]
+fn those_held_back_get_their_turn_when_their_dependency_answers_again() {
+    let hang = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (still, clock) = (Arc::clone(&hang), Clock::system());
+    let pace = Pace { interval: Duration::from_mins(10), limit: Duration::from_mins(1), counts: 1 };
+    let bounds = Bounds { workers: 4, idle: Duration::from_secs(1) };
+    let look = move |_| {
+        while still.load(std::sync::atomic::Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Verdict::up("fine")
+    };
+    let names = vec![Some(Arc::from("db")); 20];
+    let pool = Pool::new(vec![pace; 20], bounds, clock, look, || {}).sharing(names);
+    pool.hurry(Mono(0));
+    wait("all but two to be held back", || {
+        let mut held_back = 0;
+        pool.standings(|_, standing| held_back += usize::from(standing.is_held_back));
+        (held_back == 18).then_some(())
+    });
+    hang.store(false, std::sync::atomic::Ordering::SeqCst);
+    pool.settle(Instant::now() + SOON);
+    let mut up = 0;
+    pool.standings(|_, s| up += usize::from(s.last.is_some() && !s.is_held_back));
+    assert_eq!(up, 20);
+}
+
+#[test]
+fn hundreds_of_silent_servers_take_a_few_workers_and_no_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut held = Vec::new();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            held.push(stream);
+        }
+    });
+    let clock = Clock::system();
+    let mut text = String::new();
+    for n in 0..300 {
+        writeln!(text, "[[probe]]\nname = \"s{n}\"\ntarget = \"tcp://127.0.0.1:{port}\"\ninterval = \"1m\"").unwrap();
+    }
+    let mut source = probes(&text, &outfit(&clock), Bounds::default());
+    let begun = Instant::now();
+    let report = source.observe(&once(&clock)).unwrap();
+    let took = begun.elapsed();
+    let up = report.observations.iter().filter(|o| o.reading == Reading::Up).count();
+    assert_eq!(up, 300, "{:?}", report.observations.iter().find(|o| o.reading != Reading::Up));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(source.workers() <= 16, "{} workers", source.workers());
 }

@@ -1,0 +1,137 @@
+//! One signal of the machine: what it is called, when it fires, and whether it was ever measured.
+//!
+//! What a kernel does not offer has no signal; what was measured and no longer is turns unknown.
+
+use std::sync::Arc;
+
+use super::proc::{Gap, Seen};
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Observation, Reading, Severity, SignalKey, Spec};
+use crate::core::time::Mono;
+
+/// Percent below its ceiling at which a share counts as good again.
+pub const MARGIN: f64 = 5.0;
+/// Percent below the critical ceiling at which a share is a warning again.
+const STEP: f64 = 2.0;
+
+/// One signal and whether it was ever measured.
+pub struct Gauge {
+    spec: Arc<Spec>,
+    /// It was measured, by this run or by an earlier one since this machine booted.
+    pub measured: bool,
+}
+
+impl Gauge {
+    /// A signal `host/<name>`.
+    pub fn new(name: &str, title: &str, severity: Severity, rule: Rule) -> Gauge {
+        let spec = Spec::new(SignalKey::new(&format!("host/{name}")), title, severity, rule);
+        Gauge { spec: Arc::new(spec), measured: false }
+    }
+
+    /// A gauge with a ceiling; `None` when the ceiling is 0.
+    pub fn above(name: &str, title: &str, severity: Severity, limit: f64, clear: f64) -> Option<Gauge> {
+        (limit > 0.0).then(|| Gauge::new(name, title, severity, ceiling(limit, clear)))
+    }
+
+    /// The same signal, explained by `parent` while that fires.
+    pub fn below(mut self, parent: Option<&Gauge>) -> Gauge {
+        let parent = parent.map(|parent| parent.spec.key.clone());
+        self.spec = Arc::new(Spec { parent, ..Spec::clone(&self.spec) });
+        self
+    }
+
+    /// The observation that follows from what was read; none for what this machine does not offer.
+    pub fn observe(&mut self, seen: Seen<(Reading, String)>, seen_at: Mono) -> Option<Observation> {
+        let (reading, fact) = match seen {
+            Ok(measured) => {
+                self.measured = true;
+                measured
+            }
+            Err(Gap::Missing) if self.measured => (Reading::Unknown, "it is no longer available".to_string()),
+            Err(Gap::Missing) => return None,
+            Err(Gap::Broken(why)) => (Reading::Unknown, why),
+        };
+        Some(Observation::new(&self.spec, seen_at, reading, fact))
+    }
+}
+
+/// A share with two ceilings: above the first it is a warning, above the second critical. One signal, whose severity
+/// rises and falls.
+pub struct Stepped {
+    gauge: Gauge,
+    warning: Arc<Spec>,
+    critical: Arc<Spec>,
+    limits: [f64; 2],
+    is_critical: bool,
+}
+
+impl Stepped {
+    /// `None` when `limit` is 0; no severity but a warning when `critical` is 0, none but critical when it is not
+    /// above `limit`.
+    pub fn new(name: &str, title: &str, limit: f64, critical: f64, parent: Option<&Gauge>) -> Option<Stepped> {
+        let gauge = Gauge::above(name, title, Severity::Warning, limit, limit - MARGIN)?.below(parent);
+        let warning = Arc::clone(&gauge.spec);
+        let spec = Spec { severity: Severity::Critical, ..Spec::clone(&warning) };
+        let limits = [limit, if critical > 0.0 { critical } else { f64::INFINITY }];
+        Some(Stepped { gauge, warning, critical: Arc::new(spec), limits, is_critical: false })
+    }
+
+    /// The ceilings in words.
+    pub fn limits(&self) -> String {
+        match self.limits {
+            [warning, critical] if critical <= warning => format!("critical above {warning} %"),
+            [warning, critical] if critical.is_finite() => {
+                format!("warning above {warning} %, critical above {critical} %")
+            }
+            [warning, _] => format!("warning above {warning} %"),
+        }
+    }
+
+    /// Like [`Gauge::observe`], with the severity of what was read.
+    pub fn observe(&mut self, seen: Seen<(f64, String)>, seen_at: Mono) -> Option<Observation> {
+        if let Ok((value, _)) = &seen {
+            let [warning, critical] = self.limits;
+            let step = if self.is_critical { critical - STEP } else { critical };
+            self.is_critical = critical <= warning || *value > step;
+        }
+        let spec = if self.is_critical { &self.critical } else { &self.warning };
+        self.gauge.spec = Arc::clone(spec);
+        self.gauge.observe(seen.map(|(value, fact)| (Reading::Value(value), fact)), seen_at)
+    }
+}
+
+fn ceiling(limit: f64, clear: f64) -> Rule {
+    Rule::counted(Test::Above { limit, clear: clear.max(0.0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn severities(limit: f64, critical: f64, values: &[f64]) -> Vec<Severity> {
+        let mut gauge = Stepped::new("disk:/", "disk /", limit, critical, None).unwrap();
+        let mut one = |value: f64| gauge.observe(Ok((value, String::new())), Mono(0)).unwrap().spec.severity;
+        values.iter().map(|value| one(*value)).collect()
+    }
+
+    #[test]
+    fn the_severity_rises_at_the_second_ceiling_and_falls_a_little_below_it() {
+        use Severity::{Critical, Warning};
+        assert_eq!(
+            severities(90.0, 97.0, &[50.0, 95.0, 97.0, 97.1, 95.1, 95.0, 96.0]),
+            [Warning, Warning, Warning, Critical, Critical, Warning, Warning]
+        );
+        assert_eq!(severities(97.0, 97.0, &[50.0, 98.0]), [Critical, Critical]);
+        assert_eq!(severities(98.0, 97.0, &[97.5]), [Critical]);
+        assert_eq!(severities(90.0, 0.0, &[100.0]), [Warning]);
+        assert!(Stepped::new("disk:/", "disk /", 0.0, 97.0, None).is_none());
+    }
+
+    #[test]
+    fn the_ceilings_are_said() {
+        let words = |limit, critical| Stepped::new("d", "d", limit, critical, None).unwrap().limits();
+        assert_eq!(words(90.0, 97.0), "warning above 90 %, critical above 97 %");
+        assert_eq!(words(97.0, 97.0), "critical above 97 %");
+        assert_eq!(words(90.0, 0.0), "warning above 90 %");
+    }
+}
