@@ -1,25 +1,25 @@
 //! The running program: the parts of a pass, the couriers, the status server, and how they are
 //! started, changed by a new configuration, and ended. Decides nothing about signals.
 
+mod ending;
+mod passes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use self::passes::remembered_nodes;
 use crate::act::Operator;
 use crate::assemble;
-use crate::client::children;
 use crate::clock::{self, Clock};
 use crate::config::{Config, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
-use crate::core::signal::State;
 use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::{self, Beat, Deadman};
@@ -36,22 +36,8 @@ use crate::tick::Tick;
 use crate::view::View;
 use crate::wake::Waker;
 
-/// Under this single passes remember for one another.
-const PASSES: &str = "single passes";
-/// The names of nodes that were seen alive, a line each.
-const NODES_SEEN: &str = "nodes seen alive";
-/// At most this many.
-const NODES_REMEMBERED: usize = 20_000;
 /// How long a reload that ends all repairs waits for a request under way; the rest is in the journal.
 const STOP: Duration = Duration::from_millis(1_500);
-/// A disk that takes longer than this for one line is not asked for more at the end: a thread that waits for a
-/// disk holds the whole process, even when that is killed.
-const PROMPT: Duration = Duration::from_secs(1);
-/// With less time left than this at the end, the last pass was held up, which only a disk can do.
-const UNHURRIED: Duration = Duration::from_secs(3);
-/// How long killing what checks have started may take at the end; it is usually a few milliseconds.
-const KILL: Duration = Duration::from_secs(1);
-
 /// The running program.
 pub struct Program {
     clock: Clock,
@@ -177,29 +163,6 @@ impl Program {
         self.tick.watch.firing() > 0
     }
 
-    /// Single passes keep no targets: what they must know of nodes is which of them were ever there.
-    fn remember_nodes(&mut self) {
-        if self.tick.store.condition() == Condition::Memory {
-            return;
-        }
-        let mut seen = remembered_nodes(&self.tick.store);
-        let before = seen.len();
-        let alive = self.tick.watch.tracked().filter(|tracked| tracked.state == State::Ok);
-        let names = alive.filter_map(|tracked| tracked.spec.key.as_str().strip_prefix("node/"));
-        for name in names {
-            if seen.len() < NODES_REMEMBERED {
-                seen.insert(Arc::from(name));
-            }
-        }
-        if seen.len() == before {
-            return;
-        }
-        let text = seen.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("\n");
-        if let Err(error) = self.tick.store.remember(PASSES, NODES_SEEN, &text) {
-            tracing::warn!("state: which nodes were seen was not kept: {error}");
-        }
-    }
-
     /// Reads the configuration again. A bad one changes nothing, and is told.
     pub fn reload(&mut self, layers: &Layers, waker: &Waker) {
         let outcome = Config::load(layers, &assemble::schema()).map_err(anyhow::Error::from).and_then(|config| {
@@ -274,51 +237,6 @@ impl Program {
             ("serve", self.serve != config.value("", "serve").cloned()),
         ];
         keys.into_iter().filter_map(|(key, changed)| changed.then_some(key)).collect()
-    }
-
-    /// Ends everything before `by`, the one deadline that all parts share: what checks have started, repairs,
-    /// couriers (which deliver until then what is still undelivered), traces, server, state file. Nothing that
-    /// may wait for a disk is done on this thread; what is not done by then is left, as after a kill.
-    pub fn stop(self, by: Instant) {
-        children::end_all(by.min(Instant::now() + KILL));
-        let once = self.tick.once;
-        // The loop comes late when its last pass waited for the disk.
-        let began = Instant::now();
-        let is_late = by.saturating_duration_since(began) < UNHURRIED;
-        let noted = (!once && !is_late).then(|| {
-            let (store, now) = (self.tick.store.clone(), self.clock.now());
-            aside(move || {
-                note(&store, now, "stopped", "asked to stop");
-                began.elapsed()
-            })
-        });
-        let mut tick = self.tick;
-        let couriers = std::mem::take(&mut tick.couriers);
-        // Everybody is asked before anybody is waited for.
-        couriers.iter().for_each(|courier| courier.ask_to_stop(by));
-        if let Some(repairs) = tick.repairs.take() {
-            repairs.stop(by);
-        }
-        for late in deliver::stop_all(couriers, by) {
-            tracing::warn!("{late} did not answer in time; what it has not taken stays in the outbox");
-        }
-        if let Some(deadman) = tick.deadman.take().filter(|_| once) {
-            deadman.finish(self.root.timeout.0);
-        }
-        if let Some(server) = self.server {
-            server.stop(by);
-        }
-        if once {
-            return;
-        }
-        let is_prompt = noted.and_then(|noted| wait_for(&noted, by)).is_some_and(|took| took < PROMPT);
-        if is_prompt {
-            // The last to let go of the state file tidies it up, which waits for the disk.
-            wait_for(&aside(move || drop(tick)), by);
-        } else {
-            // What is not tidied up now is at the next start.
-            std::mem::forget(tick);
-        }
     }
 
     /// What a source watches, in words; `None` when it is off.
@@ -471,21 +389,6 @@ fn note(store: &Store, now: Now, kind: &str, text: &str) {
     }
 }
 
-/// Does `work` in a thread of its own. What it gives comes out of the channel; nothing ever does when no thread
-/// was to be had.
-fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
-    let (done, waiting) = mpsc::sync_channel(1);
-    // Nobody may be waiting any more.
-    let run = move || drop(done.try_send(work()));
-    let _ = thread::Builder::new().name("end".to_string()).spawn(run);
-    waiting
-}
-
-/// What that work gives, unless it is not done by then.
-fn wait_for<T>(work: &mpsc::Receiver<T>, by: Instant) -> Option<T> {
-    work.recv_timeout(by.saturating_duration_since(Instant::now())).ok()
-}
-
 /// What a configuration makes, before it is put in force.
 #[derive(Default)]
 struct Parts {
@@ -500,13 +403,6 @@ struct Parts {
 struct Remembered {
     repairs: crate::store::Repairs,
     same_boot: bool,
-}
-
-/// Nodes that earlier single passes saw alive.
-fn remembered_nodes(store: &Store) -> BTreeSet<Arc<str>> {
-    let kept = store.remembered(PASSES).unwrap_or_default();
-    let lines = kept.get(NODES_SEEN).map(String::as_str).unwrap_or_default().lines();
-    lines.filter(|name| !name.is_empty()).map(Arc::from).collect()
 }
 
 /// How the couriers speak. Both texts were read before, by [`Config::load`].

@@ -256,7 +256,7 @@ impl Tick {
             });
             let (reading, fact) = match outcome {
                 Some(Err(what)) => (Reading::Down, Cow::Owned(what)),
-                Some(Ok(())) => (Reading::Up, Cow::Borrowed("as it should be")),
+                Some(Ok(())) => (Reading::Up, Cow::Borrowed("OK")),
                 None => (Reading::Unknown, Cow::Borrowed("not tried yet")),
             };
             Observation::new(spec, now.mono, reading, fact)

@@ -236,7 +236,8 @@ impl Walk {
                 }
             }
             (Kind::ListOr(word), Raw::Text(text)) if text == word => Ok(Value::from(text)),
-            (Kind::Texts, Raw::Text(text)) => Ok(Value::from(vec![text])),
+            (Kind::Texts, Raw::Text(text)) if !text.contains('\0') => Ok(Value::from(vec![text])),
+            (Kind::Texts, Raw::Text(_)) => Err(NUL.to_string()),
             (Kind::List | Kind::Texts, _) => wanted("a list"),
             (Kind::ListOr(word), _) => wanted(&format!("a list, or \"{word}\"")),
             (Kind::Map, Raw::Table(dict)) => dict

@@ -329,7 +329,7 @@ impl Watch {
             Err(reason) => (Some(reason), None),
         };
         let (reading, fact) = match blind {
-            None => (Reading::Up, Cow::Borrowed("it sees")),
+            None => (Reading::Up, Cow::Borrowed("it answers")),
             Some(reason) => (Reading::Down, Cow::Owned(reason.clone())),
         };
         let seen = Observation::new(spec, now.mono, reading, fact);

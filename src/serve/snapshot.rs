@@ -276,7 +276,7 @@ impl Snapshot {
     }
 
     /// Why a caller should not rely on this watchdog now; `None` while it ticks on time and can
-    /// write its state. A disabled one is idle as it should be.
+    /// write its state. A disabled one is idle on purpose.
     pub fn not_ready(&self, now: Now) -> Option<String> {
         if let Some(why) = self.not_started() {
             return Some(why);

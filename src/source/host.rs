@@ -78,10 +78,12 @@ struct Host {
 impl Host {
     fn new(settings: Settings, outfit: &Outfit, statvfs: Statvfs) -> Host {
         use Severity::{Critical, Warning};
-        let share =
-            |name: &str, title: &str, severity, limit: f64| Gauge::above(name, title, severity, limit, limit - MARGIN);
-        let eased =
-            |name: &str, title: &str, severity, limit: f64| Gauge::above(name, title, severity, limit, limit * EASED);
+        let share = |name: &str, title: &str, severity, limit: f64| {
+            Gauge::above(name, title, severity, limit, limit - MARGIN).map(|gauge| gauge.knowing(&outfit.kept))
+        };
+        let eased = |name: &str, title: &str, severity, limit: f64| {
+            Gauge::above(name, title, severity, limit, limit * EASED).map(|gauge| gauge.knowing(&outfit.kept))
+        };
         let pressure = [
             (eased("pressure:memory", "waiting for memory", Critical, settings.pressure_memory_pct), "memory", "full"),
             (eased("pressure:io", "waiting for disks", Warning, settings.pressure_io_pct), "io", "full"),
@@ -95,10 +97,12 @@ impl Host {
             load: eased("load", "load per CPU", Warning, settings.load_per_cpu),
             pressure: pressure.into_iter().filter_map(|(g, file, line)| Some((g?, file, line))).collect(),
             files: share("files", "open files", Critical, settings.files_pct),
-            oom: settings.oom.then(|| Gauge::new("oom", "killed for lack of memory", Critical, rises)),
+            oom: settings
+                .oom
+                .then(|| Gauge::new("oom", "killed for lack of memory", Critical, rises).knowing(&outfit.kept)),
             reboot: settings.reboot.then(|| Gauge::new("reboot", "reboot", Warning, Rule::at_once(Test::Event))),
             boot: outfit.previous_boot.clone().filter(|boot| !boot.is_empty()),
-            disks: Disks::new(&settings, statvfs, Vec::new(), true),
+            disks: Disks::new(&settings, statvfs, &outfit.kept),
             settings,
         }
     }

@@ -198,7 +198,7 @@ fn an_envelope_that_stands_still_is_stale_and_not_healthy() {
     assert_eq!(world.ticks(4), []);
     peer.say(envelope(1_750_001_000.0, 0, &[("a1", 100)]));
     let edges = world.tick();
-    assert_eq!(told(&edges), [(EdgeKind::Recovery, "source/app", "it sees")]);
+    assert_eq!(told(&edges), [(EdgeKind::Recovery, "source/app", "it answers")]);
 }
 
 #[test]

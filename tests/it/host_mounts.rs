@@ -1,5 +1,5 @@
 //! The real binary among real mounts, in a mount namespace of its own: what it says of a disk that is
-//! unmounted, replaced or turned read-only. Takes root.
+//! unmounted, replaced or turned read-only, also across a restart. Takes root.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -135,6 +135,15 @@ fn a_disk_that_is_unmounted_is_never_well_by_the_figures_of_what_lies_beneath() 
     mounts.told("nothing is mounted");
     assert!(!mounts.told_green(), "{:?}", mounts.telegram.delivered());
 
+    daemon.terminate();
+
+    // A restart looks at the same empty place, and knows better.
+    let daemon = mounts.daemon(&[("host.disk_pct", 60)]);
+    daemon.wait_pass();
+    daemon.wait_state(&mount, "firing");
+    assert_eq!(daemon.state(&disk).as_deref(), Some("unknown"));
+    assert!(!mounts.told_green(), "{:?}", mounts.telegram.delivered());
+
     // Another disk in its place is judged by its own figures, and told.
     mounts.mount("second", "size=2m");
     daemon.wait_state(&mount, "ok");
@@ -144,7 +153,7 @@ fn a_disk_that_is_unmounted_is_never_well_by_the_figures_of_what_lies_beneath() 
 }
 
 #[test]
-fn a_disk_that_is_remounted_read_only_fires() {
+fn a_disk_that_is_remounted_read_only_fires_also_after_a_restart() {
     let Some(mounts) = Mounts::new() else { return };
     mounts.mount("first", "size=1m");
     let daemon = mounts.daemon(&[]);
@@ -153,6 +162,11 @@ fn a_disk_that_is_remounted_read_only_fires() {
     mounts.run("mount", &["-o", "remount,ro"]);
     daemon.wait_state(&key, "firing");
     assert!(mounts.told("read-only").contains("🔴"));
+    daemon.terminate();
+    let daemon = mounts.daemon(&[]);
+    daemon.wait_pass();
+    daemon.wait_state(&key, "firing");
+    assert!(!mounts.told_green(), "{:?}", mounts.telegram.delivered());
     mounts.run("mount", &["-o", "remount,rw"]);
     daemon.wait_state(&key, "ok");
     mounts.told("🟢");

@@ -107,7 +107,13 @@ fn out_of_descriptors_nothing_else_is_blamed() {
     let dir = tempfile::tempdir().unwrap();
     let (page, there) = (free_address(), TcpListener::bind("127.0.0.1:0").unwrap());
     let port = there.local_addr().unwrap().port();
-    let accepting = thread::spawn(move || while there.accept().is_ok() {});
+    // Holds each connection until its client ends it: one that ends at once is no sign of life.
+    let hold = |mut client: TcpStream| thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+    let accepting = thread::spawn(move || {
+        while let Ok((client, _)) = there.accept() {
+            drop(hold(client));
+        }
+    });
     let probes = format!(
         "[[probe]]\nname = \"named\"\ntarget = \"tcp://localhost:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\
          [[probe]]\nname = \"numbered\"\ntarget = \"tcp://127.0.0.1:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\

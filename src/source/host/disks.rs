@@ -4,6 +4,7 @@
 //! watched, for a disk that is taken out is ordinary work; one that was named must be there. What cannot be
 //! seen from a container is said as a fact, never as an alarm.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::disk::Statvfs;
@@ -11,10 +12,11 @@ use super::gauge::Gauge;
 use super::mounts::{self, Mount};
 use super::proc::{self, Gap, Seen};
 use super::settings::Settings;
-use super::watched::{Place, Tables, Watched};
+use super::watched::{HOMES, Place, Tables, Watched};
 use crate::clock::Clock;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Severity};
+use crate::source::Kept;
 
 /// File systems that are watched without being named.
 pub const MOST: usize = 64;
@@ -46,15 +48,15 @@ pub struct Disks {
 }
 
 impl Disks {
-    /// The file systems that the settings name, or none yet. `kept` is what an earlier run knew, by name, and
-    /// `same_boot` says that the machine has not booted since.
-    pub fn new(settings: &Settings, statvfs: Statvfs, kept: Vec<(String, Place)>, same_boot: bool) -> Disks {
+    /// The file systems that the settings name, and those that were found before, by what was kept of them.
+    pub fn new(settings: &Settings, statvfs: Statvfs, kept: &Kept) -> Disks {
         let watches = settings.watches_disks();
         let named = settings.disk_paths.iter().filter(|_| watches);
         let mut watched: Vec<Watched> = named
             .map(|path| Watched::new(settings, path, settings.root.join(path.trim_start_matches('/')), true))
             .collect();
-        for (name, place) in kept {
+        let (known, same_boot) = (known(kept), kept.is_of_this_boot());
+        for (name, place) in known {
             if let Some(named) = watched.iter_mut().find(|watched| watched.name == name) {
                 named.remember(place, same_boot);
             } else if watches && settings.disk_paths.is_empty() && !place.named && watched.len() < MOST {
@@ -168,6 +170,18 @@ impl Disks {
     }
 }
 
+/// What was mounted when somebody looked last, by name.
+fn known(kept: &Kept) -> BTreeMap<String, Place> {
+    let mut known = BTreeMap::new();
+    for home in HOMES {
+        for (key, place) in kept.under::<Place>(home) {
+            let name = key.as_str().strip_prefix(home).unwrap_or_default();
+            known.entry(name.to_string()).or_insert(place);
+        }
+    }
+    known
+}
+
 impl Read {
     /// The machine's table is that of process 1; through a machine's /proc, `self` is still ours.
     fn now(settings: &Settings) -> Read {
@@ -219,13 +233,14 @@ fn list(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use super::*;
     use crate::config::Config;
+    use crate::core::signal::SignalKey;
+    use crate::core::time::Mono;
     use crate::source::host::disk::Usage;
     use crate::source::host::settings;
 
@@ -235,6 +250,7 @@ mod tests {
         settings: Settings,
         disks: Disks,
         answers: Arc<Mutex<BTreeMap<String, std::io::Result<Usage>>>>,
+        kept: BTreeMap<String, String>,
     }
 
     /// A disk that is so many percent full, by the mount with this number.
@@ -268,13 +284,20 @@ mod tests {
                     Some(Err(error)) => Err(error.kind().into()),
                     None => Err(std::io::ErrorKind::NotFound.into()),
                 });
-            let disks = Disks::new(&settings, call, Vec::new(), true);
-            Machine { proc, settings, disks, answers }
+            let disks = Disks::new(&settings, call, &Kept::default());
+            Machine { proc, settings, disks, answers, kept: BTreeMap::new() }
         }
 
         fn tables(&self, host: &str, own: &str) {
             std::fs::write(self.proc.path().join("1/mountinfo"), host).unwrap();
             std::fs::write(self.proc.path().join("self/mountinfo"), own).unwrap();
+        }
+
+        /// The program starts again with what was kept; `same_boot`: on the same boot of the machine.
+        fn restart(&mut self, same_boot: bool) {
+            let bodies = self.kept.iter().map(|(key, body)| (SignalKey::new(key), Arc::from(body.as_str()))).collect();
+            let kept = Kept::new(bodies, Mono(0), same_boot);
+            self.disks = Disks::new(&self.settings, Arc::clone(&self.disks.statvfs), &kept);
         }
 
         fn answers(&self, path: &str, answer: std::io::Result<Usage>) {
@@ -285,6 +308,10 @@ mod tests {
             let clock = Clock::system();
             self.disks.ask(&self.settings, false);
             let observations = self.disks.take(&self.settings, Instant::now() + Duration::from_secs(5), &clock);
+            for seen in &observations {
+                let keep = seen.more.as_ref().and_then(|more| more.keep.clone());
+                self.kept.extend(keep.map(|keep| (seen.spec.key.to_string(), keep)));
+            }
             observations.iter().map(|o| (o.spec.key.to_string(), (o.reading, o.fact.to_string()))).collect()
         }
     }
@@ -435,6 +462,59 @@ mod tests {
         let seen = machine.look();
         assert!(seen["host/mount:/d"].1.contains("only this container still holds it"), "{seen:?}");
         assert_eq!((seen["host/mount:/d"].0, seen["host/disk:/d"].0), (Reading::Down, Reading::Unknown));
+    }
+
+    #[test]
+    fn a_restart_knows_what_was_mounted_and_writable() {
+        for same_boot in [true, false] {
+            for settings in ["", "disk_paths = [\"/data\"]", "readonly = false", "disk_pct = 0\ninodes_pct = 90"] {
+                let mut machine = Machine::new(settings);
+                let named = settings.contains("paths");
+                machine.tables(&both(ROOT, DATA), &both(ROOT, DATA));
+                let usage = Usage { inodes: 10, inodes_free: 5, ..full(50, 21) };
+                machine.answers("/", Ok(full(50, 20)));
+                machine.answers("/data", Ok(usage));
+                machine.look();
+                let ro = "21 20 8:17 / /data rw - xfs /dev/sdb1 ro\n";
+                machine.tables(&both(ROOT, ro), &both(ROOT, ro));
+                machine.restart(same_boot);
+                let seen = machine.look();
+                if let Some((reading, fact)) = seen.get("host/readonly:/data") {
+                    // What was mounted read-only by a boot is meant to be.
+                    assert_eq!(*reading, if same_boot { Reading::Down } else { Reading::Up }, "{fact}");
+                }
+                machine.tables(ROOT, ROOT);
+                machine.answers("/data", Ok(full(50, 20)));
+                machine.restart(same_boot);
+                let [first, second] = [machine.look(), machine.look()];
+                if named {
+                    assert_eq!(second["host/mount:/data"].0, Reading::Down, "{second:?}");
+                    assert_eq!(second["host/disk:/data"].0, Reading::Unknown, "{second:?}");
+                } else {
+                    assert_eq!(first["host/mounts"].0, Reading::Happened(0), "{first:?}");
+                    let (reading, fact) = &second["host/mounts"];
+                    assert!(*reading == Reading::Happened(1) && fact.contains("/data (xfs on /dev/sdb1)"), "{fact}");
+                }
+                assert!(!second.values().any(|(reading, _)| *reading == Reading::Value(0.0)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_got_another_number_by_a_boot_is_the_same() {
+        let mut machine = Machine::new("");
+        machine.tables(&both(ROOT, DATA), &both(ROOT, DATA));
+        machine.answers("/", Ok(full(50, 20)));
+        machine.answers("/data", Ok(full(50, 21)));
+        machine.look();
+        let renumbered = DATA.replace("8:17", "8:33");
+        machine.tables(&both(ROOT, &renumbered), &both(ROOT, &renumbered));
+        machine.restart(false);
+        assert_eq!(machine.look()["host/mounts"].0, Reading::Happened(0));
+        let other = renumbered.replace("sdb1", "sdc1");
+        machine.tables(&both(ROOT, &other), &both(ROOT, &other));
+        machine.restart(false);
+        assert_eq!(machine.look()["host/mounts"].0, Reading::Happened(1));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::proc::{Gap, Seen};
 use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Severity, SignalKey, Spec};
+use crate::core::signal::{More, Observation, Reading, Severity, SignalKey, Spec};
 use crate::core::time::Mono;
+use crate::source::Kept;
 
 /// Percent below its ceiling at which a share counts as good again.
 pub const MARGIN: f64 = 5.0;
@@ -40,6 +41,19 @@ impl Gauge {
         self
     }
 
+    /// The signal's key.
+    pub fn key(&self) -> &SignalKey {
+        &self.spec.key
+    }
+
+    /// What was measured since this machine booted was offered, whoever measured it. After a boot the kernel may be
+    /// another one.
+    #[must_use]
+    pub fn knowing(mut self, kept: &Kept) -> Gauge {
+        self.measured |= kept.is_of_this_boot() && kept.of::<bool>(&self.spec.key) == Some(true);
+        self
+    }
+
     /// The observation that follows from what was read; none for what this machine does not offer.
     pub fn observe(&mut self, seen: Seen<(Reading, String)>, seen_at: Mono) -> Option<Observation> {
         let (reading, fact) = match seen {
@@ -51,7 +65,9 @@ impl Gauge {
             Err(Gap::Missing) => return None,
             Err(Gap::Broken(why)) => (Reading::Unknown, why),
         };
-        Some(Observation::new(&self.spec, seen_at, reading, fact))
+        let observation = Observation::new(&self.spec, seen_at, reading, fact);
+        let keep = self.measured.then(|| "true".to_string());
+        Some(observation.knowing(More { keep, ..More::default() }))
     }
 }
 
@@ -74,6 +90,11 @@ impl Stepped {
         let spec = Spec { severity: Severity::Critical, ..Spec::clone(&warning) };
         let limits = [limit, if critical > 0.0 { critical } else { f64::INFINITY }];
         Some(Stepped { gauge, warning, critical: Arc::new(spec), limits, is_critical: false })
+    }
+
+    /// The signal's key.
+    pub fn key(&self) -> &SignalKey {
+        self.gauge.key()
     }
 
     /// The ceilings in words.

@@ -14,7 +14,7 @@ use super::proc::{Gap, Seen};
 use super::settings::Settings;
 use super::words::bytes;
 use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Severity};
+use crate::core::signal::{More, Observation, Reading, Severity, SignalKey};
 use crate::core::time::Mono;
 
 /// Both mount tables, as they were when the disks had answered.
@@ -25,24 +25,34 @@ pub struct Tables<'a> {
     pub own: &'a [Mount],
 }
 
+/// Beginnings of the signals with which it is remembered what is mounted; the first that exists is taken.
+pub const HOMES: [&str; 4] = ["host/mount:", "host/readonly:", "host/disk:", "host/inodes:"];
+
 /// What is mounted somewhere, as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
 pub struct Place {
     /// Where it is mounted, in our own table.
     point: String,
+    #[serde(default)]
     device: String,
     /// The file system's own number; 0 where it has none.
+    #[serde(default)]
     fsid: u64,
+    #[serde(default)]
     kind: String,
+    #[serde(default)]
     source: String,
     /// The file system was seen writable.
+    #[serde(default)]
     disk_writable: bool,
     /// The machine's mount of it was seen writable.
+    #[serde(default)]
     mount_writable: bool,
     /// The machine had it mounted.
+    #[serde(default)]
     on_host: bool,
     /// It was named in the settings, not found.
+    #[serde(default)]
     pub named: bool,
 }
 
@@ -176,8 +186,29 @@ impl Watched {
         self.disk.take(deadline)
     }
 
-    /// What follows from the answer.
+    /// What follows from the answer, and with it what is to be remembered.
     pub fn observe(&mut self, asked: Asked, tables: &Tables<'_>, seen_at: Mono) -> Vec<Observation> {
+        let mut observations = self.answered(asked, tables, seen_at);
+        let home = self.home().cloned();
+        if let Some(observation) = observations.iter_mut().find(|seen| Some(&seen.spec.key) == home.as_ref()) {
+            let keep = self.place.as_ref().and_then(|place| serde_json::to_string(place).ok());
+            observation.more = Some(Box::new(More { keep, ..More::default() }));
+        }
+        observations
+    }
+
+    /// The signal with which it is remembered what is mounted there, in the order of [`HOMES`].
+    fn home(&self) -> Option<&SignalKey> {
+        let signals = [
+            self.mount.as_ref().map(Gauge::key),
+            self.readonly.as_ref().map(Gauge::key),
+            self.space.as_ref().map(Stepped::key),
+            self.inodes.as_ref().map(Gauge::key),
+        ];
+        signals.into_iter().flatten().next()
+    }
+
+    fn answered(&mut self, asked: Asked, tables: &Tables<'_>, seen_at: Mono) -> Vec<Observation> {
         self.hidden = false;
         match asked {
             Asked::Usage(usage) => {

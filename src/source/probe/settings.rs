@@ -167,7 +167,7 @@ impl Type {
         }
     }
 
-    /// A target as it should be.
+    /// A target in the right form.
     pub fn example(self) -> &'static str {
         match self {
             Type::Http => "https://example.org/health",

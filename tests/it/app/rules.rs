@@ -323,7 +323,7 @@ fn a_rule_may_fire_on_what_is_not_a_number_and_says_where_that_means_nothing() {
     ] {
         let toml = format!("[app]\nmetrics_url = \"http://127.0.0.1:1/\"\n{}", rule(rest));
         let error = source(&toml, &world.clock).err().unwrap().to_string();
-        assert!(error.contains("app.rule[0].nan") && error.contains(why), "{error}");
+        assert!(error.contains("rule \"a\": `nan`") && error.contains(why), "{error}");
     }
 }
 

@@ -134,7 +134,7 @@ fn cut_off() -> Option<Cut> {
     let door = island.inside(&to_oci.address().to_string());
     let setup = scene.agent(&to_consul.url()).node("n1", GONE).set("timeout", "1s");
     let dir = scene.configure(&setup.set("oci.endpoint", door.url()).set("telegram.api_base", to_telegram.url()));
-    let agent = Daemon::start_with(island.watchdog(&dir).args(["--set", "listen=127.0.0.1:0"]));
+    let agent = Daemon::begin(island.watchdog(&dir).args(["--set", "listen=127.0.0.1:0"]));
     wait(
         || format!("the lease: {}", agent.stderr()),
         || agent.stderr().contains("this agent holds the lease").then_some(()),
