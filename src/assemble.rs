@@ -69,7 +69,10 @@ pub fn reckon(config: &Config, clock: &Clock) -> Reckoning {
     take(sources(config, &outfit).map(|all| names.0 = all.iter().map(|s| s.name().to_string()).collect()));
     let channels = notifiers(config, clock, &Remembered::new());
     take(channels.map(|all| names.1 = all.iter().map(|n| n.name().to_string()).collect()));
-    take(crate::deadman::url(config).map(drop));
+    let beat = |url: Option<crate::config::value::Secret>| {
+        url.map(|url| crate::deadman::Beat::of(config, url)).transpose().map(drop)
+    };
+    take(crate::deadman::url(config).and_then(beat));
     take(crate::serve::check(config));
     if ["beacon", "consul", "node"].into_iter().any(|key| config.is_set(key)) {
         take(crate::beacon::check(config));
@@ -205,7 +208,8 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     for name in config.broken_variables("OTEL_") {
         tracing::warn!("environment variable {name} is not valid UTF-8 and is not used");
     }
-    let traces = Traces::start(&config.variables("OTEL_"))?;
+    let proxies = client::proxy::Proxies::new(None, client::proxy::Environment::of(config)?).unwrap_or_default().into();
+    let traces = Traces::start(&config.variables("OTEL_"), proxies)?;
     let tools = Tools { machines, heartbeats: Some((consul, place)), lease };
     Ok(Some(RepairParts { nodes, tools, traces, own_boot: own_boot(config)? }))
 }

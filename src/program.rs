@@ -22,7 +22,7 @@ use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
 use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::watch::{Cooldowns, Policy, Watch};
-use crate::deadman::{self, Deadman};
+use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
 use crate::nodes::Nodes;
@@ -306,7 +306,7 @@ impl Program {
             .collect();
         let notifiers = assemble::notifiers(config, &self.clock, &remembered)?;
         let deadman = match deadman::url(config)? {
-            Some(url) => Some(Deadman::start(url, root.timeout.0).context("cannot start a thread")?),
+            Some(url) => Some(Deadman::start(Beat::of(config, url)?).context("cannot start a thread")?),
             None => None,
         };
         let repairs = if self.tick.once { None } else { assemble::repairs(config, &self.clock, waker)? };

@@ -23,6 +23,7 @@ use self::queue::Queue;
 pub use self::span::{Kind, Span, SpanId, TraceId, Value};
 use self::variables::Plan;
 use self::wire::Wire;
+use crate::client::proxy::Proxies;
 
 /// Why there are no traces although somebody asked for them.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +61,10 @@ impl Traces {
     /// Starts sending as these variables say: `None` without `OTEL_EXPORTER_OTLP_ENDPOINT` and
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or when traces are switched off. A wrong value is an error that names
     /// the variable; an unknown choice is warned of and ignored, as the specification wants.
-    /// Connects to nothing before the first span.
-    pub fn start(environment: &[(String, String)]) -> Result<Option<Traces>, TraceError> {
+    /// By HTTP they go through `proxies`, by gRPC directly. Connects to nothing before the first span.
+    pub fn start(environment: &[(String, String)], proxies: Arc<Proxies>) -> Result<Option<Traces>, TraceError> {
         let Some(plan) = Plan::read(environment)? else { return Ok(None) };
-        let wire = Wire::new(&plan)?;
+        let wire = Wire::new(&plan, proxies)?;
         let queue = Arc::new(Queue::new(plan.queue));
         let exporter = Exporter::new(Arc::clone(&queue), wire, plan);
         thread::Builder::new().name("traces".to_string()).spawn(move || exporter.run()).map_err(TraceError::Thread)?;

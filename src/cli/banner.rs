@@ -37,6 +37,9 @@ pub fn banner(config: &Config, program: &Program) -> String {
     if let Some(what) = program.describe_repairs() {
         line(&mut out, "repairs", &what);
     }
+    if let Some(what) = super::ways::ways(config) {
+        line(&mut out, "proxy", &what);
+    }
     if root.state.is_empty() {
         next.push("state = \"/var/lib/watchdog/state.db\" to remember alerts across restarts");
     } else {

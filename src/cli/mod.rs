@@ -16,6 +16,7 @@ mod privacy;
 mod run;
 mod settings;
 mod status;
+mod ways;
 mod why;
 
 use std::ffi::OsString;

@@ -62,6 +62,9 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     say!("The configuration is valid ({files}).");
     say!("  sources   {}", names(reckoning.sources));
     say!("  channels  {}", names(reckoning.channels));
+    if let Some(what) = super::ways::ways(config) {
+        say!("  proxy     {what}");
+    }
     for warning in &warnings {
         say!("  warning   {warning}");
     }

@@ -308,7 +308,7 @@ impl Consul {
         call: &Call<'_>,
         path: &str,
         query: &str,
-        body: impl ureq::AsSendBody,
+        body: impl ureq::AsSendBody + Clone,
     ) -> Result<Response, ConsulError> {
         let limits = Limits { timeout: self.http.options().timeout, body: BODY_LIMIT };
         self.open(call, path, query, body, limits)?.whole().map_err(|error| call.failed(error))
@@ -320,7 +320,7 @@ impl Consul {
         call: &Call<'_>,
         path: &str,
         query: &str,
-        body: impl ureq::AsSendBody,
+        body: impl ureq::AsSendBody + Clone,
         limits: Limits,
     ) -> Result<Coming, ConsulError> {
         let mut url = format!("{}/v1/{path}", self.base);

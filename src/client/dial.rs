@@ -82,6 +82,22 @@ impl Bounded {
         Bounded { stream, deadline }
     }
 
+    /// Holds what follows to another deadline.
+    pub fn until(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// True while the peer has neither sent anything that was not read nor ended the connection.
+    pub fn is_idle(&mut self) -> bool {
+        let nothing_to_read = |mut stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let seen = stream.read(&mut [0]);
+            stream.set_nonblocking(false)?;
+            Ok::<_, io::Error>(matches!(seen, Err(e) if e.kind() == ErrorKind::WouldBlock))
+        };
+        nothing_to_read(&self.stream).unwrap_or(false)
+    }
+
     /// The connection itself, free of the deadline.
     pub fn into_inner(self) -> TcpStream {
         self.stream

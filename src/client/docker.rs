@@ -33,6 +33,7 @@ pub use self::model::{
     Actor, ContainerConfig, ContainerState, Event, Health, HealthResult, HostConfig, Inspected, Listed, RestartPolicy,
 };
 pub use self::version::{ApiVersion, NEWEST, OLDEST};
+use super::http::{HEADER_FIELDS, HEADER_LIMIT};
 
 /// Bytes of a list of containers at most.
 pub const LIST_LIMIT: usize = 8 * 1024 * 1024;
@@ -69,7 +70,8 @@ impl Docker {
         let wire = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .set_host(false)
-            .http1_max_buf_size(SMALL)
+            .http1_max_buf_size(HEADER_LIMIT)
+            .http1_max_headers(HEADER_FIELDS)
             .build(UnixConnector);
         Ok(Docker { runtime, wire, socket: socket.to_path_buf(), version: None })
     }
@@ -258,11 +260,19 @@ async fn get(wire: &Wire, socket: &Path, path: &str) -> Result<Response<Incoming
     // `hyperlocal::Uri::new` cannot fail here: the socket is not empty, the path is ASCII made above.
     let request = Request::get(hyperlocal::Uri::new(socket, path))
         .header("Host", "docker")
+        .header("Accept-Encoding", "identity")
         .header("User-Agent", concat!("watchdog/", env!("CARGO_PKG_VERSION")))
         .body(Empty::new())
         .map_err(|error| Cause::Broken(error.to_string()))?;
-    wire.request(request).await.map_err(|error| {
+    let answer = wire.request(request).await.map_err(|error| {
         let connect = error.is_connect();
+        if is_too_large(&error) {
+            let what = format!(
+                "the header of the answer is larger than {} KiB or has more than {HEADER_FIELDS} fields",
+                HEADER_LIMIT / 1024
+            );
+            return Cause::Broken(what);
+        }
         match io_cause(&error) {
             // Its number tells more than its kind: whether it is we who lack something.
             Some(io) if connect => Cause::Connect(
@@ -272,7 +282,26 @@ async fn get(wire: &Wire, socket: &Path, path: &str) -> Result<Response<Incoming
             Some(io) => Cause::Broken(io.to_string()),
             None => Cause::Broken("the connection ended before an answer, or what came is no HTTP".to_string()),
         }
-    })
+    })?;
+    let coding = answer.headers().get("content-encoding").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !matches!(coding, "" | "identity") {
+        let coding = crate::core::message::clean(coding, 40);
+        return Err(Cause::Broken(format!(
+            "the answer is compressed with {coding}, which a proxy in between must not do"
+        )));
+    }
+    Ok(answer)
+}
+
+fn is_too_large(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse_too_large) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {

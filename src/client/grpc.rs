@@ -18,20 +18,22 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_A
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message as _;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::dial::{DialError, dial};
+use super::http::HEADER_LIMIT;
 use super::resolve::{Lane, ResolveError, resolve};
+use super::trust::{self, Refusal, Trust};
 use crate::clock;
 use crate::core::time::people;
 
 /// Bytes of an answer's message at most, and of all its headers or trailers.
 const ANSWER: usize = 256 * 1024;
-const HEADERS: u32 = 32 * 1024;
+const HEADERS: u32 = HEADER_LIMIT as u32;
 /// Bytes before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -95,7 +97,7 @@ pub enum GrpcError {
     Timeout(Duration),
     /// TLS failed: expired, wrong name, unknown issuer.
     #[error("TLS: {0}")]
-    Tls(String),
+    Tls(Refusal),
     /// The connection broke, or what came is no gRPC.
     #[error("{0}")]
     Broken(String),
@@ -113,15 +115,21 @@ pub struct Grpc {
 
 impl Grpc {
     /// A client of the peer at `url` (`http` or `https`; its path is not used), with `headers` in each
-    /// call and `limit` for each call in all. `roots` may sign the peer's certificate.
-    pub fn new(url: &str, roots: RootCertStore, headers: HeaderMap, limit: Duration) -> Result<Grpc, GrpcError> {
+    /// call and `limit` for each call in all. `trust` says who the peer must be.
+    pub fn new(url: &str, trust: &Trust, headers: HeaderMap, limit: Duration) -> Result<Grpc, GrpcError> {
         let origin: Uri = url.parse().map_err(|_| GrpcError::BadUrl)?;
         let host = origin.host().filter(|host| !host.is_empty()).ok_or(GrpcError::BadUrl)?.to_string();
         let (port, tls) = match origin.scheme_str() {
             Some("http") => (80, None),
             Some("https") => {
                 let bare = host.trim_matches(['[', ']']).to_string();
-                (443, Some((tls(roots)?, ServerName::try_from(bare).map_err(|_| GrpcError::BadUrl)?)))
+                (
+                    443,
+                    Some((
+                        Arc::new(trust.config_for(&[b"h2"])),
+                        ServerName::try_from(bare).map_err(|_| GrpcError::BadUrl)?,
+                    )),
+                )
             }
             _ => return Err(GrpcError::BadUrl),
         };
@@ -132,7 +140,8 @@ impl Grpc {
     /// Calls `path` (`/package.Service/Method`) with `message`.
     pub fn call(&self, path: &str, message: &[u8]) -> Result<Answer, GrpcError> {
         if self.tls.is_some() && clock::was_never_set() {
-            return Err(GrpcError::Tls("the clock of this machine says a time before 1970; set it".to_string()));
+            let words = "the clock of this machine says a time before 1970; set it".to_string();
+            return Err(GrpcError::Tls(Refusal { words, kind: trust::Kind::Date }));
         }
         let deadline = Instant::now() + self.limit;
         let addresses = resolve(&self.host, self.port, Lane::Own, false, self.limit)?;
@@ -199,20 +208,9 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-fn tls(roots: RootCertStore) -> Result<Arc<ClientConfig>, GrpcError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| GrpcError::Tls(e.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
-}
-
 fn explain_tls(error: std::io::Error) -> GrpcError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(tls) => GrpcError::Tls(tls.to_string()),
+        Some(tls) => GrpcError::Tls(trust::explain(tls)),
         None => GrpcError::Broken(error.to_string()),
     }
 }
@@ -382,7 +380,7 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_called_is_refused() {
         for url in ["", "localhost:4317", "ftp://localhost", "http://", "https://a b"] {
-            let made = Grpc::new(url, RootCertStore::empty(), HeaderMap::new(), Duration::from_secs(1));
+            let made = Grpc::new(url, &Trust::bundled(), HeaderMap::new(), Duration::from_secs(1));
             assert!(matches!(made, Err(GrpcError::BadUrl)), "{url}");
         }
     }

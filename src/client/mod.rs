@@ -2,6 +2,7 @@
 //! Every call has a deadline and a limit on what it reads; no error shows a URL or a secret.
 
 pub mod children;
+mod coding;
 pub mod consul;
 pub mod dial;
 pub mod dns;
@@ -10,8 +11,10 @@ pub mod grpc;
 pub mod http;
 pub mod icmp;
 pub mod oci;
+pub mod proxy;
 pub mod resolve;
 pub mod roots;
 pub mod shortage;
 pub mod systemd;
 pub mod telegram;
+pub mod trust;

@@ -29,6 +29,8 @@ use self::principal::{Principal, Where};
 use self::realm::{Region, full, ocid};
 use self::sign::Request;
 use super::http::{Http, HttpError, Options, Response};
+use super::proxy::Proxies;
+use super::trust::Trust;
 use crate::clock::Clock;
 use crate::config::form;
 use crate::config::value::Secret;
@@ -52,6 +54,8 @@ pub struct Access {
     endpoint: Option<String>,
     timeout: Duration,
     clock: ClockInHand,
+    trust: Arc<Trust>,
+    proxies: Arc<Proxies>,
 }
 
 /// A clock that `Debug` can pass over.
@@ -128,7 +132,14 @@ impl Access {
 
     fn with(identity: Identity, endpoint: Option<&str>, clock: Clock, timeout: Duration) -> Result<Access, SetupError> {
         let endpoint = endpoint.map(checked).transpose()?;
-        Ok(Access { identity, endpoint, timeout, clock: ClockInHand(clock) })
+        let (trust, proxies) = (Trust::bundled(), Proxies::direct());
+        Ok(Access { identity, endpoint, timeout, clock: ClockInHand(clock), trust, proxies })
+    }
+
+    /// The same with these authorities and proxies; those of a principal stand in its [`Where`].
+    #[must_use]
+    pub fn via(self, trust: Arc<Trust>, proxies: Arc<Proxies>) -> Access {
+        Access { trust, proxies, ..self }
     }
 }
 
@@ -235,7 +246,9 @@ impl Call<'_> {
 impl Oci {
     /// A client with this access. Asks nobody yet.
     pub fn new(access: Access) -> Result<Oci, OciError> {
-        let http = Http::new(Options { timeout: access.timeout, body_limit: BODY_LIMIT, ..Options::default() });
+        let (trust, proxies) = (Arc::clone(&access.trust), Arc::clone(&access.proxies));
+        let own = Options { timeout: access.timeout, body_limit: BODY_LIMIT, trust, proxies, ..Options::default() };
+        let http = Http::new(own);
         Ok(Oci { http, access })
     }
 

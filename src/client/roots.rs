@@ -5,10 +5,8 @@
 
 use std::path::Path;
 
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use ureq::tls::Certificate;
 
 use crate::config::file;
 
@@ -24,23 +22,4 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(format!("{shown} holds no certificate in PEM form")),
     }
-}
-
-/// The same, as [`Options`](super::http::Options) wants them.
-pub fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    Ok(authorities(path)?.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
-}
-
-/// The authorities in the PEM file `ca`, or the bundled ones.
-pub fn store(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            for certificate in authorities(path)? {
-                roots.add(certificate).map_err(|e| format!("{} holds a bad certificate: {e}", path.display()))?;
-            }
-        }
-    }
-    Ok(roots)
 }

@@ -18,6 +18,9 @@ const TEST_PREFIX: &str = "WATCHDOG_TEST_";
 const SYSTEMD: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 /// How the variables begin that belong to other programs and count for ours.
 const FOREIGN: [&str; 3] = ["CONSUL_", "NOTIFY_SOCKET", "OTEL_"];
+/// Variables about proxies, which every program shares, and the mark of CGI that makes one of them untrue.
+const SHARED: [&str; 7] =
+    ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "REQUEST_METHOD"];
 
 /// All layers put together, not yet checked.
 pub struct Gathered {
@@ -98,7 +101,8 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
 
 /// The variables of other programs that count for ours, and those of them that are no text.
 pub fn foreign(layers: &Layers) -> (BTreeMap<String, Secret>, BTreeSet<String>) {
-    let known = |name: &str| SYSTEMD.contains(&name) || FOREIGN.iter().any(|begin| name.starts_with(begin));
+    let exact = |name: &str| SYSTEMD.contains(&name) || SHARED.contains(&name);
+    let known = |name: &str| exact(name) || FOREIGN.iter().any(|begin| name.starts_with(begin));
     let kept = layers.environment.iter().filter(|(name, _)| known(name));
     let kept = kept.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect();
     (kept, layers.broken.iter().filter(|name| known(name)).cloned().collect())

@@ -70,6 +70,16 @@ crate::settings! {
         heartbeat_url: Option<Secret> = None,
         /// File that holds heartbeat_url.
         heartbeat_url_file: Option<PathBuf> = None,
+        /// Text that the answer of heartbeat_url must contain. What Healthchecks and Uptime Kuma answer to an address
+        /// that they do not know is known without it.
+        heartbeat_expect: Option<String> = None,
+        /// PEM file of the authorities that may sign the certificate of heartbeat_url, or of that certificate itself.
+        /// Default: the bundled authorities.
+        heartbeat_ca_file: Option<PathBuf> = None,
+        /// HTTP proxy for heartbeat_url: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        heartbeat_proxy: Option<Secret> = None,
+        /// File that holds heartbeat_proxy.
+        heartbeat_proxy_file: Option<PathBuf> = None,
         /// Short form of probes: name=tcp://db:5432, name=https://host/health, name=dns://example.org,
         /// name=tls://host:443, name=icmp://host.
         deps: Vec<String> = Vec::new(),

@@ -14,8 +14,10 @@ use std::time::Duration;
 
 use super::{Class, Entry, Notifier, Outfit, Part, Place, Receipt, SendError};
 use crate::client::http::{Http, HttpError, Options};
+use crate::client::proxy::Proxies;
 use crate::client::resolve::ResolveError;
 use crate::client::telegram::{Bot, Chat, LinkPreview, Reply, SendMessage, Sent, TelegramError, token_is_well_formed};
+use crate::client::trust::Trust;
 use crate::clock::Clock;
 use crate::config::value::Secret;
 use crate::config::{Config, ConfigError, Problems, form};
@@ -50,6 +52,13 @@ crate::settings! {
         thread_id: u32 = 0,
         /// Where the Bot API is; set it for a server of your own.
         api_base: String = "https://api.telegram.org".to_string(),
+        /// PEM file of the authorities that may sign the server's certificate, or of that certificate itself. Default:
+        /// the bundled authorities.
+        ca_file: Option<PathBuf> = None,
+        /// HTTP proxy to send through: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        proxy: Option<Secret> = None,
+        /// File that holds proxy.
+        proxy_file: Option<PathBuf> = None,
         /// true: recoveries arrive without a sound.
         silent_recovery: bool = true,
     }
@@ -70,7 +79,10 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
     problems.check("telegram.api_base", form::url(&settings.api_base));
     let (token, chat) = credentials(config, &settings, &mut problems);
     let (Some(token), Some(chat)) = problems.unless_any((token, chat))? else { return Ok(None) };
-    let http = Http::new(Options { timeout: outfit.timeout, ..Options::default() });
+    let trust = Trust::by(settings.ca_file.as_deref(), "telegram.ca_file")
+        .map_err(|what| config.error("telegram.ca_file", what))?;
+    let proxies = Proxies::of(config, "telegram.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
+    let http = Http::new(Options { timeout: outfit.timeout, trust, proxies, ..Options::default() });
     let mut way = DefaultHasher::new();
     (settings.api_base.as_str(), token.expose(), chat.to_string()).hash(&mut way);
     Ok(Some(Box::new(Telegram {

@@ -25,6 +25,7 @@ use self::settings::{Format, Problems, RuleSettings, Settings, Target};
 use self::stamp::{Freshness, Stamp};
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::http::{Http, HttpError, Options, Response};
+use crate::client::proxy::Proxies;
 use crate::client::resolve::{Lane, ResolveError};
 use crate::clock::Clock;
 use crate::config::schema::Section;
@@ -72,11 +73,14 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
     problems.unless_any(())?;
     let stamp_slot = Pointer::parse("/generated_at").map_or(0, |pointer| rules.plan.want(&pointer));
+    let proxies = Proxies::of(config, "app.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
     let http = Http::new(Options {
         timeout: target.timeout,
         allow_link_local: settings.allow_link_local,
         lane: Lane::Targets,
         body_limit: BODY,
+        trust: settings::trust(config, &settings)?,
+        proxies,
         ..Options::default()
     });
     let stamp = Stamp::stale(outfit.kept.of(&down.key).unwrap_or_default(), settings.stale_after);
@@ -130,6 +134,12 @@ enum Fetched {
     Unseen(String),
 }
 
+/// The fault may be on our side: what it says is nothing about the application.
+fn is_unseen(error: &HttpError) -> bool {
+    use HttpError as E;
+    matches!(error, E::Resolve(_) | E::Tls(_) | E::BadUrl | E::Own(_) | E::Proxy(_))
+}
+
 impl Source for App {
     fn name(&self) -> &'static str {
         ENTRY.name
@@ -176,17 +186,13 @@ impl App {
                 status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
                 status => format!("{shown} answers {status}"),
             }),
-            Err(error @ HttpError::TooLarge(_)) => Fetched::Unreadable(error.to_string()),
+            Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
             // A name that goes away goes with its container; a resolver that is silent says nothing.
             Err(HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. }))) => {
                 Fetched::Down(error.to_string())
             }
-            Err(error @ (HttpError::Resolve(_) | HttpError::Tls(_) | HttpError::BadUrl | HttpError::Own(_))) => {
-                Fetched::Unseen(format!("{shown}: {error}"))
-            }
-            Err(error @ (HttpError::Refused(_) | HttpError::Timeout(..) | HttpError::Broken(_))) => {
-                Fetched::Down(format!("{shown}: {error}"))
-            }
+            Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
+            Err(error) => Fetched::Down(format!("{shown}: {error}")),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod target;
 pub mod tcp;
 pub mod tls;
+mod verdict;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use super::{Ask, Entry, Outfit, Source};
 use crate::client::resolve::ResolveError;
 use crate::client::shortage::Shortage;
 use crate::config::{Config, ConfigError};
+use crate::core::rule::Rule;
 use crate::core::signal::{Observation, Reading, Report, Spec};
 use crate::core::time::{Mono, people};
 use crate::wake::Wake;
@@ -164,7 +166,8 @@ impl Source for Probes {
             let Some(probe) = self.all.get(index) else { return };
             let told = tell(&probe.pace, &standing, since, ask.now.mono);
             report.complete &= told.is_fresh;
-            report.observations.push(Observation::new(&probe.spec, told.seen_at, told.reading, told.fact));
+            let spec = if told.certain { &at_once(&probe.spec) } else { &probe.spec };
+            report.observations.push(Observation::new(spec, told.seen_at, told.reading, told.fact));
         });
         report.blind = lag.map(|lag| {
             let late = people(lag.late);
@@ -195,10 +198,23 @@ struct Told {
     fact: Cow<'static, str>,
     seen_at: Mono,
     is_fresh: bool,
+    /// One look is enough.
+    certain: bool,
+}
+
+/// The same signal under a rule that does not count: for what is certain at the first look.
+fn at_once(spec: &Arc<Spec>) -> Arc<Spec> {
+    Arc::new(Spec { rule: Rule::at_once(spec.rule.test), ..Spec::clone(spec) })
 }
 
 fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
-    let unknown = |fact: Cow<'static, str>, is_fresh| Told { reading: Reading::Unknown, fact, seen_at: now, is_fresh };
+    let unknown = |fact: Cow<'static, str>, is_fresh| Told {
+        reading: Reading::Unknown,
+        fact,
+        seen_at: now,
+        is_fresh,
+        certain: false,
+    };
     if let Some(out) = standing.out_for.filter(|out| *out > pace.limit.saturating_add(STUCK)) {
         let limit = people(pace.limit);
         return unknown(
@@ -219,7 +235,12 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
             unknown(format!("not checked for {}{why}", people(now.since(seen_at))).into(), true)
         }
         Some((verdict, seen_at)) => {
-            Told { reading: verdict.reading, fact: verdict.fact.clone(), seen_at, is_fresh: true }
+            // A date that has passed is bad now as it was at the look: a look a day must not have to wait for the
+            // next one because the first fell into the time after a start, in which nothing is confirmed.
+            let lasts = verdict.certain && verdict.reading == Reading::Down;
+            let seen_at = if lasts { now } else { seen_at };
+            let (reading, fact, certain) = (verdict.reading, verdict.fact.clone(), verdict.certain);
+            Told { reading, fact, seen_at, is_fresh: true, certain }
         }
     }
 }

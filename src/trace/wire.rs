@@ -3,19 +3,20 @@
 //! Knows which answers are worth another attempt (the OTLP specification's tables) and makes none
 //! itself. What a collector says is cleaned, cut short, and rid of our own headers before it is shown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
-use ureq::tls::Certificate;
 
 use super::TraceError;
 use super::variables::{Plan, Protocol};
 use crate::client::grpc::{self, Grpc, GrpcError, code};
 use crate::client::http::{Http, HttpError, Options, Response};
+use crate::client::proxy::Proxies;
 use crate::client::resolve::ResolveError;
-use crate::client::roots::{authorities, store};
+use crate::client::trust::Trust;
 use crate::config::value::MASK;
 
 /// Bytes of an answer read at most.
@@ -46,20 +47,20 @@ enum Way {
 }
 
 impl Wire {
-    pub(super) fn new(plan: &Plan) -> Result<Wire, TraceError> {
+    pub(super) fn new(plan: &Plan, proxies: Arc<Proxies>) -> Result<Wire, TraceError> {
         let wrong_file = |why| {
             let name = plan.ca.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
             TraceError::Variable { name, why }
         };
         let ca = plan.ca.as_ref().map(|(_, path)| path.as_path());
+        let trust = Trust::by(ca, "OTEL_EXPORTER_OTLP_CERTIFICATE").map_err(wrong_file)?;
         let way = match plan.protocol {
             Protocol::Http => {
-                let found = ca.map(authorities).transpose().map_err(wrong_file)?.unwrap_or_default();
-                let roots: Vec<_> = found.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
                 let http = Http::new(Options {
                     timeout: plan.timeout,
                     body_limit: ANSWER,
-                    roots: roots.into(),
+                    trust,
+                    proxies,
                     ..Options::default()
                 });
                 let mut headers = plan.headers.clone();
@@ -69,8 +70,7 @@ impl Wire {
                 Way::Http { http, url: plan.url.clone(), headers }
             }
             Protocol::Grpc => {
-                let roots = store(ca).map_err(wrong_file)?;
-                let grpc = Grpc::new(&plan.url, roots, plan.headers.clone(), plan.timeout)
+                let grpc = Grpc::new(&plan.url, &trust, plan.headers.clone(), plan.timeout)
                     .map_err(|e| TraceError::Variable { name: plan.url_from.clone(), why: e.to_string() })?;
                 Way::Grpc(grpc)
             }
@@ -116,7 +116,9 @@ fn by_http(answer: Result<Response, HttpError>) -> Outcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(HttpError::Resolve(error)) => return unresolved(&error),
-        Err(e @ (HttpError::BadUrl | HttpError::TooLarge(_))) => return Outcome::Refused { why: e.to_string() },
+        Err(e @ (HttpError::BadUrl | HttpError::TooLarge(_) | HttpError::Header(_) | HttpError::Coded(_))) => {
+            return Outcome::Refused { why: e.to_string() };
+        }
         Err(e) => return Outcome::Later { why: e.to_string(), after: None },
     };
     match answer.status {

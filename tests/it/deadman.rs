@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use watchdog::client::http::Options;
 use watchdog::clock::Clock;
 use watchdog::config::value::Secret;
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
@@ -12,7 +13,7 @@ use watchdog::core::recovery::plan::Plan;
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::core::watch::{Cooldowns, Outcome, Policy, Watch};
-use watchdog::deadman::{Deadman, UNDELIVERED};
+use watchdog::deadman::{Beat, Deadman, UNDELIVERED};
 use watchdog::deliver::{self, Courier};
 use watchdog::gather::{Gather, Whom};
 use watchdog::notifier::{Class, Notifier, Part, Receipt, SendError};
@@ -26,7 +27,13 @@ use crate::peer::http::{Manner, Peer};
 const MINUTE: i64 = 60_000;
 
 fn switch(peer: &Peer) -> Deadman {
-    Deadman::start(Secret::new(peer.url()), SOON).unwrap()
+    expecting(peer, None)
+}
+
+fn expecting(peer: &Peer, expect: Option<&str>) -> Deadman {
+    let options = Options { timeout: SOON, ..Beat::options() };
+    let url = Secret::new(format!("{}/ping/canary-token", peer.url()));
+    Deadman::start(Beat { url, expect: expect.map(str::to_string), options }).unwrap()
 }
 
 #[test]
@@ -65,6 +72,33 @@ fn an_answer_that_is_no_success_is_told_without_the_address() {
     switch.beat(Mono(0), Duration::ZERO);
     let outcome = wait("the answer", || switch.outcome());
     assert_eq!(outcome, Err("heartbeat_url answered with status 500".to_string()));
+}
+
+#[test]
+fn a_receiver_that_says_no_under_a_good_status_is_believed() {
+    let ends = |body: &str, expect: Option<&str>| {
+        let peer = Peer::start(Manner::answer("200 OK", body));
+        let mut switch = expecting(&peer, expect);
+        switch.beat(Mono(0), Duration::ZERO);
+        wait("the answer", || switch.outcome())
+    };
+    assert_eq!(ends("OK", None), Ok(()));
+    assert_eq!(ends("all is noted", Some("noted")), Ok(()));
+    let table = [
+        ("OK (not found)", None, "was refused: not found"),
+        ("OK (rate limited)", None, "was refused: rate limited"),
+        (r#"{"ok":false,"msg":"no monitor canary-token"}"#, None, "was refused: no monitor ********"),
+        ("<html>Please log in</html>", Some("noted"), "without what heartbeat_expect says"),
+    ];
+    for (body, expect, words) in table {
+        let what = ends(body, expect).unwrap_err();
+        assert!(what.starts_with("heartbeat_url ") && what.contains(words) && !what.contains("canary"), "{what}");
+    }
+    let peer = Peer::start(Manner::answer("404 Not Found", r#"{"ok":false,"msg":"Monitor not found"}"#));
+    let mut switch = switch(&peer);
+    switch.beat(Mono(0), Duration::ZERO);
+    let outcome = wait("the answer", || switch.outcome());
+    assert_eq!(outcome, Err("heartbeat_url answered with status 404 (Monitor not found)".to_string()));
 }
 
 /// A channel that accepts nothing until it is told to.

@@ -202,6 +202,26 @@ fn a_hanging_daemon_costs_its_deadline_and_no_more() {
 }
 
 #[test]
+fn a_header_beyond_the_limit_and_a_coding_that_nobody_asked_for_are_named() {
+    let said = |field: String| {
+        let peer = Peer::start(move |_| {
+            let head = format!("HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\n{field}\r\nContent-Length: 2\r\n\r\nOK");
+            Reply::Bytes(head.into_bytes())
+        });
+        client(&peer).list(LIMIT).unwrap_err().to_string()
+    };
+    let long = said(format!("X-Long: {}", "a".repeat(20 * 1024)));
+    assert!(long.contains("the header of the answer is larger than 16 KiB"), "{long}");
+    let many = said((0..130).map(|n| format!("X-{n}: 1")).collect::<Vec<_>>().join("\r\n"));
+    assert!(many.contains("more than 128 fields"), "{many}");
+    let coded = said("Content-Encoding: br".to_string());
+    assert!(coded.contains("compressed with br"), "{coded}");
+    // What stays below is read: 9 KiB in one field.
+    let fits = said(format!("X-Long: {}", "a".repeat(9 * 1024)));
+    assert!(!fits.contains("header"), "{fits}");
+}
+
+#[test]
 fn broken_answers_are_errors_without_their_content() {
     for body in ["{", "{}", "[{\"Id\":\"canary-81723\",\"Created\":\"canary-81723\"}]", "null", "[[[["] {
         let peer = Peer::start(move |path| match path {

@@ -55,4 +55,5 @@ mod store;
 mod story;
 mod telegram;
 mod trace;
+mod wire;
 mod world;

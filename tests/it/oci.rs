@@ -314,7 +314,8 @@ fn the_peer_runs_hooks_plays_the_operator_and_names_what_is_signed_wrongly() {
     home.write(".oci/config", &text);
     let around = Around { home: Some(home.0.path().to_path_buf()), ..Around::default() };
     let settings = Settings { endpoint: rig.peer.url(), ..Settings::default() };
-    let stranger = client(settings.access(&around, Clock::system(), LIMIT).unwrap());
+    let stranger =
+        client(settings.access(&around, watchdog::client::proxy::Proxies::direct(), Clock::system(), LIMIT).unwrap());
     assert_eq!(stranger.instance(&id).unwrap_err().class(), Class::Auth);
     assert_eq!(rig.peer.violations().len(), 1);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod pool;
+mod secure;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -72,6 +73,13 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
     let table = [
         (Manner::answer("200 OK", "ok"), "", Reading::Up, "HTTP 200 in "),
         (Manner::answer("200 OK", "all ok here"), body, Reading::Up, "HTTP 200 in "),
+        (Manner::answer("200 OK", "fine"), "body_not_contains = \"error\"\n", Reading::Up, "HTTP 200 in "),
+        (
+            Manner::answer("200 OK", "an error"),
+            "body_not_contains = \"error\"\n",
+            Reading::Down,
+            "but the body contains \"error\"",
+        ),
         (Manner::answer("503 Service Unavailable", "x"), "", Reading::Down, "HTTP 503 in "),
         (Manner::answer("503 Service Unavailable", "x"), "status = [\"503\"]\n", Reading::Up, "HTTP 503 in "),
         (Manner::answer("200 OK", "<h1>Login</h1>"), body, Reading::Down, "it begins: <h1>Login</h1>"),
@@ -86,8 +94,13 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
         (Manner::Slow(whole.into()), "timeout = \"1500ms\"\nbody_contains = \"x\"\n", Reading::Down, ""),
         (Manner::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), body, Reading::Down, "larger than 1048576 bytes"),
         (Manner::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), "", Reading::Up, "HTTP 200"),
-        (Manner::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec()), "", Reading::Down, ""),
-        (Manner::Say(headers), "", Reading::Down, ""),
+        (
+            Manner::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec()),
+            "",
+            Reading::Down,
+            "header of the answer is larger than 16 KiB",
+        ),
+        (Manner::Say(headers), "", Reading::Down, "header of the answer is larger than 16 KiB"),
         (Manner::Say(latin), body, Reading::Down, "it begins: \u{fffd}\u{fffd}\\0\\u{1b}"),
         (Manner::Say(far.clone()), "", Reading::Down, "HTTP 302 in "),
         (Manner::Say(far.clone()), "status = [\"300-399\"]\n", Reading::Up, "HTTP 302 in "),
@@ -130,14 +143,55 @@ fn the_request_is_what_was_asked_for_and_nothing_else() {
     let [head] = heard.as_slice() else { panic!("{heard:?}") };
     let head = head.to_lowercase();
     assert!(head.starts_with("head /a%20b?x=1&y=2 http/1.1\r\n"), "{head}");
-    for line in
-        ["x-probe: yes", "authorization: bearer canary", "connection: close", "accept: */*", "user-agent: watchdog/0"]
-    {
+    for line in [
+        "x-probe: yes",
+        "authorization: bearer canary",
+        "connection: close",
+        "accept: */*",
+        "accept-encoding: identity",
+        "user-agent: watchdog/0",
+    ] {
         assert!(head.contains(line), "{line} in {head}");
     }
-    for word in ["cookie", "referer", "accept-encoding", "proxy", "transfer-encoding", "content-length"] {
+    for word in ["cookie", "referer", "gzip", "proxy", "transfer-encoding", "content-length"] {
         assert!(!head.contains(word), "{word} in {head}");
     }
+}
+
+#[test]
+fn a_user_and_a_password_travel_as_basic_authentication() {
+    let peer = Peer::start(Manner::answer("200 OK", "ok"));
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "pass:wörd\n").unwrap();
+    let keys = format!("target = \"{}/\"\nuser = \"me\"\npassword_file = {secret:?}", peer.url());
+    assert_eq!(look(&keys).reading, Reading::Up);
+    let head = peer.heard()[0].clone();
+    assert!(head.to_lowercase().contains("\r\nauthorization: basic bwu6cgfzczp3w7zyza==\r\n"), "{head}");
+    let refused = |keys: &str| {
+        let config =
+            Config::from_toml(&format!("[[probe]]\nname = \"it\"\ntarget = \"http://x.example\"\n{keys}")).unwrap();
+        (ENTRY.build)(&config, &outfit(&Clock::system())).err().expect("refused").to_string()
+    };
+    for (keys, words) in [
+        ("password = \"canary\"", "needs user"),
+        ("user = \"a:b\"\npassword = \"canary\"", "holds a colon"),
+        ("user = \"a\"\npassword = \"canary\"\nauthorization = \"canary\"", "keep one"),
+        ("body_not_contains = \"\"", "which every body contains"),
+        ("body_not_contains = \"x\"\nmethod = \"HEAD\"", "HEAD brings no body"),
+        ("proxy = \"https://canary@p:1\"", "by http, not by https"),
+        ("tls_fingerprint = \"abc\"", "64 hexadecimal digits"),
+    ] {
+        let what = refused(keys);
+        assert!(what.contains(words) && !what.contains("canary"), "{keys}: {what}");
+    }
+}
+
+#[test]
+fn a_probe_may_keep_its_connection() {
+    let peer = Peer::start(Manner::answer("200 OK", "ok"));
+    look(&format!("target = \"{}/\"\nkeep_alive = true", peer.url()));
+    assert!(!peer.heard()[0].to_lowercase().contains("connection: close"), "{:?}", peer.heard());
 }
 
 #[test]
@@ -196,20 +250,14 @@ fn a_certificate_is_judged_by_its_days_its_name_and_its_issuer() {
         (364, "localhost", trusted.clone(), Reading::Down, "certificate expires in 12h, fewer than 14 days"),
         (368, "localhost", trusted.clone(), Reading::Down, "certificate expired 3 days ago"),
         (368, "localhost", String::new(), Reading::Down, "certificate expired 3 days ago"),
-        (
-            -9,
-            "localhost",
-            trusted.clone(),
-            Reading::Down,
-            "certificate is not valid yet; one of the two clocks is wrong",
-        ),
+        (-9, "localhost", trusted.clone(), Reading::Down, "certificate is not valid yet, only in "),
         (100, "localhost", String::new(), Reading::Down, "certificate is signed by an unknown authority"),
         (
             100,
             "localhost",
             format!("{trusted}server_name = \"other.example\"\n"),
             Reading::Down,
-            "certificate is not for other.example, but for localhost, db.example (expires in 264 days)",
+            "certificate is not for other.example, but for localhost, db.example, 127.0.0.1 (it expires in 264 days)",
         ),
         (100, "localhost", format!("{trusted}server_name = \"db.example\"\n"), Reading::Up, "expires in 264 days"),
     ];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyper::Version;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Sent;
+use watchdog::client::proxy::Proxies;
 use watchdog::core::time::Wall;
 use watchdog::trace::{Counts, Kind, Span, SpanId, TraceError, TraceId, Traces, Value};
 
@@ -22,7 +23,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 fn traces_to(collector: &Collector, more: &[(&str, &str)]) -> Traces {
     let mut environment = pairs(more);
     environment.extend(collector.variables());
-    Traces::start(&environment).unwrap().expect("an endpoint is set")
+    Traces::start(&environment, Proxies::direct()).unwrap().expect("an endpoint is set")
 }
 
 fn repair() -> TraceId {
@@ -139,7 +140,7 @@ fn a_certificate_of_an_unknown_authority_is_not_accepted() {
         let collector = Collector::start(speech, true, []);
         let environment: Vec<_> =
             collector.variables().into_iter().filter(|(name, _)| !name.ends_with("CERTIFICATE")).collect();
-        let traces = Traces::start(&environment).unwrap().unwrap();
+        let traces = Traces::start(&environment, Proxies::direct()).unwrap().unwrap();
         traces.record(span(0));
         wait("the attempt", || (collector.connections() > 0).then_some(()));
         assert_eq!(traces.stop(SOON), counts(0, 0, 1));
@@ -310,7 +311,7 @@ fn nobody_listening_costs_the_spans_and_nothing_else() {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
             ("OTEL_BSP_SCHEDULE_DELAY", "1"),
         ]);
-        let traces = Traces::start(&environment).unwrap().unwrap();
+        let traces = Traces::start(&environment, Proxies::direct()).unwrap().unwrap();
         traces.record(span(0));
         let end = traces.stop(Duration::from_secs(2));
         assert_eq!((end.exported, end.dropped + end.failed), (0, 1));
@@ -333,9 +334,9 @@ fn without_an_endpoint_there_is_nothing_and_with_one_nothing_before_the_first_sp
     for one in off {
         let mut environment = pairs(&[one]);
         environment.extend(collector.variables());
-        assert!(Traces::start(&environment).unwrap().is_none(), "{one:?}");
+        assert!(Traces::start(&environment, Proxies::direct()).unwrap().is_none(), "{one:?}");
     }
-    assert!(Traces::start(&[]).unwrap().is_none());
+    assert!(Traces::start(&[], Proxies::direct()).unwrap().is_none());
     let traces = traces_to(&collector, &[]);
     assert_eq!(traces.stop(SOON), counts(0, 0, 0));
     assert_eq!(collector.connections(), 0);
@@ -349,7 +350,7 @@ fn a_file_of_authorities_that_cannot_be_read_is_told_with_its_variable() {
             ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem"),
         ]);
-        let Err(error) = Traces::start(&environment) else { panic!("it started") };
+        let Err(error) = Traces::start(&environment, Proxies::direct()) else { panic!("it started") };
         assert!(matches!(error, TraceError::Variable { .. }));
         let text = error.to_string();
         assert!(text.starts_with("OTEL_EXPORTER_OTLP_CERTIFICATE: cannot read /nowhere/ca.pem"), "{text}");

@@ -139,15 +139,8 @@ impl ConsulError {
     pub fn class(&self) -> Class {
         match self {
             ConsulError::Http { operation, error, .. } => {
-                let surely_unsent = match error {
-                    HttpError::BadUrl
-                    | HttpError::Resolve(_)
-                    | HttpError::Refused(_)
-                    | HttpError::Own(_)
-                    | HttpError::Tls(_) => true,
-                    HttpError::Timeout(_, phase) => matches!(*phase, "connecting" | "looking up the name"),
-                    HttpError::TooLarge(_) | HttpError::Broken(_) => false,
-                };
+                // A failure of TLS, of whatever kind, comes before the session or key that matters here.
+                let surely_unsent = error.is_unsent() || matches!(error, HttpError::Tls(_));
                 if surely_unsent { Class::Unavailable } else { unanswered(*operation) }
             }
             ConsulError::Refused { operation, status, words, .. } => {

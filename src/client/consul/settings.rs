@@ -8,12 +8,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Consul;
 use crate::client::http::{Http, Options};
-use crate::client::roots;
+use crate::client::proxy::Proxies;
+use crate::client::trust::Trust;
 use crate::config::value::{Secret, Span};
 use crate::config::veil::quoted;
 use crate::config::{Config, ConfigError, Problem, Problems, form};
@@ -35,9 +36,13 @@ crate::settings! {
         auth_file: Option<PathBuf> = None,
         /// Where the nodes' keys are: a node's key is prefix/node.
         prefix: String = "watchdog/nodes".to_string(),
-        /// PEM file of the authorities that may sign Consul's certificate. Default: the variable
-        /// CONSUL_CACERT, else the bundled ones.
+        /// PEM file of the authorities that may sign Consul's certificate, or of that certificate itself. Default: the
+        /// variable CONSUL_CACERT, else the bundled authorities.
         ca_file: Option<PathBuf> = None,
+        /// HTTP proxy to ask through: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        proxy: Option<Secret> = None,
+        /// File that holds proxy.
+        proxy_file: Option<PathBuf> = None,
         /// Datacenter that is asked; empty: that of the agent.
         datacenter: String = String::new(),
         /// Consul Enterprise: the namespace that the keys are in. Default: the variable CONSUL_NAMESPACE, else that of
@@ -143,12 +148,14 @@ pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError
         own => (address(own, false), ""),
     };
     let base = base.map_err(|what| config.error("consul.address", format!("{place}{what}")))?;
-    let roots = match (settings.ca_file.as_deref().filter(|path| !path.as_os_str().is_empty()), &environment.ca_file) {
-        (Some(own), _) => roots::certificates(own).map_err(|what| config.error("consul.ca_file", what))?,
-        (None, Some(theirs)) => roots::certificates(theirs)
-            .map_err(|what| config.error("consul.ca_file", format!("CONSUL_CACERT: {what}")))?,
-        (None, None) => Vec::new(),
+    let own = settings.ca_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let (ca, whose) = match own {
+        Some(own) => (Some(own), ""),
+        None => (environment.ca_file.as_deref(), "CONSUL_CACERT: "),
     };
+    let trust = Trust::by(ca, "consul.ca_file");
+    let trust = trust.map_err(|what| config.error("consul.ca_file", format!("{whose}{what}")))?;
+    let proxies = Proxies::of(config, "consul.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
     let token = token(config, &settings, &environment)?;
     let auth = auth(config, &settings, &environment)?;
     let namespace = names(config, &settings, &environment)?;
@@ -162,7 +169,8 @@ pub fn connect(config: &Config, timeout: Duration) -> Result<Consul, ConfigError
         // The operator named the address; Consul's documentation itself advises 169.254.1.1 for local agents.
         allow_link_local: true,
         keep_alive: true,
-        roots: Arc::new(roots),
+        trust,
+        proxies,
         ..Options::default()
     };
     let consul = Consul::new(Http::new(options), &base, token, &settings.datacenter).in_namespace(&namespace);

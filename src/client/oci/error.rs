@@ -234,13 +234,8 @@ fn told(request_id: &str) -> String {
 fn unanswered(error: &HttpError) -> Class {
     match error {
         HttpError::BadUrl => Class::Permanent,
-        HttpError::Resolve(_)
-        | HttpError::Refused(_)
-        | HttpError::Own(_)
-        | HttpError::Timeout(_, "looking up the name" | "connecting") => Class::NotSent,
-        // The certificate is judged before anything is sent; other failures of TLS may come later.
-        HttpError::Tls(why) if why.contains("certificate") => Class::NotSent,
-        HttpError::Timeout(..) | HttpError::Tls(_) | HttpError::TooLarge(_) | HttpError::Broken(_) => Class::Unknown,
+        error if error.is_unsent() => Class::NotSent,
+        _ => Class::Unknown,
     }
 }
 
@@ -271,6 +266,7 @@ pub fn classify(status: u16, code: &str, message: &str, retry_after: Option<Dura
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::trust::{Kind, Refusal};
 
     const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
@@ -324,6 +320,7 @@ mod tests {
     #[test]
     fn what_never_left_is_told_from_what_may_have_arrived() {
         let span = Duration::from_secs(5);
+        let tls = |kind| HttpError::Tls(Refusal { words: "no".to_string(), kind });
         for (error, class) in [
             (HttpError::BadUrl, Class::Permanent),
             (HttpError::Refused(([127, 0, 0, 1], 9).into()), Class::NotSent),
@@ -338,8 +335,11 @@ mod tests {
             (HttpError::Timeout(span, "connecting"), Class::NotSent),
             (HttpError::Timeout(span, "sending the request"), Class::Unknown),
             (HttpError::Timeout(span, "in all"), Class::Unknown),
-            (HttpError::Tls("invalid peer certificate: UnknownIssuer".to_string()), Class::NotSent),
-            (HttpError::Tls("received fatal alert".to_string()), Class::Unknown),
+            (HttpError::Timeout(span, "TLS handshake"), Class::NotSent),
+            (HttpError::Proxy("the proxy is gone".to_string()), Class::NotSent),
+            (tls(Kind::Certificate), Class::NotSent),
+            (tls(Kind::Date), Class::NotSent),
+            (tls(Kind::Talk), Class::Unknown),
             (HttpError::TooLarge(1), Class::Unknown),
             (HttpError::Broken("connection reset by the peer".to_string()), Class::Unknown),
         ] {

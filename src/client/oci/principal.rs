@@ -6,7 +6,7 @@
 //! never show.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,6 +20,8 @@ use super::key::Key;
 use super::realm::Region;
 use super::sign::Request;
 use crate::client::http::{Http, HttpError, Options};
+use crate::client::proxy::Proxies;
+use crate::client::trust::Trust;
 use crate::clock::Clock;
 use crate::config::value::Secret;
 use crate::core::time::Wall;
@@ -42,6 +44,10 @@ pub struct Where {
     pub metadata: Option<String>,
     /// The federation endpoint (`https://auth.<region>.<domain>`); `None` for that of the region.
     pub federation: Option<String>,
+    /// Who may sign the certificate of the federation endpoint; `None`: the bundled authorities.
+    pub trust: Option<Arc<Trust>>,
+    /// Through which proxy the federation endpoint is asked.
+    pub proxies: Arc<Proxies>,
 }
 
 /// The identity of the instance we run on.
@@ -97,7 +103,10 @@ impl Principal {
     /// Asks nobody yet. `timeout` limits the question to the federation endpoint.
     pub fn new(place: Where, clock: Clock, timeout: Duration) -> Principal {
         let small = Options { timeout, body_limit: 64 * 1024, ..Options::default() };
+        // What the machine says of itself comes from the machine itself, never through a proxy.
         let local = Options { timeout: timeout.min(METADATA_LIMIT), allow_link_local: true, ..small.clone() };
+        let trust = place.trust.unwrap_or_else(Trust::bundled);
+        let small = Options { trust, proxies: place.proxies, ..small };
         let base = place.metadata.filter(|base| !base.is_empty()).unwrap_or_else(|| METADATA.to_string());
         Principal {
             metadata: Http::new(local),

@@ -5,6 +5,7 @@
 
 use std::env::VarError;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::Access;
 use super::config::{Origin, SetupError};
 use super::principal::Where;
+use crate::client::proxy::Proxies;
+use crate::client::trust::Trust;
 use crate::clock::Clock;
 use crate::config::schema::{Kind, Setting};
-use crate::config::value::Span;
+use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError, Problem};
 
 /// The default of `config_file`.
@@ -29,6 +32,12 @@ crate::settings! {
         profile: String = "DEFAULT".to_string(),
         /// Base URL of the compute API in place of the region's own; https, or http on this machine.
         endpoint: String = String::new(),
+        /// PEM file of the authorities that may sign the certificates of the API. Default: the bundled authorities.
+        ca_file: Option<PathBuf> = None,
+        /// HTTP proxy to ask through: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        proxy: Option<Secret> = None,
+        /// File that holds proxy.
+        proxy_file: Option<PathBuf> = None,
         /// How requests are signed: api_key (the profile's key or session token) or instance_principal.
         auth: Auth = Auth::ApiKey,
         /// How often each node's instance is asked for, so that a wrong id or key is known before a repair; 0s for never.
@@ -89,16 +98,25 @@ impl Around {
 
 impl Settings {
     /// The access that these settings describe, or the key that is wrong and why.
-    pub fn access(&self, around: &Around, clock: Clock, timeout: Duration) -> Result<Access, (&'static str, String)> {
+    pub fn access(
+        &self,
+        around: &Around,
+        proxies: Arc<Proxies>,
+        clock: Clock,
+        timeout: Duration,
+    ) -> Result<Access, (&'static str, String)> {
+        let trust = Trust::by(self.ca_file.as_deref(), "oci.ca_file").map_err(|what| ("oci.ca_file", what))?;
         let endpoint = Some(self.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
         let built = match self.auth {
             Auth::ApiKey => Access::profile(&self.origin(around), endpoint, clock, timeout),
             Auth::InstancePrincipal => {
-                let place = Where { metadata: around.metadata.clone(), ..Where::default() };
+                let metadata = around.metadata.clone();
+                let (trust, proxies) = (Some(Arc::clone(&trust)), Arc::clone(&proxies));
+                let place = Where { metadata, trust, proxies, ..Where::default() };
                 Access::principal(place, endpoint, clock, timeout)
             }
         };
-        built.map_err(|error| {
+        built.map(|access| access.via(trust, proxies)).map_err(|error| {
             let key = match &error {
                 SetupError::File { .. } | SetupError::Key { .. } => "oci.config_file",
                 SetupError::Profile { .. } => "oci.profile",
@@ -123,7 +141,8 @@ impl Settings {
 /// The access that `[oci]` of this configuration describes.
 pub fn access(config: &Config, clock: Clock, timeout: Duration) -> Result<Access, ConfigError> {
     let settings: Settings = config.section("oci")?;
-    settings.access(&Around::here()?, clock, timeout).map_err(|(key, why)| config.error(key, why))
+    let proxies = Proxies::of(config, "oci.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
+    settings.access(&Around::here()?, proxies, clock, timeout).map_err(|(key, why)| config.error(key, why))
 }
 
 #[cfg(test)]
@@ -133,8 +152,7 @@ mod tests {
     #[test]
     fn the_words_of_the_section_are_those_of_the_contract() {
         let values = serde_json::to_value(Settings::default()).unwrap();
-        let expected =
-            r#"{"ask_every":"10m","auth":"api_key","config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT"}"#;
+        let expected = r#"{"ask_every":"10m","auth":"api_key","ca_file":null,"config_file":"~/.oci/config","endpoint":"","profile":"DEFAULT","proxy":null,"proxy_file":null}"#;
         assert_eq!(values, serde_json::from_str::<serde_json::Value>(expected).unwrap());
         assert_eq!(serde_json::from_str::<Auth>("\"instance_principal\"").unwrap(), Auth::InstancePrincipal);
     }
@@ -160,7 +178,10 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let around = Around { home: Some(home.path().to_path_buf()), ..Around::default() };
         let wrong = |settings: Settings| {
-            settings.access(&around, Clock::system(), Duration::from_secs(1)).map(|_| ()).unwrap_err()
+            settings
+                .access(&around, Proxies::direct(), Clock::system(), Duration::from_secs(1))
+                .map(|_| ())
+                .unwrap_err()
         };
         assert_eq!(wrong(Settings::default()).0, "oci.config_file");
         std::fs::create_dir(home.path().join(".oci")).unwrap();

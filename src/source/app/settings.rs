@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
+use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError, Problem, form};
@@ -38,6 +40,16 @@ crate::settings! {
         authorization: Option<Secret> = None,
         /// File that holds authorization.
         authorization_file: Option<PathBuf> = None,
+        /// https: PEM file with the only authorities that may sign the application's certificate, or with that
+        /// certificate itself. Default: the bundled authorities.
+        ca_file: Option<PathBuf> = None,
+        /// https: SHA-256 fingerprint of the one certificate that is accepted, in hex. Then nothing else about the
+        /// certificate counts.
+        tls_fingerprint: Option<String> = None,
+        /// HTTP proxy to fetch through: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        proxy: Option<Secret> = None,
+        /// File that holds proxy.
+        proxy_file: Option<PathBuf> = None,
         /// May fetch from link-local and cloud metadata addresses.
         allow_link_local: bool = false,
         /// What the application's values must not do; one table per signal app/<name>.
@@ -92,6 +104,21 @@ pub enum Nan {
 
 impl Setting for Nan {
     const KIND: Kind = Kind::Choice(&["ignore", "unknown", "fire"]);
+}
+
+/// Whom the application must be, by its certificate.
+pub fn trust(config: &Config, settings: &Settings) -> Result<Arc<Trust>, ConfigError> {
+    const KEYS: Keys = Keys { ca: "app.ca_file", pin: "app.tls_fingerprint" };
+    let ca = settings.ca_file.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let fingerprint = settings.tls_fingerprint.as_deref().filter(|text| !text.trim().is_empty());
+    if ca.is_none() && fingerprint.is_none() {
+        return Ok(Trust::with_keys(KEYS));
+    }
+    let made = Trust::new(&Terms { ca, fingerprint, identity: None, keys: KEYS });
+    made.map(Arc::new).map_err(|wrong| {
+        let key = if matches!(wrong, Wrong::Ca(_)) { KEYS.ca } else { KEYS.pin };
+        config.error(key, wrong.what())
+    })
 }
 
 /// What the application's answer is written in.

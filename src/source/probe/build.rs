@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::ServerName;
 use ureq::http::header::{AUTHORIZATION, CONNECTION};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method as Verb, Uri};
@@ -20,17 +21,20 @@ use super::pool::Pace;
 use super::settings::{Fault, Method, Settings, Type, wrong};
 use super::target::{Place, Target};
 use super::tcp::TcpCheck;
-use super::tls::{self, TlsCheck};
+use super::tls::TlsCheck;
 use super::{Check, Probe};
 use crate::client::http::{Http, Options};
+use crate::client::proxy::{Environment, Proxies};
 use crate::client::resolve::{Lane, is_link_local, zone};
-use crate::client::roots;
+use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::form;
 use crate::config::value::Secret;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
 use crate::source::Outfit;
 
+/// What the keys about certificates are called.
+const KEYS: Keys = Keys { ca: "ca_file", pin: "tls_fingerprint" };
 /// The longest body that may be asked about.
 const BODY: u64 = 8 * 1024 * 1024;
 /// Headers that the client sets by itself, or that hold secrets.
@@ -41,24 +45,28 @@ const TAKEN: &[&str] =
 const MOST_DAYS: u32 = 3_650;
 
 /// Options that make one http client different from another.
-type Kind = (Duration, u32, bool, usize, Option<PathBuf>);
+type Kind = (Duration, u32, bool, usize, TrustKind, Option<String>);
+/// Settings that make one trust different from another: authorities, fingerprint, our certificate and its key.
+type TrustKind = (Option<PathBuf>, Option<String>, Option<PathBuf>, Option<PathBuf>);
 
 /// Builds probes.
 pub struct Workshop<'a> {
     outfit: &'a Outfit,
     clients: BTreeMap<Kind, Arc<Http>>,
-    verifiers: BTreeMap<Option<PathBuf>, Arc<WebPkiServerVerifier>>,
+    trusts: BTreeMap<TrustKind, Arc<Trust>>,
+    environment: Environment,
     plain: Arc<HeaderMap>,
     groups: Groups,
 }
 
 impl<'a> Workshop<'a> {
-    /// An empty workshop.
-    pub fn new(outfit: &'a Outfit) -> Workshop<'a> {
+    /// An empty workshop. Probes without a `proxy` of their own go by `environment`.
+    pub fn new(outfit: &'a Outfit, environment: Environment) -> Workshop<'a> {
         Workshop {
             outfit,
             clients: BTreeMap::new(),
-            verifiers: BTreeMap::new(),
+            trusts: BTreeMap::new(),
+            environment,
             plain: Arc::new(plain_headers()),
             groups: Groups::default(),
         }
@@ -143,6 +151,9 @@ impl<'a> Workshop<'a> {
         if settings.follow_redirects > 10 {
             return Err(wrong("follow_redirects", "should be at most 10"));
         }
+        if settings.body_not_contains.as_deref() == Some("") {
+            return Err(wrong("body_not_contains", "is empty, which every body contains"));
+        }
         let json = match (&settings.json_pointer, &settings.json_equals) {
             (None, Some(_)) => return Err(wrong("json_equals", "needs json_pointer: the place that it is about")),
             (Some(pointer), _) if !pointer.is_empty() && form::pointer(pointer).is_err() => {
@@ -151,7 +162,9 @@ impl<'a> Workshop<'a> {
             (Some(pointer), equals) => Some(JsonWant { pointer: pointer.clone(), equals: equals.clone() }),
             (None, None) => None,
         };
-        if settings.method == Method::Head && (json.is_some() || settings.body_contains.is_some()) {
+        if settings.method == Method::Head
+            && (json.is_some() || settings.body_contains.is_some() || settings.body_not_contains.is_some())
+        {
             return Err(wrong("method", "HEAD brings no body to look into; use GET"));
         }
         Ok(HttpCheck {
@@ -161,6 +174,7 @@ impl<'a> Workshop<'a> {
             headers: self.headers(settings)?,
             statuses: Statuses::parse(&settings.status).map_err(|e| wrong("status", e))?,
             contains: settings.body_contains.clone(),
+            lacks: settings.body_not_contains.clone(),
             json,
             max_latency: settings.max_latency.map(|s| s.0).filter(|s| !s.is_zero()),
         })
@@ -176,26 +190,58 @@ impl<'a> Workshop<'a> {
         // At most BODY, which fits everywhere.
         let body_limit = usize::try_from(settings.body_limit).unwrap_or(usize::MAX);
         let redirects = settings.follow_redirects;
-        let kind = (timeout, redirects, settings.allow_link_local, body_limit, settings.ca_file.clone());
-        if let Some(client) = self.clients.get(&kind) {
+        let proxy = Secret::resolve("proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())
+            .map_err(|e| wrong(if settings.proxy.is_some() { "proxy" } else { "proxy_file" }, e))?;
+        let proxy = proxy.map(|proxy| proxy.expose().trim().to_string());
+        let trust = trust_kind(settings);
+        let kind = (timeout, redirects, settings.allow_link_local, body_limit, trust, proxy);
+        // A connection that is kept is one probe's own.
+        if let Some(client) = self.clients.get(&kind).filter(|_| !settings.keep_alive) {
             return Ok(Arc::clone(client));
         }
-        let roots = match &settings.ca_file {
-            None => Vec::new(),
-            Some(path) => roots::certificates(path).map_err(|e| wrong("ca_file", e))?,
-        };
+        let proxies = Proxies::new(kind.5.as_deref(), self.environment.clone()).map_err(|e| wrong("proxy", e))?;
         let options = Options {
             timeout,
             redirects,
             allow_link_local: settings.allow_link_local,
             lane: Lane::Targets,
+            keep_alive: settings.keep_alive,
             body_limit,
-            roots: Arc::new(roots),
-            ..Options::default()
+            trust: self.trust(settings)?,
+            proxies: Arc::new(proxies),
         };
         let client = Arc::new(Http::new(options));
-        self.clients.insert(kind, Arc::clone(&client));
+        if !settings.keep_alive {
+            self.clients.insert(kind, Arc::clone(&client));
+        }
         Ok(client)
+    }
+
+    fn trust(&mut self, settings: &Settings) -> Result<Arc<Trust>, Fault> {
+        let kind = trust_kind(settings);
+        if let Some(trust) = self.trusts.get(&kind) {
+            return Ok(Arc::clone(trust));
+        }
+        let (ca, fingerprint, certificate, key) = &kind;
+        let identity = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some((certificate.as_path(), key.as_path())),
+            (Some(_), None) => return Err(wrong("client_cert", "needs client_key, the file of its private key")),
+            (None, Some(_)) => return Err(wrong("client_key", "needs client_cert, the file of its certificate")),
+            (None, None) => None,
+        };
+        let terms = Terms { ca: ca.as_deref(), fingerprint: fingerprint.as_deref(), identity, keys: KEYS };
+        let trust = Trust::new(&terms).map_err(|what| {
+            let field = match &what {
+                Wrong::Ca(_) => KEYS.ca,
+                Wrong::Fingerprint(_) => KEYS.pin,
+                Wrong::Certificate(_) => "client_cert",
+                Wrong::Key(_) => "client_key",
+            };
+            wrong(field, what.what())
+        })?;
+        let trust = Arc::new(trust);
+        self.trusts.insert(kind, Arc::clone(&trust));
+        Ok(trust)
     }
 
     fn tls(&mut self, settings: &Settings, place: Place, limit: Duration) -> Result<TlsCheck, Fault> {
@@ -208,12 +254,6 @@ impl<'a> Workshop<'a> {
         let server_name = ServerName::try_from(asked).map_err(|_| {
             wrong(field, "is not a name that a certificate can carry; write for example \"example.org\"")
         })?;
-        let known = self.verifiers.get(&settings.ca_file).cloned();
-        let verifier = match known {
-            Some(verifier) => verifier,
-            None => tls::verifier(settings.ca_file.as_deref()).map_err(|e| wrong("ca_file", e))?,
-        };
-        self.verifiers.insert(settings.ca_file.clone(), Arc::clone(&verifier));
         if settings.min_days > MOST_DAYS {
             return Err(wrong("min_days", format!("is more than any certificate lasts; the most is {MOST_DAYS}")));
         }
@@ -224,7 +264,7 @@ impl<'a> Workshop<'a> {
             limit,
             allow_link_local: settings.allow_link_local,
             min_days: settings.min_days,
-            verifier,
+            trust: self.trust(settings)?,
             clock: self.outfit.clock.clone(),
         })
     }
@@ -250,13 +290,19 @@ impl<'a> Workshop<'a> {
     }
 }
 
+fn trust_kind(settings: &Settings) -> TrustKind {
+    let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    let fingerprint = settings.tls_fingerprint.clone().filter(|text| !text.trim().is_empty());
+    (path(&settings.ca_file), fingerprint, path(&settings.client_cert), path(&settings.client_key))
+}
+
 /// What a probe sends beside what every request has.
 fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
-    let mut headers = plain_headers();
+    let mut headers = if settings.keep_alive { HeaderMap::new() } else { plain_headers() };
     for (name, value) in &settings.headers {
         let bad = |what: &str| wrong("headers", format!("\"{}\" {what}", name.escape_debug()));
         if TAKEN.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(bad("cannot be set here; for credentials use authorization"));
+            return Err(bad("cannot be set here; for credentials use user and password, or authorization"));
         }
         let header = HeaderName::try_from(name.as_str()).map_err(|_| bad("is not a header's name"))?;
         headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
@@ -272,7 +318,32 @@ fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
+    if let Some(value) = basic(settings)?
+        && headers.insert(AUTHORIZATION, value).is_some()
+    {
+        return Err(wrong("user", "and authorization are both set; keep one"));
+    }
     Ok(headers)
+}
+
+/// User and password as HTTP wants them.
+fn basic(settings: &Settings) -> Result<Option<HeaderValue>, Fault> {
+    let password = Secret::resolve("password", settings.password.as_ref(), settings.password_file.as_deref())
+        .map_err(|e| wrong(if settings.password.is_some() { "password" } else { "password_file" }, e))?;
+    let Some(user) = settings.user.as_deref().filter(|user| !user.is_empty()) else {
+        return match password {
+            None => Ok(None),
+            Some(_) => Err(wrong("password", "needs user, whose password it is")),
+        };
+    };
+    if user.contains(':') {
+        return Err(wrong("user", "holds a colon, which ends the name; put the password into password"));
+    }
+    let both = format!("{user}:{}", password.as_ref().map(Secret::expose).unwrap_or_default());
+    let value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(both)));
+    let mut value = value.map_err(|_| wrong("password", "cannot be sent"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The connection is used once, and says so.

@@ -12,6 +12,7 @@ use ureq::http::{HeaderMap, Method, Request, Uri};
 use super::pool::Verdict;
 use super::{excerpt, unresolved};
 use crate::client::http::{Http, HttpError, Response};
+use crate::client::trust::{Kind, Refusal};
 use crate::core::time::people;
 
 /// Statuses that are well, as ranges with both ends.
@@ -65,6 +66,8 @@ pub struct HttpCheck {
     pub statuses: Statuses,
     /// Text that the body must hold.
     pub contains: Option<String>,
+    /// Text that the body must not hold.
+    pub lacks: Option<String>,
     /// What the body must say as JSON.
     pub json: Option<JsonWant>,
     /// Slower than this is not well.
@@ -75,7 +78,7 @@ impl HttpCheck {
     /// Looks once.
     pub fn look(&self) -> Verdict {
         let begun = Instant::now();
-        let whole = self.contains.is_some() || self.json.is_some();
+        let whole = self.contains.is_some() || self.lacks.is_some() || self.json.is_some();
         let outcome = self.client.run(self.request(), whole);
         let took = begun.elapsed();
         match outcome {
@@ -104,6 +107,11 @@ impl HttpCheck {
                 "{seen}, but the body lacks what it should hold; it begins: {}",
                 excerpt(&answer.body)
             ));
+        }
+        if let Some(text) = &self.lacks
+            && holds(&answer.body, text.as_bytes())
+        {
+            return Verdict::down(format!("{seen}, but the body contains \"{}\"", excerpt(text.as_bytes())));
         }
         if let Some(want) = &self.json
             && let Err(what) = want.judge(&answer.body)
@@ -147,7 +155,8 @@ fn holds(body: &[u8], needle: &[u8]) -> bool {
 fn explain(error: &HttpError) -> Verdict {
     match error {
         HttpError::Resolve(error) => unresolved(error),
-        HttpError::Own(_) => Verdict::unknown(error.to_string()),
+        HttpError::Own(_) | HttpError::Proxy(_) => Verdict::unknown(error.to_string()),
+        HttpError::Tls(Refusal { kind: Kind::Date, words }) => Verdict::down(format!("TLS: {words}")).certain(),
         _ => Verdict::down(error.to_string()),
     }
 }

@@ -10,13 +10,13 @@
 //! for a check: dropping the pool tells the free workers to end and leaves the others to end with
 //! theirs. See `adr/0014-probe-pool.md`.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::schedule::Schedule;
+pub use super::verdict::Verdict;
 use crate::client::shortage;
 use crate::clock::Clock;
 use crate::core::signal::Reading;
@@ -30,32 +30,6 @@ pub const IDLE: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_millis(10);
 /// Room for a TLS handshake or a resolver with its buffers; without optimisation all frames are larger.
 const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
-
-/// What one check found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
-    /// Up, down, or unknown.
-    pub reading: Reading,
-    /// The fact in words.
-    pub fact: Cow<'static, str>,
-}
-
-impl Verdict {
-    /// It is well.
-    pub fn up(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Up, fact: fact.into() }
-    }
-
-    /// It is not well.
-    pub fn down(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Down, fact: fact.into() }
-    }
-
-    /// It cannot be told.
-    pub fn unknown(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Unknown, fact: fact.into() }
-    }
-}
 
 /// What one visit to a probe came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -466,10 +440,13 @@ impl Shared {
 
     /// Remembers a result; true when the loop should hear of it before its next tick: a change, each
     /// further result until the change is confirmed, and the last one that was awaited.
-    fn keep(&self, state: &mut State, index: usize, verdict: Verdict, seen_at: Mono) -> bool {
+    fn keep(&self, state: &mut State, index: usize, mut verdict: Verdict, seen_at: Mono) -> bool {
         let State { slots, awaited, .. } = state;
         let (Some(slot), Some(pace)) = (slots.get_mut(index), self.paces.get(index)) else { return false };
         slot.out_since = None;
+        let was_certain = slot.last.as_ref().is_some_and(|(last, _)| last.certain && last.reading == Reading::Down);
+        // What was bad for certain and is good is over as certainly: the certificate was renewed.
+        verdict.certain |= was_certain && verdict.reading == Reading::Up;
         let same = match &slot.last {
             Some((last, _)) => last.reading == verdict.reading,
             // The first good look is no news.

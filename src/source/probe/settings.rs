@@ -14,6 +14,7 @@ use super::Probe;
 use super::build::Workshop;
 use super::exec::Groups;
 use super::target::split;
+use crate::client::proxy::Environment;
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError};
@@ -53,6 +54,8 @@ crate::settings! {
         status: Vec<String> = vec!["200-299".to_string()],
         /// http: text that the body must hold, byte for byte.
         body_contains: Option<String> = None,
+        /// http: text that the body must not hold, byte for byte.
+        body_not_contains: Option<String> = None,
         /// http: JSON pointer (/status/db) to what must be in the body; alone: must be there and be neither null nor false.
         json_pointer: Option<String> = None,
         /// http: what must stand at json_pointer: a text, or JSON.
@@ -67,10 +70,31 @@ crate::settings! {
         authorization: Option<Secret> = None,
         /// http: file that holds authorization.
         authorization_file: Option<PathBuf> = None,
+        /// http: user name, sent with the password as HTTP Basic authentication.
+        user: Option<String> = None,
+        /// http: the password of user.
+        password: Option<Secret> = None,
+        /// http: file that holds password.
+        password_file: Option<PathBuf> = None,
+        /// http: HTTP proxy to ask through: http://host:port, or none. Default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
+        proxy: Option<Secret> = None,
+        /// http: file that holds proxy.
+        proxy_file: Option<PathBuf> = None,
+        /// http: keep the connection for the next check. Cheaper, but that a new connection comes about is then
+        /// checked only when the old one has ended.
+        keep_alive: bool = false,
         /// http: bytes of body read at most, when the body is asked about at all; up to 8388608.
         body_limit: u64 = 1024 * 1024,
-        /// http, tls: PEM file with the only authorities that may sign the peer's certificate. Default: the bundled ones.
+        /// http, tls: PEM file with the only authorities that may sign the peer's certificate, or with that certificate
+        /// itself. Default: the bundled authorities.
         ca_file: Option<PathBuf> = None,
+        /// http, tls: SHA-256 fingerprint of the one certificate that is accepted, in hex. Then neither its authority
+        /// nor its name counts, and its dates only for a tls probe.
+        tls_fingerprint: Option<String> = None,
+        /// http, tls: PEM file with the certificate to show to a peer that wants one, and those that sign it.
+        client_cert: Option<PathBuf> = None,
+        /// http, tls: PEM file with the private key of client_cert, without a passphrase.
+        client_key: Option<PathBuf> = None,
         /// tcp: text to send once connected.
         send: String = String::new(),
         /// tcp: text that the first 4 KiB of the answer must hold; the same as `expect`.
@@ -190,6 +214,16 @@ const ONLY: &[(&str, &[Type])] = &[
     ("method", &[Type::Http]),
     ("status", &[Type::Http]),
     ("body_contains", &[Type::Http]),
+    ("body_not_contains", &[Type::Http]),
+    ("user", &[Type::Http]),
+    ("password", &[Type::Http]),
+    ("password_file", &[Type::Http]),
+    ("proxy", &[Type::Http]),
+    ("proxy_file", &[Type::Http]),
+    ("keep_alive", &[Type::Http]),
+    ("tls_fingerprint", &[Type::Http, Type::Tls]),
+    ("client_cert", &[Type::Http, Type::Tls]),
+    ("client_key", &[Type::Http, Type::Tls]),
     ("json_pointer", &[Type::Http]),
     ("json_equals", &[Type::Http]),
     ("max_latency", &[Type::Http]),
@@ -212,7 +246,7 @@ const ONLY: &[(&str, &[Type])] = &[
 
 /// All probes of the configuration, sorted by key, and the process groups that they share.
 pub fn probes(config: &Config, outfit: &Outfit) -> Result<(Vec<Probe>, Groups), ConfigError> {
-    let mut workshop = Workshop::new(outfit);
+    let mut workshop = Workshop::new(outfit, Environment::of(config)?);
     let mut problems = Vec::new();
     // Where each name was first given, to name both places of a duplicate.
     let mut given: BTreeMap<String, String> = BTreeMap::new();

@@ -147,7 +147,7 @@ fn plain(text: &str) -> Result<(), String> {
         return Err("has a blank or a control character; write %20 in a path".to_string());
     }
     for (c, what) in [
-        ('@', "credentials or an @; write %40 in a path and use `authorization` for credentials"),
+        ('@', "credentials or an @; write %40 in a path and use `user` and `password` for credentials"),
         ('#', "a fragment"),
         ('\\', "a backslash"),
     ] {

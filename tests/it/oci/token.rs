@@ -30,7 +30,8 @@ fn a_session_token_is_read_again_for_each_request() {
     );
     let around = Around { home: Some(home.0.path().to_path_buf()), ..Around::default() };
     let settings = Settings { profile: "S".to_string(), endpoint: peer.url(), ..Settings::default() };
-    let oci = client(settings.access(&around, Clock::system(), LIMIT).unwrap());
+    let oci =
+        client(settings.access(&around, watchdog::client::proxy::Proxies::direct(), Clock::system(), LIMIT).unwrap());
     let stale = oci.instance(&ocid("a")).unwrap_err();
     assert_eq!(stale.class(), Class::Auth, "nobody handed out this one");
     peer.accept_token(&format!("new.y.{CANARY}"), &vector("public_key_spki_der_base64"));
@@ -124,7 +125,8 @@ fn without_a_token_nothing_is_sent_and_the_step_that_failed_is_named() {
 fn only_the_metadata_service_may_be_link_local() {
     let around = Around { metadata: Some("http://127.0.0.1:9/opc/v2".to_string()), ..Around::default() };
     let settings = Settings { auth: Auth::InstancePrincipal, ..Settings::default() };
-    let oci = client(settings.access(&around, Clock::system(), LIMIT).unwrap());
+    let oci =
+        client(settings.access(&around, watchdog::client::proxy::Proxies::direct(), Clock::system(), LIMIT).unwrap());
     let error: OciError = oci.instance(&ocid("a")).unwrap_err();
     assert_eq!(error.class(), Class::NotSent, "{error}");
     assert!(error.to_string().contains("connection refused by 127.0.0.1:9"), "{error}");

@@ -248,7 +248,7 @@ impl Oci {
 
     /// For a client that signs as an instance principal.
     pub fn principal(&self) -> Where {
-        Where { metadata: Some(format!("{}/opc/v2", self.url())), federation: Some(self.url()) }
+        Where { metadata: Some(format!("{}/opc/v2", self.url())), federation: Some(self.url()), ..Where::default() }
     }
 
     /// An instance in this state.
