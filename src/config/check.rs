@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use figment::value::{Dict, Num, Value as Raw};
 use serde_json::{Map, Value};
 
 use super::Problem;
+use super::merged::{Merged, Sources};
 use super::places::{self, Places};
 use super::problem::called;
-use super::raw::{At, Dict, Node, Raw};
+use super::raw::{At, Entry};
 use super::schema::{Field, Identity, Kind, Section};
 use super::value::Span;
 use super::veil;
@@ -24,24 +26,26 @@ pub struct Checked {
 }
 
 /// Checks the merged layers.
-pub fn check(root: Dict, places: Places, schema: &[Section]) -> Checked {
-    let mut walk = Walk { problems: Vec::new(), refused: BTreeSet::new(), places };
+pub fn check(merged: Merged, schema: &[Section]) -> Checked {
+    let Merged { root, origins, sources } = merged;
+    let mut walk = Walk { problems: Vec::new(), refused: BTreeSet::new(), places: Places::new(origins), sources };
     let mut values = Map::new();
     let own = schema.iter().find(|s| s.path.is_empty());
     let fields = own.map(|s| s.fields).unwrap_or_default();
     let defaults = own.map_or(Value::Null, |s| (s.defaults)());
-    for (key, node) in root {
+    for (key, raw) in root {
+        let at = walk.sources.at(&[&key], &raw);
         if let Some(field) = fields.iter().find(|f| f.name == key) {
-            let seat = Seat { key: &key, field, default: defaults.get(field.name), table: None };
-            walk.keep(&mut values, &seat, node);
+            let seat = Seat { key: &key, field, default: defaults.get(field.name), at, table: None };
+            walk.keep(&mut values, &seat, &[&key], raw);
         } else if let Some(section) = schema.iter().find(|s| !s.path.is_empty() && s.path == key) {
-            if let Some(value) = walk.section(section, &key, node) {
+            if let Some(value) = walk.section(section, &key, at, raw) {
                 values.insert(key, value);
             }
         } else {
             let names = fields.iter().map(|f| f.name).chain(schema.iter().map(|s| s.path)).filter(|n| !n.is_empty());
             let what = nearest("unknown key", &key, names);
-            walk.refuse(veil::key(&key), node.at, None, what);
+            walk.refuse(veil::key(&key), at, None, what);
         }
     }
     Checked { values, places: walk.places, problems: walk.problems, refused: walk.refused }
@@ -87,6 +91,7 @@ struct Seat<'a> {
     key: &'a str,
     field: &'a Field,
     default: Option<&'a Value>,
+    at: At,
     /// The table of a list that it is in.
     table: Option<&'a str>,
 }
@@ -126,36 +131,45 @@ struct Walk {
     problems: Vec<Problem>,
     refused: BTreeSet<String>,
     places: Places,
+    sources: Sources,
+}
+
+/// A table that is checked.
+enum Table<'a> {
+    /// A section by its name.
+    Section { name: &'a str, defaults: Value },
+    /// The entry of a list, what people call it, and its place.
+    Entry { name: Option<&'a str>, at: At, lines: Box<[u32]> },
 }
 
 impl Walk {
     // What was read is taken apart as it is checked: of ten thousand tables there are never two copies.
 
-    fn section(&mut self, section: &Section, key: &str, node: Node) -> Option<Value> {
-        match (section.list, node.raw) {
-            (false, Raw::Table(dict)) => {
-                self.places.key(key, node.at);
-                let defaults = (section.defaults)();
-                let value = Value::Object(self.table(section.fields, Some(&defaults), key, None, dict).0);
+    fn section(&mut self, section: &Section, key: &str, at: At, raw: Raw) -> Option<Value> {
+        match (section.list, raw) {
+            (false, Raw::Dict(_, dict)) => {
+                self.places.key(key, at);
+                let table = Table::Section { name: key, defaults: (section.defaults)() };
+                let value = Value::Object(self.table(section.fields, key, &table, dict).0);
                 for identity in section.identities {
                     self.distinct(key, identity, &value);
                 }
                 Some(value)
             }
-            (true, Raw::List(items)) => {
-                let value = self.tables(section.fields, key, items);
-                self.places.key(key, node.at);
+            (true, Raw::Array(_, items)) => {
+                let value = self.tables(section.fields, key, &[key], items);
+                self.places.key(key, at);
                 for identity in section.identities {
                     self.distinct_tables(key, identity, &value);
                 }
                 Some(Value::Array(value))
             }
             (false, _) => {
-                self.refuse(key, node.at, None, format!("is a section; write [{key}]"));
+                self.refuse(key, at, None, format!("is a section; write [{key}]"));
                 None
             }
             (true, _) => {
-                self.refuse(key, node.at, None, format!("is a list of tables; write [[{key}]]"));
+                self.refuse(key, at, None, format!("is a list of tables; write [[{key}]]"));
                 None
             }
         }
@@ -165,84 +179,101 @@ impl Walk {
     fn table(
         &mut self,
         fields: &'static [Field],
-        defaults: Option<&Value>,
         path: &str,
-        table: Option<&str>,
+        table: &Table<'_>,
         dict: Dict,
     ) -> (Map<String, Value>, Vec<u32>) {
         let mut values = Map::new();
-        let mut lines = Vec::with_capacity(dict.len());
-        for (name, node) in dict {
+        let mut kept = Vec::with_capacity(dict.len());
+        for (index, (name, raw)) in dict.into_iter().enumerate() {
             let key = format!("{path}.{name}");
+            let (at, called, defaults, within) = match table {
+                Table::Section { name: section, defaults } => {
+                    (self.sources.at(&[section, &name], &raw), None, Some(defaults), Some([*section, &name]))
+                }
+                Table::Entry { name, at, lines } => {
+                    let line = lines.get(index).copied().unwrap_or(at.line);
+                    (At { line, ..*at }, *name, None, None)
+                }
+            };
             if let Some(field) = fields.iter().find(|f| f.name == name) {
                 let default = defaults.and_then(|defaults| defaults.get(field.name));
-                let line = node.at.line;
-                let seat = Seat { key: &key, field, default, table };
-                if self.keep(&mut values, &seat, node) {
-                    lines.push(line);
+                let seat = Seat { key: &key, field, default, at, table: called };
+                let within: &[&str] = within.as_ref().map_or(&[], |within| within);
+                if self.keep(&mut values, &seat, within, raw) {
+                    kept.push(at.line);
                 }
             } else {
                 let what = nearest("unknown key", &name, fields.iter().map(|f| f.name));
                 // Whoever meant that one has not left it out.
                 let meant = what.rsplit_once("mean `").and_then(|(_, name)| name.strip_suffix("`?"));
                 self.refused.extend(meant.map(|name| format!("{path}.{name}")));
-                self.refuse(&format!("{path}.{}", veil::key(&name)), node.at, table, what);
+                self.refuse(&format!("{path}.{}", veil::key(&name)), at, called, what);
             }
         }
-        (values, lines)
+        (values, kept)
     }
 
-    fn keep(&mut self, values: &mut Map<String, Value>, seat: &Seat<'_>, node: Node) -> bool {
-        let at = node.at;
-        let Some(value) = self.value(seat, node) else { return false };
+    fn keep(&mut self, values: &mut Map<String, Value>, seat: &Seat<'_>, path: &[&str], raw: Raw) -> bool {
+        let Some(value) = self.value(seat, path, raw) else { return false };
         // What is in a table of a list is found by the table's own lines.
         if !seat.key.contains('[') {
-            self.places.key(seat.key, at);
+            self.places.key(seat.key, seat.at);
         }
         values.insert(seat.field.name.to_string(), value);
         true
     }
 
-    fn tables(&mut self, fields: &'static [Field], path: &str, items: Vec<Node>) -> Vec<Value> {
+    /// The tables of the list `key`, which is at `path` in its layers.
+    fn tables(&mut self, fields: &'static [Field], key: &str, path: &[&str], items: Vec<Raw>) -> Vec<Value> {
         let mut tables = Vec::with_capacity(items.len());
+        // Layers add up one behind the other, so that each begins where another ends.
+        let (mut layer, mut number) = (None, 0);
         for (index, item) in items.into_iter().enumerate() {
-            let key = format!("{path}[{index}]");
-            let (dict, name) = if let Raw::Table(dict) = item.raw {
-                let name = dict.get("name").and_then(|node| text(&node.raw)).unwrap_or_default();
-                (dict, called(path, &name))
+            let from = self.sources.layer(&item);
+            number = if layer == Some(from) { number + 1 } else { 0 };
+            layer = Some(from);
+            let Entry { line, lines } = self.sources.take_entry(path, from, number);
+            let at = At { layer: from, line };
+            let here = format!("{key}[{index}]");
+            let (dict, name) = if let Raw::Dict(_, dict) = item {
+                let name = dict.get("name").and_then(text).unwrap_or_default();
+                (dict, called(key, &name))
             } else {
-                self.refuse(&key, item.at, None, format!("should be a table: {path} = [{{ name = \"a\" }}]"));
+                self.refuse(&here, at, None, format!("should be a table: {key} = [{{ name = \"a\" }}]"));
                 (Dict::new(), None)
             };
-            let (values, lines) = self.table(fields, None, &key, name.as_deref(), dict);
-            self.places.table(path, places::Table { at: item.at, lines: lines.into_boxed_slice() });
+            let table = Table::Entry { name: name.as_deref(), at, lines };
+            let (values, lines) = self.table(fields, &here, &table, dict);
+            self.places.table(key, places::Table { at, lines: lines.into_boxed_slice() });
             tables.push(Value::Object(values));
         }
         tables
     }
 
     /// The value as its settings struct wants it; `None` after refusing it.
-    fn value(&mut self, seat: &Seat<'_>, node: Node) -> Option<Value> {
-        let at = node.at;
+    fn value(&mut self, seat: &Seat<'_>, path: &[&str], raw: Raw) -> Option<Value> {
         let wanted = |what: &str| Err(format!("should be {what}; {}", seat.example()));
-        let checked = match (seat.field.kind, node.raw) {
-            (Kind::Tables(fields), Raw::List(items)) => Ok(Value::Array(self.tables(fields, seat.key, items))),
+        let checked = match (seat.field.kind, raw) {
+            (Kind::Tables(fields), Raw::Array(_, items)) => {
+                Ok(Value::Array(self.tables(fields, seat.key, path, items)))
+            }
             (Kind::Tables(_), _) => wanted("a list of tables"),
-            (Kind::List | Kind::Texts | Kind::ListOr(_), Raw::List(items)) => {
-                match items.iter().map(|item| text(&item.raw)).collect::<Option<Vec<_>>>() {
+            (Kind::List | Kind::Texts | Kind::ListOr(_), Raw::Array(_, items)) => {
+                match items.iter().map(text).collect::<Option<Vec<_>>>() {
                     Some(texts) if texts.iter().any(|text| text.contains('\0')) => Err(NUL.to_string()),
                     Some(texts) => Ok(Value::from(texts)),
                     None => wanted("a list of texts"),
                 }
             }
-            (Kind::ListOr(word), Raw::Text(text)) if text == word => Ok(Value::from(text)),
-            (Kind::Texts, Raw::Text(text)) if !text.contains('\0') => Ok(Value::from(vec![text])),
-            (Kind::Texts, Raw::Text(_)) => Err(NUL.to_string()),
+            (Kind::ListOr(word), Raw::String(_, text)) if text == word => Ok(Value::from(text)),
+            (Kind::Texts, Raw::String(_, text)) if !text.contains('\0') => Ok(Value::from(vec![text])),
+            (Kind::Texts, Raw::String(..)) => Err(NUL.to_string()),
             (Kind::List | Kind::Texts, _) => wanted("a list"),
             (Kind::ListOr(word), _) => wanted(&format!("a list, or \"{word}\"")),
-            (Kind::Map, Raw::Table(dict)) => dict
+            (Kind::Map, Raw::Dict(_, dict)) => dict
                 .iter()
-                .map(|(name, item)| text(&item.raw).map(|value| (name.clone(), Value::from(value))))
+                .map(|(name, item)| text(item).map(|value| (name.clone(), Value::from(value))))
                 .collect::<Option<Map<_, _>>>()
                 .map(Value::Object)
                 .map_or_else(|| wanted("a table of texts"), Ok),
@@ -252,18 +283,18 @@ impl Walk {
                 Some(text) => Ok(Value::from(text)),
                 None => wanted("a text in quotes"),
             },
-            (Kind::Flag, Raw::Flag(flag)) => Ok(Value::from(flag)),
+            (Kind::Flag, Raw::Bool(_, flag)) => Ok(Value::from(flag)),
             (Kind::Flag, _) => wanted("true or false, without quotes"),
-            (Kind::Count(most), Raw::Whole(number)) => match u64::try_from(number) {
+            (Kind::Count(most), Raw::Num(_, Num::I64(number))) => match u64::try_from(number) {
                 Ok(number) if number <= most => Ok(Value::from(number)),
                 Ok(_) => Err(format!("{number} is too large; {most} is the most")),
                 Err(_) => wanted("a whole number, not negative"),
             },
             (Kind::Count(_), _) => wanted("a whole number, without quotes"),
-            (Kind::Number, Raw::Whole(number)) => Ok(Value::from(number as f64)),
-            (Kind::Number, Raw::Number(number)) if number.is_finite() => Ok(Value::from(number)),
+            (Kind::Number, Raw::Num(_, Num::I64(number))) => Ok(Value::from(number as f64)),
+            (Kind::Number, Raw::Num(_, Num::F64(number))) if number.is_finite() => Ok(Value::from(number)),
             (Kind::Number, _) => wanted("a number, without quotes"),
-            (Kind::Span, Raw::Whole(1..)) => wanted("a duration in quotes, with its unit"),
+            (Kind::Span, Raw::Num(_, Num::I64(1..))) => wanted("a duration in quotes, with its unit"),
             (Kind::Span, raw) => match text(&raw) {
                 Some(written) => Span::parse(&written).map(|span| Value::from(span.to_string())),
                 None => wanted("a duration in quotes"),
@@ -277,7 +308,7 @@ impl Walk {
         match checked {
             Ok(value) => Some(value),
             Err(what) => {
-                self.refuse(seat.key, at, seat.table, what);
+                self.refuse(seat.key, seat.at, seat.table, what);
                 None
             }
         }
@@ -354,10 +385,10 @@ const NUL: &str = "holds a NUL character, which nothing can use";
 /// A scalar by its spelling.
 fn text(raw: &Raw) -> Option<String> {
     match raw {
-        Raw::Text(text) => Some(text.clone()),
-        Raw::Flag(flag) => Some(flag.to_string()),
-        Raw::Whole(number) => Some(number.to_string()),
-        Raw::Number(number) => Some(number.to_string()),
-        Raw::Date | Raw::List(_) | Raw::Table(_) => None,
+        Raw::String(_, text) => Some(text.clone()),
+        Raw::Bool(_, flag) => Some(flag.to_string()),
+        Raw::Num(_, Num::I64(number)) => Some(number.to_string()),
+        Raw::Num(_, Num::F64(number)) => Some(number.to_string()),
+        _ => None,
     }
 }

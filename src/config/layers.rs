@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use figment::value::{Dict, Value};
+
 use super::check::{all_keys, nearest};
 use super::files::{self, Files};
+use super::merged::Stack;
 use super::places::{Origin, PREFIX, variable};
-use super::raw::{self, At, Dict, Node, Raw, lay};
+use super::raw::{self, Written};
 use super::schema::{Field, Kind, Section};
 use super::value::Secret;
 use super::veil::{self, quoted};
@@ -25,9 +28,7 @@ const SHARED: [&str; 7] =
 /// All layers put together, not yet checked.
 pub struct Gathered {
     /// The layers, later ones over earlier ones.
-    pub root: Dict,
-    /// Each layer by its number.
-    pub layers: Vec<Origin>,
+    pub stack: Stack,
     /// The files read, in order.
     pub files: Vec<PathBuf>,
     /// What is already known to be wrong.
@@ -64,7 +65,6 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
         gathered.add(Origin::File(path.clone()), &path.display().to_string(), &text);
         gathered.files.push(path);
     }
-    let layer = gathered.layer(Origin::Environment);
     for name in &layers.broken {
         if is_ours(name) {
             let what = "is not valid UTF-8; set it again, or unset it";
@@ -77,13 +77,12 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
         if is_ours(name) {
             let key = name.strip_prefix(PREFIX).unwrap_or_default().to_lowercase().replace("__", ".");
             let place = format!("environment variable {name}");
-            gathered.set(&mut dict, &Set { key: &key, text, place: &place, layer, variable: true }, schema);
+            gathered.set(&mut dict, &Set { key: &key, text, place: &place, variable: true }, schema);
         } else if name.to_ascii_uppercase().starts_with(PREFIX) && !name.starts_with(PREFIX) {
             gathered.warnings.push(format!("environment variable {name} is not read: write {PREFIX} in capitals"));
         }
     }
-    lay(&mut gathered.root, dict, false);
-    let layer = gathered.layer(Origin::CommandLine);
+    gathered.stack.replace(Origin::Environment, dict);
     let mut dict = Dict::new();
     for (index, pair) in layers.overrides.iter().enumerate() {
         // What has no `=` may be a secret behind a colon: it is counted, not repeated.
@@ -92,10 +91,10 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
             gathered.problems.push(Problem::of_place("command line", what));
             continue;
         };
-        let set = Set { key: key.trim(), text, place: "command line", layer, variable: false };
+        let set = Set { key: key.trim(), text, place: "command line", variable: false };
         gathered.set(&mut dict, &set, schema);
     }
-    lay(&mut gathered.root, dict, false);
+    gathered.stack.replace(Origin::CommandLine, dict);
     gathered
 }
 
@@ -130,15 +129,13 @@ struct Set<'a> {
     key: &'a str,
     text: &'a str,
     place: &'a str,
-    layer: u16,
     variable: bool,
 }
 
 impl Gathered {
     fn new() -> Gathered {
         Gathered {
-            root: Dict::new(),
-            layers: Vec::new(),
+            stack: Stack::default(),
             files: Vec::new(),
             problems: Vec::new(),
             spoiled: Spoiled::default(),
@@ -146,22 +143,16 @@ impl Gathered {
         }
     }
 
-    fn layer(&mut self, origin: Origin) -> u16 {
-        self.layers.push(origin);
-        u16::try_from(self.layers.len().saturating_sub(1)).unwrap_or(u16::MAX)
-    }
-
     /// Lays a text over what there is.
     fn add(&mut self, origin: Origin, shown: &str, text: &str) {
-        let layer = self.layer(origin);
-        let (dict, faults) = raw::read(text, layer);
+        let (written, faults) = raw::read(text);
         for fault in faults {
             let place = format!("{shown}:{}:{}", fault.line, fault.column);
             self.problems.push(Problem::of_place(place, fault.what));
             self.spoiled.keys.extend(fault.key.and_then(|key| Some(key.rsplit('.').next()?.to_string())));
         }
-        match dict {
-            Some(dict) => lay(&mut self.root, dict, true),
+        match written {
+            Some(Written { dict, mark }) => self.stack.add(origin, dict, mark),
             None => self.spoiled.all = true,
         }
     }
@@ -189,19 +180,18 @@ impl Gathered {
             // What nobody knows may be anything, also a secret in front of a `=`.
             return refuse(veil::key(key), nearest(lead, key, known.iter().map(String::as_str)));
         };
-        let raw = match written(kind, set.text, set.layer) {
-            Ok(raw) => raw,
+        let value = match written(kind, set.text) {
+            Ok(value) => value,
             Err(what) => return refuse(key, what),
         };
-        let node = Node { at: At { layer: set.layer, line: 0 }, raw };
         match key.split_once('.') {
             None => {
-                dict.insert(key.to_string(), node);
+                dict.insert(key.to_string(), value);
             }
             Some((section, field)) => {
-                let table = Node { at: node.at, raw: Raw::Table(Dict::new()) };
-                if let Raw::Table(inner) = &mut dict.entry(section.to_string()).or_insert(table).raw {
-                    inner.insert(field.to_string(), node);
+                let table = dict.entry(section.to_string()).or_insert_with(|| raw::dict(Dict::new()));
+                if let Value::Dict(_, inner) = table {
+                    inner.insert(field.to_string(), value);
                 }
             }
         }
@@ -235,25 +225,26 @@ fn list_above<'a>(schema: &[Section], key: &'a str) -> Option<&'a str> {
 }
 
 /// Reads a value written outside TOML (a variable, a flag) by the kind of its field.
-fn written(kind: Kind, text: &str, layer: u16) -> Result<Raw, String> {
+fn written(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
-        Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => Ok(Raw::Text(text.to_string())),
+        Kind::Text | Kind::Secret | Kind::Span | Kind::Choice(_) => Ok(Value::from(text)),
         Kind::Flag => match text.trim().to_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" => Ok(Raw::Flag(true)),
-            "false" | "0" | "no" | "off" => Ok(Raw::Flag(false)),
+            "true" | "1" | "yes" | "on" => Ok(Value::from(true)),
+            "false" | "0" | "no" | "off" => Ok(Value::from(false)),
             _ => Err(format!("{} is neither true nor false", quoted(text))),
         },
         Kind::Count(_) => {
-            text.trim().parse().map(Raw::Whole).map_err(|_| format!("{} is not a whole number", quoted(text)))
+            text.trim().parse::<i64>().map(Value::from).map_err(|_| format!("{} is not a whole number", quoted(text)))
         }
-        Kind::ListOr(word) if text.trim() == word => Ok(Raw::Text(word.to_string())),
-        Kind::ListOr(_) => written(Kind::List, text, layer),
-        Kind::Number => text.trim().parse().map(Raw::Number).map_err(|_| format!("{} is not a number", quoted(text))),
+        Kind::ListOr(word) if text.trim() == word => Ok(Value::from(word)),
+        Kind::ListOr(_) => written(Kind::List, text),
+        Kind::Number => {
+            text.trim().parse::<f64>().map(Value::from).map_err(|_| format!("{} is not a number", quoted(text)))
+        }
         Kind::List | Kind::Texts if !text.trim_start().starts_with('[') => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            let node = |item: &str| Node { at: At { layer, line: 0 }, raw: Raw::Text(item.to_string()) };
-            Ok(Raw::List(items.map(node).collect()))
+            Ok(raw::list(items.map(Value::from)))
         }
-        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => raw::value(text, layer),
+        Kind::List | Kind::Texts | Kind::Tables(_) | Kind::Map => raw::value(text),
     }
 }

@@ -13,6 +13,7 @@ pub mod file;
 mod files;
 pub mod form;
 mod layers;
+mod merged;
 mod places;
 mod problem;
 mod raw;
@@ -185,7 +186,7 @@ impl Config {
     }
 
     fn checked(gathered: Gathered, schema: &[Section]) -> Config {
-        let checked = check::check(gathered.root, Places::new(gathered.layers), schema);
+        let checked = check::check(gathered.stack.merged(), schema);
         let mut problems = gathered.problems;
         problems.extend(checked.problems);
         let mut config = Config {

@@ -1,11 +1,13 @@
-//! What was written, before anybody judged it: TOML as a tree in which everything knows its line.
+//! What was written, before anybody judged it: TOML as values of `figment`, and beside them the line of each.
 //!
-//! Owns the reading of TOML and the laying of one layer over another. Errors name line, column and what
-//! was expected there, in words of our own: never the text that was read, for it may hold a secret.
+//! Owns the reading of TOML. Errors name line, column and what was expected there, in words of our own: never the
+//! text that was read, for it may hold a secret.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use toml_edit::{ImDocument, Item, TableLike, TomlError, Value};
+use figment::value::{Dict, Empty, Tag, Value};
+use toml_edit::{ImDocument, Item, TableLike, TomlError};
 
 /// The mistakes in the form of one file that are told at once.
 const FAULTS: usize = 16;
@@ -19,35 +21,33 @@ pub struct At {
     pub line: u32,
 }
 
-/// One value with its place: that of its key, or its own where it is an entry of a list.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// Its place.
-    pub at: At,
-    /// What it is.
-    pub raw: Raw,
+/// Where one key of a layer was written, and what is below it.
+#[derive(Debug, Default)]
+pub struct Mark {
+    /// Its line.
+    pub line: u32,
+    /// The keys of a table; `None` for anything else.
+    pub keys: Option<BTreeMap<String, Mark>>,
+    /// The entries of a list.
+    pub entries: Vec<Entry>,
 }
 
-/// A table.
-pub type Dict = BTreeMap<String, Node>;
+/// Where one entry of a list was written. There may be ten thousand, so only numbers are kept.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Its line.
+    pub line: u32,
+    /// The lines of its keys, in the order of their names, when it is a table.
+    pub lines: Box<[u32]>,
+}
 
-/// A value as TOML knows them.
-#[derive(Debug, Clone)]
-pub enum Raw {
-    /// A text.
-    Text(String),
-    /// True or false.
-    Flag(bool),
-    /// A whole number.
-    Whole(i64),
-    /// Any other number.
-    Number(f64),
-    /// A date or a time, of which no setting is one.
-    Date,
-    /// A list.
-    List(Vec<Node>),
-    /// A table.
-    Table(Dict),
+/// One text, read.
+#[derive(Debug)]
+pub struct Written {
+    /// Its values.
+    pub dict: Dict,
+    /// Where they are.
+    pub mark: Mark,
 }
 
 /// One mistake in the form of a text.
@@ -65,14 +65,15 @@ pub struct Fault {
 
 /// Reads one text. A line that cannot be read is left out, so that the other mistakes are found as well; without a
 /// tree the text could not be read even so.
-pub fn read(text: &str, layer: u16) -> (Option<Dict>, Vec<Fault>) {
+pub fn read(text: &str) -> (Option<Written>, Vec<Fault>) {
     let mut faults: Vec<Fault> = Vec::new();
     let mut text = text.to_string();
     loop {
         let error = match ImDocument::parse(text.as_str()) {
             Ok(document) => {
                 let lines = Lines::of(&text);
-                return (Some(table(document.as_table(), layer, &lines, 0)), faults);
+                let root = document.as_table();
+                return (Some(Written { dict: table(root), mark: lines.mark_table(root, 0) }), faults);
             }
             Err(error) => error,
         };
@@ -89,31 +90,60 @@ pub fn read(text: &str, layer: u16) -> (Option<Dict>, Vec<Fault>) {
 }
 
 /// One value, as it stands behind a `=`.
-pub fn value(text: &str, layer: u16) -> Result<Raw, String> {
+pub fn value(text: &str) -> Result<Value, String> {
     let line = format!("value = {text}");
     let document = ImDocument::parse(line.as_str()).map_err(|error| expected(error.message()))?;
-    let found = table(document.as_table(), layer, &Lines::default(), 0).remove("value");
-    Ok(found.map_or(Raw::List(Vec::new()), |node| node.raw))
+    Ok(table(document.as_table()).remove("value").unwrap_or_else(|| list(std::iter::empty())))
 }
 
-/// Lays `over` on `base`: tables are joined key by key, lists are added up where `add` says so, and of anything else
-/// the later one counts.
-pub fn lay(base: &mut Dict, over: Dict, add: bool) {
-    for (key, node) in over {
-        match (base.get_mut(&key), node) {
-            (Some(Node { raw: Raw::Table(below), .. }), Node { raw: Raw::Table(above), .. }) => lay(below, above, add),
-            (Some(Node { raw: Raw::List(below), .. }), Node { raw: Raw::List(above), .. }) if add => {
-                below.extend(above);
-            }
-            (_, node) => {
-                base.insert(key, node);
-            }
-        }
+fn table(table: &dyn TableLike) -> Dict {
+    table.iter().filter_map(|(name, item)| Some((name.to_string(), self::item(item)?))).collect()
+}
+
+fn item(item: &Item) -> Option<Value> {
+    Some(match item {
+        Item::None => return None,
+        Item::Value(value) => scalar(value),
+        Item::Table(inner) => dict(table(inner)),
+        Item::ArrayOfTables(tables) => list(tables.iter().map(|inner| dict(table(inner)))),
+    })
+}
+
+fn scalar(value: &toml_edit::Value) -> Value {
+    match value {
+        toml_edit::Value::String(text) => Value::from(text.value().as_str()),
+        toml_edit::Value::Integer(number) => Value::from(*number.value()),
+        toml_edit::Value::Float(number) => Value::from(*number.value()),
+        toml_edit::Value::Boolean(flag) => Value::from(*flag.value()),
+        // No setting is a date or a time.
+        toml_edit::Value::Datetime(_) => Value::Empty(Tag::Default, Empty::Unit),
+        toml_edit::Value::InlineTable(inner) => dict(table(inner)),
+        toml_edit::Value::Array(items) => list(items.iter().map(scalar)),
+    }
+}
+
+/// A table as a value; figment's own conversion copies it.
+pub fn dict(dict: Dict) -> Value {
+    Value::Dict(Tag::Default, dict)
+}
+
+/// A list as a value.
+pub fn list(items: impl Iterator<Item = Value>) -> Value {
+    Value::Array(Tag::Default, items.collect())
+}
+
+impl From<&Dict> for Mark {
+    /// Marks without lines, for what was not written in a text.
+    fn from(dict: &Dict) -> Mark {
+        let one = |(name, value): (&String, &Value)| {
+            let mark = value.as_dict().map_or_else(Mark::default, Mark::from);
+            (name.clone(), mark)
+        };
+        Mark { keys: Some(dict.iter().map(one).collect()), ..Mark::default() }
     }
 }
 
 /// Where each line begins.
-#[derive(Default)]
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -124,55 +154,48 @@ impl Lines {
     fn line(&self, at: usize) -> u32 {
         u32::try_from(self.0.partition_point(|begin| *begin <= at)).unwrap_or(u32::MAX - 1) + 1
     }
-}
 
-fn table(table: &dyn TableLike, layer: u16, lines: &Lines, around: u32) -> Dict {
-    let mut dict = Dict::new();
-    for (name, item) in table.iter() {
-        let written = table.get_key_value(name).and_then(|(key, _)| key.span());
-        let line = written.or_else(|| item.span()).map_or(around, |span| lines.line(span.start));
-        if let Some(raw) = self::item(item, layer, lines, line) {
-            dict.insert(name.to_string(), Node { at: At { layer, line }, raw });
-        }
+    fn mark_table(&self, table: &dyn TableLike, line: u32) -> Mark {
+        let below = self.keys(table, line).map(|(name, item, line)| (name.to_string(), self.mark(item, line)));
+        Mark { line, keys: Some(below.collect()), entries: Vec::new() }
     }
-    dict
-}
 
-fn item(item: &Item, layer: u16, lines: &Lines, line: u32) -> Option<Raw> {
-    Some(match item {
-        Item::None => return None,
-        Item::Value(value) => scalar(value, layer, lines, line),
-        Item::Table(inner) => Raw::Table(table(inner, layer, lines, line)),
-        Item::ArrayOfTables(tables) => {
-            let each = tables.iter().map(|inner| {
-                let line = inner.span().map_or(line, |span| lines.line(span.start));
-                Node { at: At { layer, line }, raw: Raw::Table(table(inner, layer, lines, line)) }
-            });
-            Raw::List(each.collect())
+    fn mark<'a>(&self, item: &'a Item, line: u32) -> Mark {
+        if let Some(table) = item.as_table_like() {
+            return self.mark_table(table, line);
         }
-    })
-}
+        let entries = match item {
+            Item::ArrayOfTables(tables) => {
+                tables.iter().map(|table| self.entry(table.span(), Some(table), line)).collect()
+            }
+            Item::Value(toml_edit::Value::Array(items)) => {
+                let inner = |item: &'a toml_edit::Value| item.as_inline_table().map(|inner| inner as &dyn TableLike);
+                items.iter().map(|item| self.entry(item.span(), inner(item), line)).collect()
+            }
+            _ => Vec::new(),
+        };
+        Mark { line, keys: None, entries }
+    }
 
-fn scalar(value: &Value, layer: u16, lines: &Lines, line: u32) -> Raw {
-    match value {
-        Value::String(text) => Raw::Text(text.value().clone()),
-        Value::Integer(number) => Raw::Whole(*number.value()),
-        Value::Float(number) => Raw::Number(*number.value()),
-        Value::Boolean(flag) => Raw::Flag(*flag.value()),
-        Value::Datetime(_) => Raw::Date,
-        Value::InlineTable(inner) => Raw::Table(table(inner, layer, lines, line)),
-        Value::Array(items) => {
-            let each = items.iter().map(|inner| {
-                let line = inner.span().map_or(line, |span| lines.line(span.start));
-                Node { at: At { layer, line }, raw: scalar(inner, layer, lines, line) }
-            });
-            Raw::List(each.collect())
-        }
+    fn entry(&self, span: Option<Range<usize>>, table: Option<&dyn TableLike>, around: u32) -> Entry {
+        let line = span.map_or(around, |span| self.line(span.start));
+        let keys = table.into_iter().flat_map(|table| self.keys(table, line));
+        let by_name: BTreeMap<&str, u32> = keys.map(|(name, _, line)| (name, line)).collect();
+        Entry { line, lines: by_name.into_values().collect() }
+    }
+
+    /// Each key of a table with its line: that of the key, or else of its value, or else of what is around it.
+    fn keys<'a>(&self, table: &'a dyn TableLike, around: u32) -> impl Iterator<Item = (&'a str, &'a Item, u32)> {
+        table.iter().filter(|(_, item)| !item.is_none()).map(move |(name, item)| {
+            let written = table.get_key_value(name).and_then(|(key, _)| key.span());
+            let line = written.or_else(|| item.span()).map_or(around, |span| self.line(span.start));
+            (name, item, line)
+        })
     }
 }
 
 /// The fault, and the line that holds it as a range of bytes.
-fn fault(text: &str, error: &TomlError) -> (Fault, std::ops::Range<usize>) {
+fn fault(text: &str, error: &TomlError) -> (Fault, Range<usize>) {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
     let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let (before, after) = text.split_at(at);
@@ -222,56 +245,43 @@ mod tests {
 
     #[test]
     fn everything_knows_its_line() {
-        let text = "a = 1\n\n[t]\nb.c = \"x\"\n[[l]]\nn = 1\n[[l]]\nn = [\n  1,\n  2,\n]\n";
-        let (dict, faults) = read(text, 3);
+        let text = "a = 1\n\n[t]\nb.c = \"x\"\n[[l]]\nz = 1\n[[l]]\nz = 2\nn = [\n  1,\n  2,\n]\n[m]\nk = [\n  1,\n  {y = 1, x = 2},\n]\n";
+        let (written, faults) = read(text);
         assert!(faults.is_empty());
-        let dict = dict.unwrap();
-        assert_eq!(dict["a"].at, At { layer: 3, line: 1 });
-        let Raw::Table(t) = &dict["t"].raw else { panic!() };
-        assert_eq!(t["b"].at.line, 4);
-        let Raw::List(l) = &dict["l"].raw else { panic!() };
-        assert_eq!((l[0].at.line, l[1].at.line), (5, 7));
-        let Raw::Table(second) = &l[1].raw else { panic!() };
-        let Raw::List(numbers) = &second["n"].raw else { panic!() };
-        assert_eq!((second["n"].at.line, numbers[1].at.line), (8, 10));
+        let Written { dict, mark } = written.unwrap();
+        let keys = mark.keys.as_ref().unwrap();
+        assert_eq!(keys["a"].line, 1);
+        let below = keys["t"].keys.as_ref().unwrap();
+        assert_eq!((below["b"].line, below["b"].keys.as_ref().unwrap()["c"].line), (4, 4));
+        let places = |entries: &[Entry]| entries.iter().map(|e| (e.line, e.lines.to_vec())).collect::<Vec<_>>();
+        assert_eq!(places(&keys["l"].entries), [(5, vec![6]), (7, vec![9, 8])], "by the names of their keys");
+        assert_eq!(places(&keys["m"].keys.as_ref().unwrap()["k"].entries), [(15, vec![]), (16, vec![16, 16])]);
+        assert_eq!(dict["l"].as_array().unwrap()[1].find_ref("z").unwrap().to_i128(), Some(2));
     }
 
     #[test]
     fn lines_that_cannot_be_read_are_all_named_and_the_rest_is_kept() {
         let text = "a = 1\nb = canary\nc = 2\nd: canary\ne = \"canary\ng = 3\n";
-        let (dict, faults) = read(text, 0);
+        let (written, faults) = read(text);
         let lines: Vec<(u32, Option<&str>)> = faults.iter().map(|f| (f.line, f.key.as_deref())).collect();
         assert_eq!(lines, [(2, Some("b")), (4, Some("d")), (5, Some("e"))], "{faults:?}");
         assert!(faults.iter().all(|f| !f.what.contains("canary")), "{faults:?}");
-        assert_eq!(dict.unwrap().into_keys().collect::<Vec<_>>(), ["a", "c", "g"]);
+        assert_eq!(written.unwrap().dict.into_keys().collect::<Vec<_>>(), ["a", "c", "g"]);
     }
 
     #[test]
     fn where_a_table_begins_wrongly_nothing_behind_it_is_believed() {
-        let (dict, faults) = read("a = 1\n[t\nb = 2\n", 0);
-        assert!(dict.is_none());
+        let (written, faults) = read("a = 1\n[t\nb = 2\n");
+        assert!(written.is_none());
         assert_eq!((faults[0].line, faults.len()), (2, 1), "{faults:?}");
     }
 
     #[test]
     fn a_key_that_is_there_twice_is_named_by_its_line_alone() {
         for text in ["canary = 1\ncanary = 2\n", "[canary]\n[canary]\n", "canary = 1\ncanary.x = 2\n"] {
-            let (_, faults) = read(text, 0);
+            let (_, faults) = read(text);
             assert_eq!(faults[0].line, 2, "{text} {faults:?}");
             assert!(!faults[0].what.contains("canary"), "{faults:?}");
-        }
-    }
-
-    #[test]
-    fn layers_join_tables_and_add_lists_only_between_files() {
-        let parse = |text: &str, layer| read(text, layer).0.unwrap();
-        for (add, count) in [(true, 2), (false, 1)] {
-            let mut base = parse("x = 1\n[t]\na = 1\nb = 1\n[[l]]\nn = 1\n", 0);
-            lay(&mut base, parse("x = 2\n[t]\nb = 2\n[[l]]\nn = 2\n", 1), add);
-            let Raw::Table(t) = &base["t"].raw else { panic!() };
-            assert_eq!((t["a"].at.layer, t["b"].at.layer, base["x"].at.layer), (0, 1, 1));
-            let Raw::List(l) = &base["l"].raw else { panic!() };
-            assert_eq!(l.len(), count);
         }
     }
 }
