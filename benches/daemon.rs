@@ -5,6 +5,8 @@
 //! `cargo bench --bench daemon -- probes COUNT INTERVAL_MS SECONDS [HANGING]`: also CPU per check
 //! and the worst lateness of a tick.
 //! With `BINARY=PATH` before it, another binary is measured: the static one of the image, for example.
+//! `cargo bench --bench daemon -- compare COUNT INTERVAL_MS SECONDS`: the same work done in one run by a bare loop of
+//! sockets (the floor), by monit where it is installed, and by the watchdog without and with `keep_alive`; as ratios.
 //! `cargo bench --bench daemon -- start`: from the start to the first complete pass, and from SIGTERM to the end.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measuring program may stop at the first surprise")]
@@ -26,6 +28,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("serve") => serve(),
         Some("probes") => probes(number(1, 1000), number(2, 5000), number(3, 30), number(4, 0)),
+        Some("compare") => compare(number(1, 1000), number(2, 5000), number(3, 60)),
+        Some("floor") => floor(number(1, 0), number(2, 1000), number(3, 5000)),
         Some("start") => start(),
         _ => idle(number(1, 60)),
     }
@@ -82,6 +86,124 @@ fn probes(count: u64, interval_ms: u64, seconds: u64, hanging: u64) {
         daemon.resident_mb(),
         spent * 1e3 / checked as f64,
     );
+}
+
+/// What one program spent on the work.
+struct Spent {
+    resident_mb: f64,
+    cpu_ms: f64,
+    checks: u64,
+}
+
+/// Lets the process work for so long, after its first rounds.
+fn measure(pid: u32, server: &Server, seconds: u64) -> Spent {
+    std::thread::sleep(Duration::from_secs(8));
+    let (before, checks) = (cpu(pid), server.count());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let checks = server.count() - checks;
+    Spent { resident_mb: resident_mb(pid), cpu_ms: (cpu(pid) - before) * 1e3 / checks as f64, checks }
+}
+
+fn compare(count: u64, interval_ms: u64, seconds: u64) {
+    let server = Server::start();
+    let own = |keep_alive: bool| {
+        let mut toml = "[host]\nenabled = false\n[docker]\nenabled = false\n".to_string();
+        for n in 0..count {
+            let _ = write!(
+                toml,
+                "[[probe]]\nname = \"p{n:05}\"\ntarget = \"http://127.0.0.1:{}/{n}\"\ninterval = \"{interval_ms}ms\"\nkeep_alive = {keep_alive}\n",
+                server.answering
+            );
+        }
+        let daemon = Daemon::start(&toml);
+        measure(daemon.child.id(), &server, seconds)
+    };
+    let words = ["floor".to_string(), server.answering.to_string(), count.to_string(), interval_ms.to_string()];
+    let mut bare = Guard(Command::new(std::env::current_exe().unwrap()).args(words).spawn().unwrap());
+    let floor = measure(bare.0.id(), &server, seconds);
+    bare.end();
+    let monit = monit(&server, count, interval_ms, seconds);
+    let (new, kept) = (own(false), own(true));
+    let peer = monit.as_ref();
+    for (name, spent) in
+        [("floor", Some(&floor)), ("monit", peer), ("watchdog", Some(&new)), ("keep_alive", Some(&kept))]
+    {
+        let Some(spent) = spent else {
+            println!("SKIPPED monit: it is not installed");
+            continue;
+        };
+        let against = |other: Option<&Spent>, of: fn(&Spent) -> f64| {
+            other.map_or("-".to_string(), |other| format!("{:.2}", of(spent) / of(other)))
+        };
+        println!(
+            "{name:>10}: {:5.1} MB resident ({} x monit), {:.3} ms CPU a check ({} x monit, {} x floor), {} checks",
+            spent.resident_mb,
+            against(peer, |s| s.resident_mb),
+            spent.cpu_ms,
+            against(peer, |s| s.cpu_ms),
+            against(Some(&floor), |s| s.cpu_ms),
+            spent.checks
+        );
+    }
+}
+
+/// The least that a check can cost: connect, send, receive, close.
+fn floor(port: u64, count: u64, interval_ms: u64) {
+    let address = ("127.0.0.1", u16::try_from(port).unwrap());
+    let pause = Duration::from_millis(interval_ms) / u32::try_from(count).unwrap();
+    let mut due = Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = [0; 1024];
+        while stream.read(&mut answer).unwrap() > 0 {}
+        drop(stream);
+        due += pause;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// The same work by monit, all checks in each cycle; `None` where it is not installed.
+fn monit(server: &Server, count: u64, interval_ms: u64, seconds: u64) -> Option<Spent> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().display();
+    let mut rules = format!(
+        "set daemon {}\nset pidfile {place}/pid\nset idfile {place}/id\nset statefile {place}/state\n",
+        (interval_ms / 1000).max(1)
+    );
+    for n in 0..count {
+        let port = server.answering;
+        let _ = write!(
+            rules,
+            "check host p{n:05} with address 127.0.0.1\n  if failed port {port} protocol http request \"/{n}\" then alert\n"
+        );
+    }
+    let file = dir.path().join("monitrc");
+    std::fs::write(&file, rules).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = Command::new("monit");
+    let child = command.arg("-I").arg("-c").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    let mut child = Guard(child);
+    let spent = measure(child.0.id(), server, seconds);
+    child.end();
+    Some(spent)
+}
+
+/// A process that ends with its measurement.
+struct Guard(Child);
+
+impl Guard {
+    fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 fn start() {
@@ -154,17 +276,12 @@ impl Daemon {
         answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default()
     }
 
-    /// User and system time so far, in seconds; the clock ticks at 100 Hz (proc(5)).
     fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+        cpu(self.child.id())
     }
 
     fn resident_mb(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        resident_mb(self.child.id())
     }
 
     fn terminate(mut self) -> Duration {
@@ -181,6 +298,19 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// User and system time of a process so far, in seconds; the clock ticks at 100 Hz (proc(5)).
+fn cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn resident_mb(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 /// A server in a process of its own, so that the figures are the watchdog's alone.
