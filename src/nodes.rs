@@ -347,7 +347,7 @@ fn read_node(config: &Config, all: &Settings, node: &NodeSettings, index: usize,
 fn known_signal(config: &Config, key: &str, signal: &str, problems: &mut Vec<Problem>) {
     let Some(probe) = signal.strip_prefix("probe/") else {
         if !signal.contains('/') {
-            let what = format!("\"{signal}\" is no signal; write its key, such as \"probe/{signal}\"");
+            let what = format!("\"{signal}\" is not a signal; write its key, such as \"probe/{signal}\"");
             problems.extend(config.error(key, what).problems);
         }
         return;

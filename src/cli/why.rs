@@ -84,10 +84,10 @@ fn repair(target: &TargetView, mode: &str) {
 fn to_change(signal: &SignalView) -> &'static str {
     match (signal.state, signal.incident.is_some()) {
         (State::Firing, _) => {
-            "it recovers when enough looks in a row are good; until then it is said again each cooldown"
+            "it recovers when enough checks in a row pass; until then it is told again after each cooldown"
         }
         (State::Unknown, true) => "it must be seen again; being unseen neither resolves it nor says it again",
-        (State::Unknown, false) => "it must be seen; being unseen is no alert until it lasts for long",
+        (State::Unknown, false) => "it must be checked; that it cannot be checked is told only when it lasts",
         (State::Pending, _) => "it fires if it stays as it is, and is well again if the next look is good",
         (State::Ok, _) => "it fires when it is seen bad often or long enough",
     }

@@ -274,7 +274,7 @@ impl Oci {
         let path = format!("{VERSION}/instances/{id}?action={action}");
         let call = Call { operation: &operation, subject: id, method: "POST", path, more };
         if action.is_empty() || !action.bytes().all(|b| b.is_ascii_uppercase()) {
-            return Err(call.failed(Cause::Argument("the action is no word in capital letters")));
+            return Err(call.failed(Cause::Argument("the action is not a word in capital letters")));
         }
         let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
         if !visible(retry_token) || retry_token.len() > TOKEN_LIMIT {

@@ -87,7 +87,7 @@ impl Files {
             }
         };
         if names.len() > FILES {
-            self.refuse(directory, &format!("has more than {FILES} entries; move what is no configuration elsewhere"));
+            self.refuse(directory, &format!("has more than {FILES} entries; move what is not configuration elsewhere"));
             return Vec::new();
         }
         names.sort();

@@ -183,7 +183,7 @@ pub fn container(text: &str) -> Result<(), String> {
     }
     if let Some(rest) = text.strip_prefix('/') {
         return Err(format!(
-            "{} begins with a slash, which is no part of the name; write \"{}\"",
+            "{} begins with a slash, which is not part of the name; write \"{}\"",
             quoted(text),
             super::veil::short(rest)
         ));

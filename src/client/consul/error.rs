@@ -107,7 +107,7 @@ pub enum ConsulError {
         words: String,
     },
     /// The answer is not what Consul gives: cut, or from something in front of it.
-    #[error("{operation} {subject}: status {status}, but this is no answer of Consul: {why}")]
+    #[error("{operation} {subject}: status {status}, but this is not an answer of Consul: {why}")]
     Unreadable {
         /// What was asked for.
         operation: Operation,

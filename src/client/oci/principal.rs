@@ -147,8 +147,8 @@ impl Principal {
 
         let wrong = |what| OciError::new(OPERATION, "/identity/cert.pem", Cause::Argument(what));
         let blocks = bodies(&certificate);
-        let body = blocks.first().ok_or_else(|| wrong("it is no certificate in PEM form"))?;
-        let der = STANDARD.decode(body).map_err(|_| wrong("it is no certificate in PEM form"))?;
+        let body = blocks.first().ok_or_else(|| wrong("it is not a certificate in PEM form"))?;
+        let der = STANDARD.decode(body).map_err(|_| wrong("it is not a certificate in PEM form"))?;
         let tenancy = tenancy(&der).ok_or_else(|| wrong("the certificate names no tenancy"))?;
         let key_id = format!("{tenancy}/fed-x509-sha256/{}", certificate_fingerprint(&der));
         let json = serde_json::json!({
@@ -178,7 +178,7 @@ impl Principal {
             let refused = Refused::of(&answer, self.clock.now().wall, None);
             return Err(failed(Cause::Refused(Box::new(refused))));
         }
-        String::from_utf8(answer.body).map_err(|_| failed(Cause::Argument("the answer is no text")))
+        String::from_utf8(answer.body).map_err(|_| failed(Cause::Argument("the answer is not text")))
     }
 
     fn region(&self) -> Result<Region, OciError> {
@@ -195,7 +195,7 @@ impl Principal {
         let path = "/instance/region";
         let text = self.ask(path)?;
         Region::parse(&text, None)
-            .ok_or_else(|| OciError::new(OPERATION, path, Cause::Argument("the answer is no region")))
+            .ok_or_else(|| OciError::new(OPERATION, path, Cause::Argument("the answer is not a region")))
     }
 
     /// The certificate for a token.

@@ -274,7 +274,7 @@ fn going_on(stage: Stage, deed: Deed) -> Phrase {
             format_args!("would be waiting for RUNNING after {verb}"),
         ),
         Stage::Owing => {
-            deed.says("the machine is down by our doing and is being started", "would be starting the machine again")
+            deed.says("we stopped the machine, and it is being started", "would be starting the machine again")
         }
         Stage::Closed(_) => deed.says("over", "over"),
     }

@@ -378,7 +378,9 @@ fn rule(one: &RuleSettings, refuse: &mut impl FnMut(&str, String)) -> Option<Rul
 /// The test that `when` asks for. "At least 5" is "above the last number before 5".
 fn parse_when(when: &str) -> Result<Test, String> {
     let wrong = || {
-        format!("\"{when}\" is no condition; write \"> 5\", \">= 5\", \"< 1\", \"<= 1\", increases, stalls or absent")
+        format!(
+            "\"{when}\" is not a condition; write \"> 5\", \">= 5\", \"< 1\", \"<= 1\", increases, stalls or absent"
+        )
     };
     let text = when.trim();
     match text {
