@@ -17,6 +17,7 @@ use self::passes::remembered_nodes;
 use crate::act::Operator;
 use crate::assemble;
 use crate::clock::{self, Clock};
+use crate::command::{self, Desk};
 use crate::config::{Config, Layers, Root};
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
@@ -25,6 +26,7 @@ use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
+use crate::hush::Hush;
 use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
@@ -73,6 +75,15 @@ impl Program {
             program.view.remember(&program.tick, left_at);
         }
         program.server = server?;
+        if config.root().enabled && !config.root().state.is_empty() {
+            match Desk::open(&config.root().state, waker) {
+                Ok(desk) => program.tick.hush.desk = Some(desk),
+                Err(error) => {
+                    let path = command::socket(&config.root().state);
+                    tracing::warn!("no commands are taken: {}: {error}", path.display());
+                }
+            }
+        }
         program.note("started", &format!("watchdog {}", env!("CARGO_PKG_VERSION")));
         Ok(program)
     }
@@ -116,6 +127,7 @@ impl Program {
         }
         let mut tick = Tick::new(clock.clone(), gather, watch, opened.store, root.tick.0);
         tick.once = once;
+        tick.hush = Hush::restored(&tick.store);
         tick.notes.clone_from(&notes);
         let view = View::new(published, clock.clone(), &root);
         let mut program = Program {

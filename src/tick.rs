@@ -20,10 +20,11 @@ use crate::core::watch::{OWN, Outcome, Watch};
 use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
+use crate::hush::Hush;
 use crate::notifier::Place;
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
-use crate::store::{Commit, Condition, Rows, Store};
+use crate::store::{Commit, Condition, HistoryEntry, Rows, Store};
 
 /// The longest that a pass waits for its sources; whoever is later is taken when it comes.
 const WAIT: Duration = Duration::from_secs(1);
@@ -58,6 +59,8 @@ pub struct Tick {
     pub once: bool,
     /// Waits for answers as long as a pass ever may, however short the grid.
     pub is_first: bool,
+    /// What is not told for a time, and the commands that change it.
+    pub hush: Hush,
     /// The grid of the loop.
     pub interval: Duration,
     specs: BTreeMap<String, Arc<Spec>>,
@@ -84,6 +87,7 @@ impl Tick {
             once: false,
             is_first: false,
             interval,
+            hush: Hush::default(),
             specs: BTreeMap::new(),
             was_away: false,
             noted: Arc::new(Spec::new(
@@ -115,6 +119,9 @@ impl Tick {
         answers.push(self.own_answer(now));
         let beats = repair::heartbeats(&answers);
         let mut outcome = self.watch.tick(now, answers);
+        let answered = self.hush.obey(&self.watch, now);
+        let lines = self.hush.sift(&mut outcome.edges, &self.watch, now);
+        self.hush.keep(&self.store);
         let condition = self.store.condition();
         self.catch_up(now, &condition);
         let plan = match &mut self.repairs {
@@ -122,7 +129,8 @@ impl Tick {
             None => Plan::default(),
         };
         outcome.edges.extend_from_slice(&plan.edges);
-        let is_durable = self.commit(now, &outcome, &plan);
+        let is_durable = self.commit_with(now, &outcome, &plan, lines);
+        answered.into_iter().for_each(|(waiting, reply)| waiting.answer(reply));
         if let Some(repairs) = &self.repairs {
             repairs.dispatch(plan, is_durable);
         }
@@ -154,6 +162,12 @@ impl Tick {
     /// Writes what a pass brought, in one transaction, and rings the couriers when there is news. True when
     /// it is on the disk.
     pub fn commit(&mut self, now: Now, outcome: &Outcome, plan: &Plan) -> bool {
+        self.commit_with(now, outcome, plan, Vec::new())
+    }
+
+    /// The same with more lines for the audit log.
+    fn commit_with(&mut self, now: Now, outcome: &Outcome, plan: &Plan, mut lines: Vec<HistoryEntry>) -> bool {
+        lines.extend(repair::lines(plan, now.wall));
         let everything;
         // What is kept in memory ends with the process that knows it anyway.
         let keys: &[SignalKey] = if self.store.condition() == Condition::Memory {
@@ -177,7 +191,7 @@ impl Tick {
             targets: &targets,
             forgotten: &plan.forgotten,
             budget: budget.as_deref(),
-            lines: &repair::lines(plan, now.wall),
+            lines: &lines,
         };
         let written = self.store.commit(now, &commit);
         if let Err(error) = &written {

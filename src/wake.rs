@@ -16,6 +16,8 @@ pub enum Wake {
     Look(Arc<str>),
     /// An answer that was still out has arrived.
     Answered,
+    /// Somebody gave a command over the socket.
+    Command,
     /// Read the configuration again (SIGHUP).
     Reload,
     /// End cleanly (SIGTERM, SIGINT).

@@ -15,6 +15,7 @@ mod paint;
 mod privacy;
 mod run;
 mod settings;
+mod silence;
 mod status;
 mod ways;
 mod why;
@@ -85,6 +86,15 @@ enum Command {
     /// Why a signal fires or does not, and what would have to change
     #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why '#k3f9'")]
     Why(why::Arguments),
+    /// Do not tell of a signal for a time that must end; it is judged and shown as always
+    #[command(
+        after_help = "Kept over restarts. What still fails at the end is told then. Exit code 1 for an unknown signal, 2 without an end.\n\nExamples:\n  watchdog silence container/web --for 2h --reason upgrade\n  watchdog silence 'container/shop-*' --until 07:30"
+    )]
+    Silence(silence::Silence),
+    /// End a silence before its time
+    Unsilence(silence::Unsilence),
+    /// Which silences are in force
+    Silences(silence::List),
     /// On a node: hold its key in Consul while it lives, so that an agent elsewhere sees when it does not
     #[command(
         after_help = "Ends with 0 on SIGTERM or SIGINT, and leaves word that the stop was planned.\n\nExamples:\n  watchdog beacon\n  watchdog --set consul.address=http://consul:8500 beacon --node n1"
@@ -170,6 +180,9 @@ impl Cli {
             Command::Status(arguments) => status::run(&load()?, &arguments),
             Command::History(arguments) => history::run(&load()?, &arguments),
             Command::Why(arguments) => why::run(&load()?, &arguments),
+            Command::Silence(arguments) => silence::silence(&load()?, &arguments),
+            Command::Unsilence(arguments) => silence::unsilence(&load()?, &arguments),
+            Command::Silences(arguments) => silence::list(&load()?, &arguments),
             Command::Beacon(arguments) => beacon::run(&load()?, &arguments),
             Command::Config(command) => settings::run(&layers, &command),
             Command::Notify(notify::Command::Test) => notify::test(&load()?),

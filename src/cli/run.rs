@@ -123,7 +123,7 @@ fn repeat(program: &mut Program, layers: &Layers, waker: &Waker, began: Instant)
                 Wake::Look(source) => {
                     news.insert(source);
                 }
-                Wake::Answered => answered = true,
+                Wake::Answered | Wake::Command => answered = true,
             }
         }
     }

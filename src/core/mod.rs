@@ -18,6 +18,7 @@ pub mod quiet;
 pub mod recovery;
 pub mod rule;
 pub mod signal;
+pub mod silence;
 pub mod talk;
 pub mod time;
 pub mod tracked;

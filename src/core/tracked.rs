@@ -470,6 +470,16 @@ impl Tracked {
         }
     }
 
+    /// The edge that tells of what is open about it; `None` when nothing is.
+    pub fn open_edge(&self, now: Now) -> Option<Edge> {
+        let (topic, talk) = match (&self.alert, &self.blind) {
+            (Some(talk), _) => (Topic::Bad, talk),
+            (None, Some(talk)) => (Topic::Blind, talk),
+            (None, None) => return None,
+        };
+        Some(self.edge(topic.opens(), talk, now, "its silence has ended".to_string()))
+    }
+
     fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
         Edge {
             kind,

@@ -240,6 +240,13 @@ impl Watch {
         Some((tracked.state, tracked.seen_at(), tracked.incident()))
     }
 
+    /// The edge that tells of what is open about the signal `key`, for whoever was not told when it began; `None` when
+    /// nothing is.
+    pub fn open_edge(&self, key: &SignalKey, now: Now) -> Option<Edge> {
+        let tracked = [&self.own].into_iter().chain(self.groups.values()).find_map(|group| group.signals.get(key))?;
+        tracked.open_edge(now)
+    }
+
     /// What the store should keep of the signal `key`; `None` when there is no such signal.
     pub fn remembered(&self, key: &SignalKey) -> Option<Remembered> {
         [(&self.name, &self.own)]

@@ -33,6 +33,11 @@ impl Zone {
         Zone(rules)
     }
 
+    /// Its rules.
+    pub fn rules(&self) -> TimeZone {
+        self.0.clone()
+    }
+
     /// Its name in the IANA database: `Europe/Berlin`. `UTC` for a zone without one.
     pub fn name(&self) -> &str {
         self.0.iana_name().unwrap_or("UTC")

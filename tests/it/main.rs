@@ -50,6 +50,7 @@ mod serve;
 mod settings;
 mod setup;
 mod shortage;
+mod silence;
 mod sole;
 mod store;
 mod story;
