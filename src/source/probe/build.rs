@@ -29,6 +29,7 @@ use crate::client::resolve::{Lane, is_link_local, zone};
 use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::form;
 use crate::config::value::Secret;
+use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
 use crate::source::Outfit;
@@ -101,7 +102,10 @@ impl<'a> Workshop<'a> {
             ..Rule::counted(Test::Verdict)
         };
         let key = SignalKey::new(&format!("probe/{}", settings.name));
-        let spec = Spec::new(key, format!("{kind} {short}"), settings.severity, rule);
+        let title = format!("{kind} {short}");
+        // People know a check by the name that they gave it; what it asks stands beside.
+        let about = About { name: settings.name.as_str().into(), group: title.as_str().into(), ..About::default() };
+        let spec = Spec::new(key, title, settings.severity, rule).about(about);
         Ok(Probe { spec: Arc::new(spec), pace, check, dependency })
     }
 
