@@ -4,21 +4,23 @@
 //! nobody can see it (unknown, seen). Both are decided by [`decide`] and each has its incident.
 //! Never looks at other signals: whether one of them explains this one's blindness is handed in.
 
+mod remembered;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::about::{About, Details};
+use super::about::Details;
 use super::decide::{Action, Active, Decision, Reason, after, decide};
 use super::edge::{Edge, EdgeKind, Incident};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
-use super::rule::{Rule, Test};
-use super::signal::{KEEP_LIMIT, Observation, Severity, SignalKey, Spec, State};
+use super::rule::Test;
+use super::signal::{KEEP_LIMIT, Observation, Spec, State};
 use super::talk::{Began, Namer, Talk, Topic};
 use super::time::{Mono, Now, Wall};
 use super::watch::Cooldowns;
 use super::words;
+
+pub use self::remembered::Remembered;
 
 /// What settling one signal needs to know of the world, and where it puts what is to be said.
 #[derive(Debug)]
@@ -84,45 +86,6 @@ pub struct Tracked {
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
 type Kept = (u32, String);
 
-/// What the store keeps of a signal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Remembered {
-    /// The source it belongs to.
-    pub source: Arc<str>,
-    /// Its title when it was last seen.
-    pub title: String,
-    /// Its severity when it was last seen.
-    pub severity: Severity,
-    /// How it stood.
-    pub state: State,
-    /// Since when.
-    pub since: Wall,
-    /// The last fact.
-    pub fact: String,
-    /// The reason of the last decision, for `why` without a daemon.
-    pub reason: String,
-    /// The open conversation about its being bad.
-    pub alert: Option<Talk>,
-    /// The open conversation about nobody seeing it.
-    pub blind: Option<Talk>,
-    /// When it was last alerted.
-    pub last_alert_at: Option<Wall>,
-    /// What its rule remembers.
-    pub memory: Memory,
-    /// Events of a warm-up that were not told yet: how many, and the last of them in words.
-    #[serde(default)]
-    pub kept: Option<(u32, String)>,
-    /// What a person calls it and what the user wrote about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub about: Option<Arc<About>>,
-    /// What the last look had to say besides its fact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Arc<Details>>,
-    /// What its source wants back when it is built again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub for_source: Option<Arc<str>>,
-}
-
 impl Tracked {
     /// A signal seen for the first time.
     pub fn new(spec: Arc<Spec>, now: Now) -> Tracked {
@@ -145,58 +108,6 @@ impl Tracked {
             kept: None,
             details: None,
             for_source: None,
-        }
-    }
-
-    /// A signal as the store remembers it. `same_boot`: it was written since this machine booted.
-    /// `counts`: the looks in a row go on, for single passes that follow one another.
-    pub fn restored(
-        key: SignalKey,
-        row: Remembered,
-        now: Now,
-        same_boot: bool,
-        counts: bool,
-        cooldown: Cooldowns,
-    ) -> Tracked {
-        let severity = row.severity;
-        let carry = |talk: Talk| Box::new(talk.carried(now, same_boot, cooldown.longest()).told_as(severity));
-        let rule = Rule::at_once(Test::Verdict);
-        let spec = Spec { about: row.about, ..Spec::new(key, row.title, row.severity, rule) };
-        let memory = if counts && same_boot { row.memory } else { row.memory.restored(row.alert.is_some()) };
-        Tracked {
-            fact: Cow::Owned(row.fact),
-            state: row.state,
-            since: row.since,
-            alert: row.alert.map(carry),
-            blind: row.blind.map(carry),
-            last_alert_at: row.last_alert_at,
-            dirty: false,
-            memory,
-            kept: row.kept.map(Box::new),
-            details: row.details,
-            for_source: row.for_source,
-            ..Tracked::new(Arc::new(spec), now)
-        }
-    }
-
-    /// What the store should keep.
-    pub fn remembered(&self, source: &Arc<str>) -> Remembered {
-        Remembered {
-            source: Arc::clone(source),
-            title: self.spec.title.to_string(),
-            severity: self.spec.severity,
-            state: self.state,
-            since: self.since,
-            fact: self.fact.to_string(),
-            reason: self.reason(),
-            alert: self.alert.as_deref().cloned(),
-            blind: self.blind.as_deref().cloned(),
-            last_alert_at: self.last_alert_at,
-            memory: self.memory,
-            kept: self.kept.as_deref().cloned(),
-            about: self.spec.about.clone(),
-            details: self.details.clone(),
-            for_source: self.for_source.clone(),
         }
     }
 
