@@ -88,7 +88,8 @@ fn hanging(text: &str) -> Setup {
     let script = format!(
         "sleep {text} & setsid sleep {text} & setsid sh -c 'while :; do sleep {text}; done' & sleep {text}; wait"
     );
-    let setup = Setup::new("100ms").set("state", "");
+    // Long enough that the last of them runs before the first is given up, on a busy machine too.
+    let setup = Setup::new("100ms").set("state", "").set("timeout", "1m");
     ["one", "two", "three"].into_iter().fold(setup, |setup, name| setup.block(&exec(name, &script)))
 }
 
