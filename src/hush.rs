@@ -111,7 +111,7 @@ impl Hush {
                 let is_name = !pattern.contains(['*', '?']);
                 if is_name && watch.looked(&SignalKey::new(pattern)).is_none() {
                     return Reply::refused(format!(
-                        "there is no signal {pattern}; `watchdog status --json` lists them, and a glob such as \"{}*\" is taken as it is",
+                        "there is no signal {pattern}; `watchdog status` lists them; a glob such as \"{}*\" also covers those to come",
                         pattern.split_once('/').map_or("container/", |(kind, _)| kind)
                     ));
                 }
