@@ -68,7 +68,8 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         table(&rows);
     }
-    Ok(ExitCode::from(u8::from(rows.iter().any(|row| row.state != State::Ok))))
+    let code = ExitCode::from(u8::from(rows.iter().any(|row| row.state != State::Ok)));
+    Ok(super::run::unless_interrupted(code))
 }
 
 fn row(standing: Standing) -> Row {

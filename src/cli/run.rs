@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -24,6 +25,8 @@ use crate::wake::{Wake, Waker};
 
 /// Early passes are at least this far apart, so that a flood of events costs no more than this.
 const EARLY: Duration = Duration::from_millis(150);
+/// A signal interrupted a command that looks once.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// How long undelivered messages of a single pass are waited for at its end.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How long the parts of a daemon have to end in order, all of them together.
@@ -80,7 +83,7 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         let firing = program.once();
         program.stop(Instant::now() + FAREWELL);
-        return Ok(ExitCode::from(u8::from(firing)));
+        return Ok(unless_interrupted(ExitCode::from(u8::from(firing))));
     }
     listen_to_signals(&waker)?;
     let mut program = Program::start(&config, &clock, &waker)?;
@@ -184,6 +187,7 @@ pub(super) fn end_children_on_signals() -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).context("cannot listen to signals")?;
     let listen = move || {
         if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
             children::end_all(Instant::now() + HASTE);
             // As without us: whoever waits for this process learns by which signal it ended.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -192,6 +196,16 @@ pub(super) fn end_children_on_signals() -> anyhow::Result<()> {
     };
     std::thread::Builder::new().name("signals".to_string()).spawn(listen).context("cannot start a thread")?;
     Ok(())
+}
+
+/// The exit code of a command that looks once, unless a signal interrupted it: what was killed for the signal says
+/// nothing of how things stand, and must not pass for "all is well". The process then ends by the signal.
+pub(super) fn unless_interrupted(code: ExitCode) -> ExitCode {
+    if INTERRUPTED.load(Ordering::SeqCst) {
+        std::thread::sleep(HASTE + Duration::from_secs(1));
+        return ExitCode::from(130);
+    }
+    code
 }
 
 /// Ends the process where it stands, and with it whatever it started.
