@@ -50,11 +50,11 @@ impl Hush {
             self.note(now.wall, "unsilenced", &ended.pattern, "the silence has ended".to_string());
         }
         let waiting = self.desk.as_ref().map(Desk::take).unwrap_or_default();
-        waiting
-            .into_iter()
-            .map(|waiting| (self.carry_out(&waiting.request, watch, now.wall), waiting))
-            .map(|(r, w)| (w, r))
-            .collect()
+        let answer = |waiting: Waiting| {
+            let reply = self.carry_out(&waiting.request, watch, now.wall);
+            (waiting, reply)
+        };
+        waiting.into_iter().map(answer).collect()
     }
 
     /// Takes out of a pass what is not told, and adds what is due because a silence has ended. Gives the lines that

@@ -10,6 +10,7 @@ pub mod beacon;
 pub mod decide;
 pub mod edge;
 pub mod gap;
+pub mod glob;
 pub mod group;
 pub mod memory;
 pub mod message;

@@ -38,9 +38,9 @@ impl Zone {
         self.0.clone()
     }
 
-    /// Its name in the IANA database: `Europe/Berlin`. `UTC` for a zone without one.
+    /// Its name in the IANA database: `Europe/Berlin`; `local` for rules without one.
     pub fn name(&self) -> &str {
-        self.0.iana_name().unwrap_or("UTC")
+        self.0.iana_name().unwrap_or("local")
     }
 
     /// Hour, minute and second, for a sentence: `02:14:05`; in UTC `02:14:05 UTC`. Instants outside the years that

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::client::docker::Listed;
+use crate::core::glob::matches;
 
 /// Label by which a container opts out.
 pub const OPT_OUT: &str = "watchdog.enable";
@@ -166,24 +167,8 @@ impl Selection {
 
     /// The names without a wildcard, each of which must be there.
     pub fn named(&self) -> impl Iterator<Item = &str> {
-        self.containers.iter().map(String::as_str).filter(|pattern| !pattern.contains('*'))
+        self.containers.iter().map(String::as_str).filter(|pattern| !pattern.contains(['*', '?']))
     }
-}
-
-/// True when `text` is `pattern`, in which `*` stands for any text.
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(head) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let tail = parts.pop().unwrap_or_default();
-    for part in parts {
-        // The earliest place leaves the most for what follows.
-        match text.find(part) {
-            Some(at) => text = text.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    text.ends_with(tail)
 }
 
 /// Among containers of one identity the larger one stands for it: what runs before what waits
