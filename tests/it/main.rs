@@ -34,6 +34,7 @@ mod hard;
 mod heartbeats;
 mod host;
 mod host_mounts;
+mod kept;
 mod message;
 mod model;
 mod names;

@@ -29,6 +29,7 @@ pub fn may_be_ill(nodes: usize, min_healthy: u32) -> usize {
 
 /// What was spent lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Budget {
     spent: Vec<Spent>,
 }
