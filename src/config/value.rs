@@ -11,6 +11,8 @@ use super::exposed::{self, Exposed};
 use super::file;
 use super::veil::quoted;
 
+pub use super::veil::MASK;
+
 /// A duration written as `15s`, `5m`, `1h30m` or `250ms`; a bare `0` is zero. Up to 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span(pub Duration);
@@ -61,9 +63,6 @@ impl<'de> Deserialize<'de> for Span {
 /// `Serialize` show a mask; [`Secret::expose`] is the only way to the value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
-
-/// What is shown instead of a secret.
-pub const MASK: &str = "********";
 
 impl Secret {
     /// Wraps a value.

@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::value::MASK;
+/// What is shown instead of a secret.
+pub const MASK: &str = "********";
 
 /// Characters of a written value that a complaint repeats at most.
 const SHOWN: usize = 60;

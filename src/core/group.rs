@@ -12,12 +12,12 @@ use std::time::Duration;
 use super::about::Details;
 use super::decide::{Action, Decision};
 use super::edge::{Edge, EdgeKind};
+use super::policy::Policy;
 use super::rule::FAIL_AFTER;
 use super::signal::{Answer, Observation, Reading, Removal, Report, Severity, SignalKey, Spec};
 use super::talk::Namer;
 use super::time::{Mono, Now};
 use super::tracked::{Scene, Tracked};
-use super::watch::Policy;
 
 /// The signals of one source, or of the program itself. Boxed: nearly half of the places in a tree's leaves are
 /// free, and a signal over time is large.

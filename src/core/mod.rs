@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no logging, no environment, no threads, no hash-map order. Time is an
 //! argument. The same state and the same inputs give the same outcome, byte for byte
-//! (`adr/0003-pure-core.md`). Read in this order: `time`, `about`, `signal`, `rule`, `memory`,
+//! (`adr/0003-pure-core.md`). Read in this order: `time`, `about`, `signal`, `policy`, `rule`, `memory`,
 //! `decide`, `talk`, `tracked`, `group`, `gap`, `watch`, `edge`, `message`; `beacon` and `name` stand by themselves.
 
 pub mod about;
@@ -15,6 +15,7 @@ pub mod group;
 pub mod memory;
 pub mod message;
 pub mod name;
+pub mod policy;
 pub mod quiet;
 pub mod recovery;
 pub mod rule;

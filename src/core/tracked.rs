@@ -13,11 +13,11 @@ use super::about::Details;
 use super::decide::{Action, Active, Decision, Reason, after, decide};
 use super::edge::{Edge, EdgeKind, Incident};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
+use super::policy::Cooldowns;
 use super::rule::Test;
 use super::signal::{KEEP_LIMIT, Observation, Spec, State};
 use super::talk::{Began, Namer, Talk, Topic};
 use super::time::{Mono, Now, Wall};
-use super::watch::Cooldowns;
 use super::words;
 
 pub use self::remembered::Remembered;

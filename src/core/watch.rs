@@ -20,56 +20,13 @@ use super::talk::Namer;
 use super::time::{Mono, Now, Wall};
 use super::tracked::{Remembered, Tracked};
 
+pub use super::policy::{Cooldowns, Policy};
+
 /// The name of the source that the program itself is: `source/*`, `clock/step`, `channel/*`.
 pub const OWN: &str = "watchdog";
 
-/// Least time between two reminders of a signal that still fires, by its severity; zero is never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cooldowns {
-    /// Of critical signals.
-    pub critical: Duration,
-    /// Of warnings.
-    pub warning: Duration,
-    /// Of infos.
-    pub info: Duration,
-}
-
-impl Cooldowns {
-    /// The same for every severity.
-    pub const fn all(span: Duration) -> Cooldowns {
-        Cooldowns { critical: span, warning: span, info: span }
-    }
-
-    /// That of this severity.
-    pub fn of(&self, severity: Severity) -> Duration {
-        match severity {
-            Severity::Critical => self.critical,
-            Severity::Warning => self.warning,
-            Severity::Info => self.info,
-        }
-    }
-
-    /// The longest of them.
-    pub fn longest(&self) -> Duration {
-        self.critical.max(self.warning).max(self.info)
-    }
-}
-
 /// Said of a signal whose source or channel is no longer configured.
 const UNCONFIGURED: (&str, &str) = ("no longer configured, no longer watched", "is no longer configured");
-
-/// What the core is told once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Policy {
-    /// Least time before a still-firing signal is said again, by its severity; zero is never.
-    pub cooldown: Cooldowns,
-    /// The grid of the loop.
-    pub tick: Duration,
-    /// Let every source answer once before anything counts. Off only for a single pass.
-    pub warm_up: bool,
-    /// One look is enough to confirm, for a single pass that has no memory of earlier ones.
-    pub confirm_at_once: bool,
-}
 
 /// What follows from one pass.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,11 +12,13 @@ pub mod exec;
 pub mod http;
 pub mod icmp;
 pub mod pool;
+pub mod read;
 pub mod schedule;
 pub mod settings;
 pub mod target;
 pub mod tcp;
 pub mod tls;
+mod types;
 mod verdict;
 
 use std::borrow::Cow;
@@ -48,7 +50,7 @@ const STUCK: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(1);
 
 fn open(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
-    let (probes, groups) = settings::probes(config, outfit)?;
+    let (probes, groups) = read::probes(config, outfit)?;
     if probes.is_empty() {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ fn root() -> &'static Path {
 }
 
 /// Every Rust file below `folder`, with its path from the root of the project, sorted.
-fn files(folder: &str) -> Vec<(String, String)> {
+pub fn files(folder: &str) -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();

@@ -8,6 +8,7 @@ mod app;
 mod architecture;
 mod beacon;
 mod canary;
+mod circles;
 mod cli;
 mod consul;
 mod core_model;

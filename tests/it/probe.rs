@@ -18,7 +18,7 @@ use watchdog::config::Config;
 use watchdog::core::signal::{Observation, Reading, Report};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::source::probe::pool::{Bounds, Pace, Pool, Verdict};
-use watchdog::source::probe::{ENTRY, Probes, settings};
+use watchdog::source::probe::{ENTRY, Probes, read};
 use watchdog::source::{Ask, Outfit, Source};
 use watchdog::wake::{Wake, Waker};
 

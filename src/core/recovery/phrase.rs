@@ -7,7 +7,25 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::plan::Mode;
+/// Are machines really touched?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Everything is decided and told, and only simulated.
+    #[default]
+    Observe,
+    /// Machines are repaired.
+    Active,
+}
+
+impl Mode {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Observe => "observe",
+            Mode::Active => "active",
+        }
+    }
+}
 
 /// The first word of everything that was only simulated.
 pub const SIMULATED: &str = "simulated";

@@ -15,25 +15,8 @@ use crate::core::edge::{Edge, Incident};
 use crate::core::signal::{SignalKey, State};
 use crate::core::time::{Mono, Wall};
 
-/// Are machines really touched?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// Everything is decided and told, and only simulated.
-    #[default]
-    Observe,
-    /// Machines are repaired.
-    Active,
-}
-
-impl Mode {
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Observe => "observe",
-            Mode::Active => "active",
-        }
-    }
-}
+pub use super::phrase::Mode;
+pub use super::target::Place;
 
 /// What holds for all repairs.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,15 +78,6 @@ pub struct Node {
     pub repairable: bool,
     /// Which executor switches its machine, and by what name that knows it.
     pub machine: Option<(&'static str, Arc<str>)>,
-}
-
-/// Where the machine of a node is found when the node is not configured any more.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Place {
-    /// The executor's name.
-    pub executor: String,
-    /// What the executor knows it by.
-    pub machine: Arc<str>,
 }
 
 /// How a signal stands, as far as a repair asks.

@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Event;
+use super::phrase::{Deed, Phrase};
 use super::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
 
 /// Where a repair stands.
@@ -58,6 +58,111 @@ pub struct Saga {
     pub sends: u32,
     /// The machine as it was seen last since the present request.
     pub seen: Option<Seen>,
+}
+
+/// What can happen to a repair.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// It was decided.
+    Opened {
+        /// The way it goes.
+        rung: Rung,
+        /// Only simulated: nothing leaves the program.
+        simulated: bool,
+    },
+    /// It was taken over from an agent that is gone, as that one left it.
+    Adopted {
+        /// What was asked, or was about to be.
+        verb: Verb,
+        /// With what.
+        fence: Fence,
+    },
+    /// This will be asked.
+    Intent {
+        /// What.
+        verb: Verb,
+        /// With what.
+        fence: Fence,
+    },
+    /// This came of it.
+    Replied {
+        /// What was asked.
+        verb: Verb,
+        /// What came of it.
+        reply: Reply,
+        /// In words, for people.
+        detail: String,
+    },
+    /// The machine was looked at.
+    Seen {
+        /// What was seen.
+        seen: Seen,
+    },
+    /// The program began anew and knows only what is written.
+    Resumed,
+    /// It is over.
+    Closed {
+        /// How.
+        end: End,
+    },
+}
+
+impl Event {
+    /// One word for errors and for history.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Event::Opened { .. } => "opened",
+            Event::Adopted { .. } => "adopted",
+            Event::Intent { .. } => "intent",
+            Event::Replied { .. } => "replied",
+            Event::Seen { .. } => "seen",
+            Event::Resumed => "resumed",
+            Event::Closed { .. } => "closed",
+        }
+    }
+
+    /// What happened, for people.
+    pub fn told(&self, deed: Deed) -> Phrase {
+        match self {
+            Event::Opened { rung, .. } => {
+                let what = format!("repair by {}", rung.as_str());
+                deed.says(format_args!("{what} decided"), format_args!("{what} would begin"))
+            }
+            Event::Adopted { verb, .. } => {
+                Phrase::seen(format!("taken over from an agent that is gone; it had asked for {verb}"))
+            }
+            Event::Intent { verb, .. } => {
+                deed.says(format_args!("about to ask for {verb}"), format_args!("would ask for {verb}"))
+            }
+            Event::Replied { verb, reply: Reply::Accepted, .. } => {
+                deed.says(format_args!("{verb} accepted"), format_args!("{verb} would be accepted"))
+            }
+            Event::Replied { verb, detail, .. } => {
+                let what = format!("{verb} not confirmed: {detail}");
+                deed.says(&what, &what)
+            }
+            Event::Seen { seen } => {
+                let state = seen.lifecycle;
+                deed.says(format_args!("the machine is {state}"), format_args!("the machine would be {state}"))
+            }
+            Event::Resumed => {
+                let what = "goes on after a restart of the watchdog";
+                deed.says(what, what)
+            }
+            Event::Closed { end: End::Up } => {
+                deed.says("the machine was switched and runs", "the machine would run again; nothing was done")
+            }
+            Event::Closed { end: End::NoEffect } => {
+                deed.says("nothing was done to the machine", "the repair ends without effect")
+            }
+            Event::Closed { end: End::Expired } => {
+                let what = "whether the request counted never became clear";
+                deed.says(format_args!("given up: {what}"), format_args!("would have given up: {what}"))
+            }
+            Event::Closed { end: End::Gone } => deed.says("the machine is destroyed", "the machine would be destroyed"),
+        }
+    }
 }
 
 /// An event that cannot follow.

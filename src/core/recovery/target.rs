@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
-use super::plan::Place;
 use crate::core::edge::Incident;
 use crate::core::time::{Mono, Now, Wall};
 
@@ -53,6 +52,15 @@ impl Phase {
             Phase::Paused => "paused",
         }
     }
+}
+
+/// Where the machine of a node is found when the node is not configured any more.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The executor's name.
+    pub executor: String,
+    /// What the executor knows it by.
+    pub machine: Arc<str>,
 }
 
 /// What the store keeps of a target.

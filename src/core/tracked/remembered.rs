@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::Tracked;
 use crate::core::about::{About, Details};
 use crate::core::memory::Memory;
+use crate::core::policy::Cooldowns;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Severity, SignalKey, Spec, State};
 use crate::core::talk::Talk;
 use crate::core::time::{Now, Wall};
-use crate::core::watch::Cooldowns;
 
 /// What the store keeps of a signal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

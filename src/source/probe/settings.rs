@@ -2,28 +2,21 @@
 //!
 //! Everything that can be known to be wrong is said here, with the key and the right form, and all of
 //! it at once; nothing is looked up or connected to. A key that does nothing for a probe's type is
-//! refused rather than ignored. How one probe is put together is in `build.rs`.
+//! refused rather than ignored. How probes are put together is in `read.rs` and `build.rs`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Probe;
-use super::build::Workshop;
-use super::exec::Groups;
 use super::target::split;
-use crate::client::proxy::Environment;
+
+pub use super::types::Type;
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::{Secret, Span};
 use crate::config::{Config, ConfigError};
 use crate::core::rule::{FAIL_AFTER, RECOVER_AFTER};
 use crate::core::signal::Severity;
-use crate::source::Outfit;
-
-/// Probes at most.
-pub const PROBES: usize = 10_000;
 
 crate::settings! {
     /// One thing to look at from outside, as the signal `probe/<name>`. `deps` is the short form.
@@ -115,24 +108,6 @@ crate::settings! {
     }
 }
 
-/// The kinds of looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Type {
-    /// http and https.
-    Http,
-    /// A port.
-    Tcp,
-    /// A name.
-    Dns,
-    /// A certificate.
-    Tls,
-    /// An echo (ping).
-    Icmp,
-    /// A command.
-    Exec,
-}
-
 /// Texts, one or several.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -140,58 +115,6 @@ pub struct Texts(pub Vec<String>);
 
 impl Setting for Texts {
     const KIND: Kind = Kind::Texts;
-}
-
-impl Type {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Type::Http => "http",
-            Type::Tcp => "tcp",
-            Type::Dns => "dns",
-            Type::Tls => "tls",
-            Type::Icmp => "icmp",
-            Type::Exec => "exec",
-        }
-    }
-
-    /// Schemes of its targets.
-    pub fn schemes(self) -> &'static [&'static str] {
-        match self {
-            Type::Http => &["http", "https"],
-            Type::Tcp => &["tcp"],
-            Type::Dns => &["dns"],
-            Type::Tls => &["tls"],
-            Type::Icmp => &["icmp"],
-            Type::Exec => &[],
-        }
-    }
-
-    /// A target in the right form.
-    pub fn example(self) -> &'static str {
-        match self {
-            Type::Http => "https://example.org/health",
-            Type::Tcp => "tcp://db:5432",
-            Type::Dns => "dns://example.org",
-            Type::Tls => "tls://example.org:443",
-            Type::Icmp => "icmp://192.0.2.1",
-            Type::Exec => "",
-        }
-    }
-
-    fn of_scheme(scheme: &str) -> Option<Type> {
-        [Type::Http, Type::Tcp, Type::Dns, Type::Tls, Type::Icmp].into_iter().find(|t| t.schemes().contains(&scheme))
-    }
-}
-
-impl fmt::Display for Type {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Setting for Type {
-    const KIND: Kind = Kind::Choice(&["http", "tcp", "dns", "tls", "icmp", "exec"]);
 }
 
 /// How an http probe asks.
@@ -244,45 +167,6 @@ const ONLY: &[(&str, &[Type])] = &[
     ("target", &[Type::Http, Type::Tcp, Type::Dns, Type::Tls, Type::Icmp]),
 ];
 
-/// All probes of the configuration, sorted by key, and the process groups that they share.
-pub fn probes(config: &Config, outfit: &Outfit) -> Result<(Vec<Probe>, Groups), ConfigError> {
-    let mut workshop = Workshop::new(outfit, Environment::of(config)?);
-    let mut problems = Vec::new();
-    // Where each name was first given, to name both places of a duplicate.
-    let mut given: BTreeMap<String, String> = BTreeMap::new();
-    let mut probes = Vec::new();
-    let listed = config.list::<Settings>("probe")?.into_iter().enumerate().map(|(index, settings)| {
-        let key = format!("probe[{index}]");
-        let kind = kind(config, &key, &settings);
-        (key, kind.map(|kind| (settings, kind)))
-    });
-    let short = config.root().deps.iter().map(|entry| ("deps".to_string(), dependency(entry)));
-    for (key, written) in listed.chain(short) {
-        let built = written.and_then(|(settings, kind)| {
-            let name = name(&settings.name)?;
-            if let Some(first) = given.insert(name.to_string(), key.clone()) {
-                return Err(wrong(
-                    "name",
-                    format!("there is a probe \"{name}\" already, in `{first}`; names must differ"),
-                ));
-            }
-            workshop.probe(&settings, kind)
-        });
-        match built {
-            Ok(probe) => probes.push(probe),
-            Err(fault) => problems.extend(fault.at(config, &key).problems),
-        }
-    }
-    if probes.len() > PROBES {
-        problems.extend(config.error("probe", format!("{} probes are more than {PROBES}", probes.len())).problems);
-    }
-    if !problems.is_empty() {
-        return Err(ConfigError { problems });
-    }
-    probes.sort_by(|a, b| a.spec.key.cmp(&b.spec.key));
-    Ok((probes, workshop.into_groups()))
-}
-
 /// What is wrong with one field of a probe.
 #[derive(Debug)]
 pub struct Fault {
@@ -296,7 +180,8 @@ pub fn wrong(field: &'static str, what: impl Into<String>) -> Fault {
 }
 
 impl Fault {
-    fn at(self, config: &Config, key: &str) -> ConfigError {
+    /// The same as a problem of the probe at `key`.
+    pub fn at(self, config: &Config, key: &str) -> ConfigError {
         if key == "deps" {
             return config.error(key, self.what);
         }
@@ -306,7 +191,7 @@ impl Fault {
 }
 
 /// The type of a `[[probe]]`, after a look for keys that it has no use for.
-fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> {
+pub fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> {
     let by_target = split(&settings.target).and_then(|(scheme, _)| Type::of_scheme(&scheme));
     let by_command = (!settings.command.is_empty()).then_some(Type::Exec);
     let Some(kind) = settings.r#type.or(by_target).or(by_command) else {
@@ -325,7 +210,7 @@ fn kind(config: &Config, key: &str, settings: &Settings) -> Result<Type, Fault> 
 }
 
 /// Reads the short form `name=target`.
-fn dependency(entry: &str) -> Result<(Settings, Type), Fault> {
+pub fn dependency(entry: &str) -> Result<(Settings, Type), Fault> {
     const RIGHT: &str = "write name=tcp://db:5432, name=https://host/health, name=dns://example.org, name=tls://host:443 or name=icmp://host";
     // The part that may hold a credential is not repeated.
     let shown = entry.split(['@', '?', '#']).next().filter(|head| head.len() == entry.len());
@@ -340,7 +225,8 @@ fn dependency(entry: &str) -> Result<(Settings, Type), Fault> {
     Ok((settings, kind))
 }
 
-fn name(name: &str) -> Result<&str, Fault> {
+/// The name of a probe, if it can be one.
+pub fn name(name: &str) -> Result<&str, Fault> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if name.is_empty() {
         return Err(wrong("name", "is needed; it makes the signal probe/<name>"));
@@ -353,8 +239,11 @@ fn name(name: &str) -> Result<&str, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Probe;
+    use super::super::read::probes;
     use super::*;
     use crate::clock::Clock;
+    use crate::source::Outfit;
     use crate::wake::Waker;
     use std::time::Duration;
 

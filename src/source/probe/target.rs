@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ureq::http::Uri;
 
-use super::settings::Type;
+use super::types::Type;
 
 /// A host and, where one was given, a port.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,7 +43,7 @@ fn a_hung_target_never_delays_another() {
 }
 
 fn probes(text: &str, outfit: &Outfit, bounds: Bounds) -> Probes {
-    let (list, groups) = settings::probes(&Config::from_toml(text).unwrap(), outfit).unwrap();
+    let (list, groups) = read::probes(&Config::from_toml(text).unwrap(), outfit).unwrap();
     Probes::new(list, groups, outfit, bounds)
 }
 
