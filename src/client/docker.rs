@@ -30,7 +30,8 @@ pub use self::error::{Cause, DockerError};
 pub use self::events::{Events, Next, Nudge};
 pub use self::logs::LOG_LIMIT;
 pub use self::model::{
-    Actor, ContainerConfig, ContainerState, Event, Health, HealthResult, HostConfig, Inspected, Listed, RestartPolicy,
+    Actor, ContainerConfig, ContainerState, Event, Health, HealthResult, Healthcheck, HostConfig, Inspected, Listed,
+    RestartPolicy,
 };
 pub use self::version::{ApiVersion, NEWEST, OLDEST};
 use super::http::{HEADER_FIELDS, HEADER_LIMIT};
@@ -44,9 +45,9 @@ pub const AT_ONCE: usize = 8;
 /// Bytes of `/_ping`, `/version` and of an error's body at most.
 const SMALL: usize = 64 * 1024;
 /// Asked of the engine, so that exec-based health checks do not flood the stream:
-/// `{"type":["container"],"event":["die","oom","kill","start","destroy","pause","unpause","rename","health_status"]}`.
+/// `{"type":["container"],"event":["die","oom","kill","stop","start","destroy","pause","unpause","rename","health_status"]}`.
 const EVENTS: &str = "%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22die%22%2C%22oom%22%2C%22kill%22%2C\
-                      %22start%22%2C%22destroy%22%2C%22pause%22%2C%22unpause%22%2C%22rename%22%2C\
+                      %22stop%22%2C%22start%22%2C%22destroy%22%2C%22pause%22%2C%22unpause%22%2C%22rename%22%2C\
                       %22health_status%22%5D%7D";
 
 type Wire = Client<UnixConnector, Empty<Bytes>>;

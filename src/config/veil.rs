@@ -50,6 +50,44 @@ pub fn veil(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// `text`, a line of somebody else's log, with everything masked in it that [`veil`] masks, and the value of each
+/// `name=value`, `name: value` and `"name":"value"` whose name is that of a secret. Rather too much than too little.
+pub fn prose(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Whether the word to come is the value of a secret.
+    let mut is_next = false;
+    for piece in text.split_inclusive([' ', ',', ';', '&', '{', '}', '\t']) {
+        let word = piece.trim_end_matches([' ', ',', ';', '&', '{', '}', '\t']);
+        let (word, end) = piece.split_at(word.len());
+        let bare = word.trim_matches(['"', '\'']);
+        if is_next && !bare.is_empty() {
+            // The name of a scheme stands before its secret.
+            is_next = is_scheme(bare);
+            out.push_str(if is_next { word } else { MASK });
+        } else if let Some((name, value)) = word.split_once(['=', ':']).filter(|(name, _)| is_named(name)) {
+            out.push_str(name);
+            out.push_str(word.get(name.len()..=name.len()).unwrap_or_default());
+            is_next = value.trim_matches(['"', '\'']).is_empty();
+            out.push_str(if is_next { value } else { MASK });
+        } else {
+            is_next = is_scheme(bare) && !bare.eq_ignore_ascii_case("token") && !bare.eq_ignore_ascii_case("basic");
+            out.push_str(word);
+        }
+        out.push_str(end);
+    }
+    veil(&out).into_owned()
+}
+
+/// True for what stands before `=` or `:` and names a secret.
+fn is_named(name: &str) -> bool {
+    is_secret_name(name.trim_matches(|c: char| !c.is_ascii_alphanumeric()))
+}
+
+/// True for the first word of an Authorization header.
+fn is_scheme(word: &str) -> bool {
+    ["bearer", "basic", "token", "digest", "apikey"].iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
 /// True for a text that is a secret by its form alone.
 pub fn looks_secret(text: &str) -> bool {
     is_credential(text) || text.split(['/', ' ', '"', '=']).any(is_bot_token)
@@ -84,8 +122,7 @@ pub fn short(text: &str) -> String {
 /// `Bearer abc`, `Basic abc`.
 fn is_credential(text: &str) -> bool {
     let Some((scheme, rest)) = text.trim().split_once(' ') else { return false };
-    let known = ["bearer", "basic", "token", "digest", "apikey"].iter().any(|one| scheme.eq_ignore_ascii_case(one));
-    known && !rest.trim().is_empty() && !rest.trim().contains(' ')
+    is_scheme(scheme) && !rest.trim().is_empty() && !rest.trim().contains(' ')
 }
 
 /// `123456:ABC-DEF…`, also as a part of a path: `bot123456:ABC-DEF…`.
@@ -147,6 +184,25 @@ mod tests {
             ("-1001234567890", "-1001234567890"),
         ] {
             assert_eq!(veil(text), shown);
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_log_loses_what_is_named_like_a_secret() {
+        for (text, shown) in [
+            ("listening on 0.0.0.0:80", "listening on 0.0.0.0:80"),
+            ("DB_PASSWORD=hunter2 is wrong", "DB_PASSWORD=******** is wrong"),
+            ("password: hunter2, user: me", "password: ********, user: me"),
+            (r#"{"user":"me","password":"hunter2"}"#, r#"{"user":"me","password":********}"#),
+            (r#"{"token": "hunter2", "n": 1}"#, r#"{"token": ********, "n": 1}"#),
+            ("Authorization: Bearer hunter2", "Authorization: Bearer ********"),
+            ("sent Bearer hunter2 twice", "sent Bearer ******** twice"),
+            ("postgres://u:hunter2@db/x refused", "postgres://********@db/x refused"),
+            ("GET /?api_key=hunter2&x=1", "GET /?api_key=********&x=1"),
+            ("can't open '/well': No such file", "can't open '/well': No such file"),
+            ("", ""),
+        ] {
+            assert_eq!(prose(text), shown);
         }
     }
 

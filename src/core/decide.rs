@@ -74,6 +74,8 @@ pub enum Reason {
     ClockWentBack,
     /// It still holds and is worse than what was said: told before the cooldown is over.
     Worse,
+    /// It still holds, but now somebody means it: told once.
+    Meant,
     /// The condition is over.
     Ended,
     /// Nothing is wrong.

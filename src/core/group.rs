@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::about::Details;
+use super::about::{About, Details};
 use super::decide::{Action, Decision};
 use super::edge::{Edge, EdgeKind};
 use super::policy::Policy;
@@ -284,6 +284,7 @@ impl Walk<'_, '_> {
             incident: self.pass.namer.name(key, now),
             reason: "nothing was open about it".to_string(),
             details: Details::new(if well.len() > 1 { "were removed" } else { REMOVED.1 }, ""),
+            about: shared(&well),
             ..Edge::default()
         });
     }
@@ -308,6 +309,21 @@ impl Walk<'_, '_> {
             self.pass.out.changed.push(tracked.spec.key.clone());
         }
     }
+}
+
+/// What can be said of all of them: everything about one, and of several what they belong to.
+fn shared(removed: &[Box<Tracked>]) -> Arc<About> {
+    let mut abouts = removed.iter().map(|tracked| tracked.spec.about.clone().unwrap_or_default());
+    let Some(first) = abouts.next() else { return Arc::default() };
+    if removed.len() == 1 {
+        return first;
+    }
+    let (mut group, mut cause) = (Arc::clone(&first.group), Arc::clone(&first.cause));
+    for about in abouts {
+        group = if about.group == group { group } else { Arc::default() };
+        cause = if about.cause == cause { cause } else { Arc::default() };
+    }
+    Arc::new(About { group, cause, ..About::default() })
 }
 
 /// The names of removed signals, and how many more there are than a message can hold.

@@ -90,6 +90,8 @@ pub struct Look {
     pub at: Mono,
     /// The look only sets the baseline; nothing new is confirmed by it.
     pub warming: bool,
+    /// What is bad in it was meant by somebody: no flapping, however often it changes.
+    pub meant: bool,
 }
 
 /// What a rule remembers of one signal.
@@ -259,6 +261,9 @@ impl Memory {
 
     fn sample(&mut self, rule: &Rule, bad: bool, look: Look) {
         self.saw(look.seen_at);
+        if bad && look.meant {
+            return;
+        }
         // Where the rule asks for time, going to and fro below that time is normal life.
         let sample = if rule.hold.is_zero() { bad } else { self.confirmed };
         self.looks = (self.looks << 1) | u32::from(sample);

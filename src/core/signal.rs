@@ -110,12 +110,16 @@ pub struct Spec {
     pub parent: Option<SignalKey>,
     /// What a person calls it and what the user wrote about it.
     pub about: Option<Arc<About>>,
+    /// What is bad about it was meant: somebody did it by a command. It is told once, also to whoever was told of
+    /// worse before, never repeated, and does not count as flapping. A source hands out such a spec beside the usual
+    /// one of the same key, with a severity of its own.
+    pub meant: bool,
 }
 
 impl Spec {
     /// A signal that stands by itself, with nothing more to say about it than its title.
     pub fn new(key: SignalKey, title: impl Into<Arc<str>>, severity: Severity, rule: Rule) -> Spec {
-        Spec { key, title: title.into(), severity, rule, parent: None, about: None }
+        Spec { key, title: title.into(), severity, rule, parent: None, about: None, meant: false }
     }
 
     /// The same with a signal that explains its blindness.
@@ -208,7 +212,7 @@ pub const KEEP_LIMIT: usize = 4_096;
 pub struct Removal {
     /// What they have in common, for when there are several of them: `project/shop`.
     pub key: SignalKey,
-    /// The same for people: `compose project shop`.
+    /// The same for people: `containers of project shop`.
     pub title: Arc<str>,
     /// The signals, which are forgotten. Those with an open incident are told by closing that instead.
     pub signals: Vec<SignalKey>,

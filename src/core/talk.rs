@@ -84,6 +84,9 @@ pub struct Talk {
     /// The worst severity that it was told with; unknown in what earlier versions kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst: Option<Severity>,
+    /// The milder severity that it was told to have now, because somebody meant what is bad about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned: Option<Severity>,
 }
 
 /// When a trouble began.
@@ -131,19 +134,29 @@ impl Talk {
             reminders: 0,
             was: String::new(),
             worst: None,
+            turned: None,
         }
     }
 
     /// True when what is seen is worse than what was told: of this `severity` (none when nothing bad is seen), or
-    /// flapping, which is told once also to whoever knows that it is bad.
-    pub fn is_news(&self, severity: Option<Severity>, flapping: bool) -> bool {
-        (flapping && !self.flapping) || severity.is_some_and(|now| self.worst.is_some_and(|told| now < told))
+    /// flapping, which is told once also to whoever knows that it is bad. What is `meant` is news also when it is
+    /// milder: whoever was woken by worse is told that somebody is at it.
+    pub fn is_news(&self, severity: Option<Severity>, flapping: bool, meant: bool) -> bool {
+        let told = self.turned.or(self.worst);
+        let other = |now: Severity| told.is_some_and(|told| now < told || (meant && now > told));
+        (flapping && !self.flapping) || severity.is_some_and(other)
     }
 
-    /// It is told with this severity; true when that is worse than before.
-    pub fn tell(&mut self, severity: Severity) -> bool {
-        let told = self.worst.replace(self.worst.map_or(severity, |worst| worst.min(severity)));
-        told.is_some_and(|told| severity < told)
+    /// It is told with this severity; true when that is another than before, and so no reminder.
+    pub fn tell(&mut self, severity: Severity, meant: bool) -> bool {
+        let told = self.turned.or(self.worst);
+        let is_worse = told.is_some_and(|told| severity < told);
+        let is_milder = meant && told.is_some_and(|told| severity > told);
+        if is_worse || is_milder {
+            self.turned = is_milder.then_some(severity);
+        }
+        self.worst = Some(self.worst.map_or(severity, |worst| worst.min(severity)));
+        is_worse || is_milder
     }
 
     /// The same, told with this severity where an earlier version did not keep it.

@@ -8,6 +8,7 @@ mod remembered;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::about::Details;
 use super::decide::{Action, Active, Decision, Reason, after, decide};
@@ -166,7 +167,8 @@ impl Tracked {
             &self.spec.rule
         };
         let (value, flapping) = (self.memory.value(), self.memory.is_flapping());
-        let look = Look { reading: seen.reading, seen_at: seen.seen_at, at: scene.at, warming: scene.warming };
+        let (reading, seen_at) = (seen.reading, seen.seen_at);
+        let look = Look { reading, seen_at, at: scene.at, warming: scene.warming, meant: self.spec.meant };
         let (judgement, events) = self.memory.judge(rule, look);
         let counted_on = matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
         self.dirty |= counted_on || flapping != self.memory.is_flapping();
@@ -331,14 +333,18 @@ impl Tracked {
     fn converse(&mut self, topic: Topic, active: Active, began: Began, scene: &mut Scene<'_>) -> Decision {
         let (now, severity) = (scene.now, self.spec.severity);
         let flapping = topic == Topic::Bad && matches!(self.judgement.why, Why::Flapping(_));
+        let meant = self.spec.meant && topic == Topic::Bad;
         let cooldown = self.spec.about.as_ref().and_then(|about| about.cooldown);
         let cooldown = cooldown.unwrap_or_else(|| scene.cooldown.of(severity));
+        let cooldown = if meant { Duration::ZERO } else { cooldown };
         let open = self.talk(topic);
         let prev = open.as_ref().map(|talk| talk.said);
         let mut decision = decide(active, prev, now.mono, cooldown);
         let severity = (topic == Topic::Bad && active == Active::Yes).then_some(severity);
-        if decision.action == Action::Hold && open.as_ref().is_some_and(|talk| talk.is_news(severity, flapping)) {
-            decision = Decision { action: Action::Realert, reason: Reason::Worse };
+        let is_news = open.as_ref().is_some_and(|talk| talk.is_news(severity, flapping, meant));
+        if decision.action == Action::Hold && is_news {
+            let reason = if meant { Reason::Meant } else { Reason::Worse };
+            decision = Decision { action: Action::Realert, reason };
         }
         if decision.action == Action::Alert {
             let incident = scene.namer.name(&self.spec.key, now);
@@ -359,7 +365,8 @@ impl Tracked {
         };
         if let Some(mut talk) = self.talk(topic).take() {
             talk.flapping |= flapping;
-            if !talk.tell(self.spec.severity) && kind == EdgeKind::Realert {
+            // The end is not of the severity that its next trouble would have.
+            if !kind.closes() && !talk.tell(self.spec.severity, meant) && kind == EdgeKind::Realert {
                 talk.reminders = talk.reminders.saturating_add(1);
             }
             let reason = words::edge(topic, decision, self.judgement, &self.spec.rule);
@@ -392,6 +399,11 @@ impl Tracked {
     }
 
     fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
+        let mut details = self.details.as_deref().cloned().unwrap_or_default();
+        if kind.opens() && matches!(self.judgement.why, Why::Flapping(_)) {
+            // The last look alone may have been good.
+            details.happened = Cow::Borrowed("goes up and down");
+        }
         Edge {
             kind,
             key: self.spec.key.clone(),
@@ -406,7 +418,7 @@ impl Tracked {
             incident: talk.incident.clone(),
             reason,
             about: self.spec.about.clone().unwrap_or_default(),
-            details: self.details.as_deref().cloned().unwrap_or_default(),
+            details,
             reminder: if kind == EdgeKind::Realert { talk.reminders } else { 0 },
             was: talk.was.clone(),
         }

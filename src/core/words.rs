@@ -32,6 +32,7 @@ pub fn edge(topic: Topic, decision: Decision, judgement: Judgement, rule: &Rule)
         (Topic::Blind, Reason::Ended) => "it can be checked again".to_string(),
         (Topic::Bad, Reason::Ended) => "the checks pass again".to_string(),
         (_, Reason::Worse) if !matches!(judgement.why, Why::Flapping(_)) => "it got worse".to_string(),
+        (_, Reason::Meant) => "no reminders follow".to_string(),
         (_, Reason::CooldownOver) => "still failing".to_string(),
         // One failed check is what the fact says.
         (Topic::Bad, _) if judgement.why == Why::Confirmed && rule.hold.is_zero() && rule.fail_after <= 1 => {

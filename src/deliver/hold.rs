@@ -2,7 +2,8 @@
 //!
 //! An incident waits as a whole, or its end could overtake its beginning. Critical news never waits for the morning;
 //! news of a cause that was told less than [`CAUSE_WAIT`] ago waits for the rest of that time and is then told
-//! together. A batch that is full never waits: what is held must not stand in the way of what is urgent.
+//! together; infos of a cause wait until it brings no more of them, so that one act of a person (`compose stop`)
+//! is one message. A batch that is full never waits: what is held must not stand in the way of what is urgent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,10 @@ use crate::store::Pending;
 
 /// How long news of one cause are gathered after the first of them was told.
 pub const CAUSE_WAIT: Duration = Duration::from_secs(30);
+/// How long a cause must bring no further infos before those that came are told.
+pub const INFO_CALM: Duration = Duration::from_secs(12);
+/// The longest that an info waits for others of its cause.
+pub const INFO_WAIT: Duration = Duration::from_mins(1);
 /// Causes remembered at most; one more than these is told at once.
 const CAUSES: usize = 256;
 /// The longest until a held message is looked at again: the wall clock may be set meanwhile.
@@ -25,9 +30,13 @@ const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// Which news wait for what.
 #[derive(Debug, Default)]
 pub struct Hold {
-    /// When a cause was told last, beginnings and ends apart.
-    told: BTreeMap<(Arc<str>, bool), Mono>,
+    /// When a cause was told last.
+    told: BTreeMap<Cause, Mono>,
 }
+
+/// What news have in common that are told together: the cause, whether they begin something, and the severity. What
+/// is critical never waits for what is not.
+type Cause = (Arc<str>, bool, Severity);
 
 /// What is to be told now, and how long the rest waits.
 #[derive(Debug, Default, PartialEq)]
@@ -58,12 +67,22 @@ impl Hold {
         let night = quiet.and_then(|(hours, zone)| hours.end(now.wall, zone));
         let mut until: BTreeMap<Incident, Duration> = BTreeMap::new();
         if let Some(end) = night {
-            let urgent: BTreeSet<&Incident> =
-                rows.iter().filter(|row| never_waits(&row.edge)).map(|row| &row.edge.incident).collect();
+            let urgent = incidents(&rows, never_waits);
             let quiet = rows.iter().filter(|row| !urgent.contains(&row.edge.incident));
             until.extend(quiet.map(|row| (row.edge.incident.clone(), end.since(now.wall))));
         }
         if !ending {
+            let infos = gathered(&rows);
+            let pressing = incidents(&rows, |edge| never_waits(edge) && edge.kind.opens());
+            for row in rows.iter().filter(|row| !pressing.contains(&row.edge.incident)) {
+                if let Some((first, last)) = cause(&row.edge).and_then(|cause| infos.get(&cause)) {
+                    let due = last.plus(INFO_CALM).min(first.plus(INFO_WAIT));
+                    if now.mono < due && *last <= now.mono {
+                        let wait = until.entry(row.edge.incident.clone()).or_default();
+                        *wait = due.since(now.mono).max(*wait);
+                    }
+                }
+            }
             for row in &rows {
                 if let Some(at) = cause(&row.edge).and_then(|cause| self.told.get(&cause)) {
                     let left = CAUSE_WAIT.saturating_sub(now.mono.since(*at));
@@ -91,14 +110,32 @@ fn never_waits(edge: &Edge) -> bool {
     edge.severity == Severity::Critical
 }
 
+fn incidents(rows: &[Pending], which: impl Fn(&Edge) -> bool) -> BTreeSet<&Incident> {
+    rows.iter().filter(|row| which(&row.edge)).map(|row| &row.edge.incident).collect()
+}
+
+/// When the first and the last info of each cause came.
+fn gathered(rows: &[Pending]) -> BTreeMap<Cause, (Mono, Mono)> {
+    let mut infos: BTreeMap<Cause, (Mono, Mono)> = BTreeMap::new();
+    for row in rows {
+        if let Some(cause) = cause(&row.edge).filter(|(.., severity)| *severity == Severity::Info) {
+            let span = infos.entry(cause).or_insert((row.since, row.since));
+            *span = (span.0.min(row.since), span.1.max(row.since));
+        }
+    }
+    infos
+}
+
 /// What an edge has in common with others; reminders and repairs belong to their incident alone.
-fn cause(edge: &Edge) -> Option<(Arc<str>, bool)> {
-    let opens = match edge.kind {
-        EdgeKind::Alert | EdgeKind::Unknown => true,
-        EdgeKind::Recovery | EdgeKind::Seen => false,
+fn cause(edge: &Edge) -> Option<Cause> {
+    let (opens, severity) = match edge.kind {
+        EdgeKind::Alert | EdgeKind::Unknown => (true, edge.severity),
+        EdgeKind::Recovery | EdgeKind::Seen => (false, edge.severity),
+        // That something was removed presses nobody, whatever was wrong with it before.
+        EdgeKind::Removed => (false, Severity::Info),
         _ => return None,
     };
-    (!edge.about.cause.is_empty()).then(|| (Arc::clone(&edge.about.cause), opens))
+    (!edge.about.cause.is_empty()).then(|| (Arc::clone(&edge.about.cause), opens, severity))
 }
 
 #[cfg(test)]
@@ -168,6 +205,31 @@ mod tests {
         // A clock that went back holds nothing.
         hold.note([alert(1).edge].iter(), Mono(60_000));
         assert_eq!(ids(&hold.sort(rows, 1_000, at(10), false, None)), [2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn infos_of_a_cause_wait_until_it_brings_no_more_and_what_is_critical_does_not() {
+        let mut hold = Hold::default();
+        let at_second = |row: Pending, second: i64| Pending { since: Mono(second * 1_000), ..row };
+        let info = |id, second| at_second(row(id, EdgeKind::Alert, Severity::Info, "project shop"), second);
+        let rows = vec![
+            info(1, 0),
+            info(2, 10),
+            at_second(row(3, EdgeKind::Alert, Severity::Critical, "project shop"), 10),
+            at_second(row(4, EdgeKind::Alert, Severity::Info, ""), 10),
+            at_second(row(5, EdgeKind::Removed, Severity::Critical, "project shop"), 10),
+        ];
+        let sorted = hold.sort(rows.clone(), 1_000, at(11), false, None);
+        assert_eq!((ids(&sorted), sorted.again), (vec![3, 4], Some(Duration::from_secs(11))));
+        assert_eq!(ids(&hold.sort(rows.clone(), 1_000, at(22), false, None)), [1, 2, 3, 4, 5]);
+        assert_eq!(ids(&hold.sort(rows, 1_000, at(11), true, None)), [1, 2, 3, 4, 5], "nobody waits at the end");
+        // One that goes on and on is told after a minute all the same.
+        let many: Vec<Pending> = (0..6).map(|n| info(n, n * 10)).collect();
+        assert_eq!(hold.sort(many.clone(), 1_000, at(59), false, None).now.len(), 0);
+        assert_eq!(hold.sort(many, 1_000, at(60), false, None).now.len(), 6);
+        // What began as an info and became critical presses.
+        let worse = Pending { id: 2, ..row(1, EdgeKind::Realert, Severity::Critical, "project shop") };
+        assert_eq!(ids(&hold.sort(vec![info(1, 10), worse], 1_000, at(11), false, None)), [1, 2]);
     }
 
     #[test]

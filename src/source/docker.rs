@@ -5,24 +5,27 @@
 //! else's; without a list everything is unknown, nothing is gone (F29–F32). Never writes to the
 //! engine, never tells a container's environment. The table is `adr/0013-container-verdicts.md`.
 
+mod advice;
 mod census;
 mod ends;
 mod events;
+mod evidence;
 mod fact;
 mod gone;
 mod jobs;
 mod past;
 mod select;
+mod settings;
+mod signals;
 mod socket;
 mod track;
 mod verdict;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
 
 use self::census::Census;
 use self::events::{Follow, Listener};
@@ -31,78 +34,24 @@ use self::gone::{Going, Removed};
 use self::jobs::Jobs;
 use self::past::Stamped;
 use self::select::{Called, Selection};
+pub use self::settings::{Planned, Settings, Switch};
 use self::track::{Look, Track};
-use self::verdict::{Limits, Reason};
+use self::verdict::{Facts, Limits, Reason, Verdict};
+use self::wishes::Wishes;
 use super::{Ask, Entry, Outfit, Source, SourceName};
 use crate::client::docker::{Cause, Docker, DockerError, Inspected, Listed};
-use crate::config::schema::{Identity, Kind, Setting};
-use crate::config::value::Span;
-use crate::config::{Config, ConfigError, Problems, form};
-use crate::core::name;
-use crate::core::rule::{Rule, Test, UNKNOWN_AFTER};
-use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::config::schema::Identity;
+use crate::config::{Config, ConfigError};
+use crate::core::about::Details;
+use crate::core::signal::{More, Observation, Reading, Report};
 use crate::core::time::{Mono, Now};
 
 /// The source's name.
 const NAME: &str = "docker";
-/// Characters of a container's name in its key.
-const NAME_LENGTH: usize = 128;
 /// Jobs that failed at most this long before the first look of all are told.
 const BROUGHT_UP: Duration = Duration::from_mins(10);
 /// An alarm rings this much after the instant, so that the instant has passed for every clock.
 const AFTER: Duration = Duration::from_millis(5);
-
-crate::settings! {
-    /// Containers on the local Docker Engine.
-    pub struct Settings {
-        /// true, false, or auto: on as soon as the socket is there, and from the start when anything else in this
-        /// section is set.
-        enabled: Switch = Switch::Auto,
-        /// The engine's Unix socket: a path, or unix:///path. Addresses such as tcp:// are refused.
-        socket: String = "/var/run/docker.sock".to_string(),
-        /// Names or compose services to watch, * for any text; "*" is all of them. None: every container of our own
-        /// compose project, else all. One that is named and not there is down.
-        containers: Vec<String> = Vec::new(),
-        /// Names or compose services not to watch, * for any text. The label watchdog.enable=false does the same.
-        exclude: Vec<String> = Vec::new(),
-        /// Restarts within restart_window that make a crash loop, at least 1.
-        restarts: u32 = 3,
-        /// The window of restarts; a crash loop is over after this long without one.
-        restart_window: Span = Span::seconds(600),
-        /// Time that a container stopped or removed from outside has to be replaced or started again.
-        grace: Span = Span::seconds(10),
-        /// Time that a created container has to be started.
-        start_grace: Span = Span::seconds(60),
-        /// Time that a container must run after it was killed for memory.
-        oom_calm: Span = Span::seconds(60),
-        /// After this long a missing container with the label watchdog.required=true that containers does not
-        /// name is forgotten.
-        forget_after: Span = Span::seconds(86_400),
-        /// How much it matters when a container is down: critical, warning or info.
-        severity: Severity = Severity::Critical,
-        /// Lines of its log that are told of a job that ended with an error (job/<container>), 0 to 3.
-        job_lines: u32 = 3,
-    }
-}
-
-/// On, off, or as the machine has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Switch {
-    /// On where the thing is there, or where somebody has set anything about it.
-    #[default]
-    #[serde(rename = "auto")]
-    Auto,
-    /// On; not being able to look is told.
-    #[serde(rename = "true")]
-    On,
-    /// Off.
-    #[serde(rename = "false")]
-    Off,
-}
-
-impl Setting for Switch {
-    const KIND: Kind = Kind::Choice(&["auto", "true", "false"]);
-}
 
 /// How the program knows this source.
 pub const ENTRY: Entry = Entry {
@@ -111,34 +60,6 @@ pub const ENTRY: Entry = Entry {
     sections: &[Settings::section("docker").once(&[Identity::entries("containers"), Identity::entries("exclude")])],
     build,
 };
-
-impl Settings {
-    /// Everything that is wrong with what stands there.
-    fn check(&self, config: &Config) -> Result<(), ConfigError> {
-        let mut problems = Problems::new(config);
-        if let Err(what) = socket::path(&self.socket) {
-            problems.refuse("docker.socket", what);
-        }
-        if self.job_lines > 3 {
-            problems.refuse("docker.job_lines", "should be at most 3");
-        }
-        if self.restarts == 0 {
-            problems.refuse("docker.restarts", "should be at least 1");
-        }
-        if self.restart_window.0 < Duration::from_secs(1) {
-            problems.refuse("docker.restart_window", "is too short; the least is 1s");
-        }
-        for (key, patterns) in [("docker.containers", &self.containers), ("docker.exclude", &self.exclude)] {
-            for pattern in patterns {
-                problems.check(key, form::container(pattern));
-            }
-        }
-        for name in self.containers.iter().filter(|name| self.exclude.contains(name)) {
-            problems.refuse("docker.exclude", format!("\"{name}\" is in docker.containers as well; keep one"));
-        }
-        problems.unless_any(())
-    }
-}
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let mut settings: Settings = config.section("docker")?;
@@ -225,7 +146,7 @@ impl DockerSource {
         let (kept, now) = (self.outfit.kept.clone(), self.outfit.clock.now());
         for (_, stamped) in kept.under::<Stamped>("container/") {
             let past = stamped.carried(now, kept.is_of_this_boot());
-            let track = Track::restored(self.spec(&past.called.name), past);
+            let track = Track::restored(self.specs(&past.called, &Wishes::default()), past);
             self.tracks.insert(track.called.identity.clone(), track);
             self.listed = kept.looked_at();
         }
@@ -297,33 +218,22 @@ impl DockerSource {
         for name in absent {
             let identity = format!("named {name}");
             let called = Called { identity: identity.clone(), name, ..Called::default() };
-            let track = Track::new(self.spec(&called.name), called);
+            let track = Track::new(self.specs(&called, &Wishes::default()), called);
             self.tracks.insert(identity, track);
         }
     }
 
-    fn spec(&self, name: &str) -> Arc<Spec> {
-        let key = name::bounded(name, NAME_LENGTH, |c| c == ' ' || !(c.is_whitespace() || c.is_control()));
-        // A run that proves nothing yet must not be told as one that nobody can see.
-        let unknown_after = UNKNOWN_AFTER.max(self.settings.restart_window.0 + self.outfit.tick * 2);
-        Arc::new(Spec::new(
-            SignalKey::new(&format!("container/{key}")),
-            format!("container {}", fact::clean(name, NAME_LENGTH)),
-            self.settings.severity,
-            Rule { unknown_after, ..Rule::at_once(Test::Verdict) },
-        ))
-    }
-
-    /// Brings the track of a container that is there under its present name.
-    fn meet(&mut self, called: &Called) {
-        if self.tracks.get(&called.identity).is_some_and(|track| track.called == *called) {
+    /// Brings the track of a container that is there under its present name and labels.
+    fn meet(&mut self, called: &Called, listed: &Listed) {
+        let wishes = Wishes::of(listed);
+        let known = |track: &Track| track.called == *called && track.wishes == wishes;
+        if self.tracks.get(&called.identity).is_some_and(known) {
             return;
         }
-        let spec = self.spec(&called.name);
+        let specs = self.specs(called, &wishes);
         let track =
-            self.tracks.entry(called.identity.clone()).or_insert_with(|| Track::new(Arc::clone(&spec), called.clone()));
-        track.spec = spec;
-        track.called = called.clone();
+            self.tracks.entry(called.identity.clone()).or_insert_with(|| Track::new(specs.clone(), called.clone()));
+        (track.specs, track.called, track.wishes) = (specs, called.clone(), wishes);
     }
 }
 
@@ -366,8 +276,8 @@ impl Source for DockerSource {
         let mut chosen = self.choose(&list);
         let mut answers = self.inspect(&chosen, &jobs);
         let jobs = self.tell_jobs(&list, &jobs, &mut chosen, &mut answers, self.outfit.clock.now());
-        for (called, _) in chosen.values() {
-            self.meet(called);
+        for (called, listed) in chosen.values() {
+            self.meet(called, listed);
         }
         let now = self.outfit.clock.now();
         let removed = self.forget(&list, &chosen, now);
@@ -404,6 +314,7 @@ impl DockerSource {
     ) -> Report {
         let Scene { now, reach, once, is_empty } = *scene;
         let mut seen = BTreeMap::new();
+        let mut judged: BTreeMap<String, Judged> = BTreeMap::new();
         let mut hung: Vec<(String, String)> = Vec::new();
         let mut again: Option<Duration> = None;
         let mut going = Going::default();
@@ -413,18 +324,16 @@ impl DockerSource {
                 self.listener.as_ref().map(|l| l.hint(listed.map_or(track.id(), |l| &l.id))).unwrap_or_default();
             let window = self.settings.restart_window.0;
             let look = Look { now, reach, hint: &hint, live, window, once };
-            let facts = match (listed, answers.remove(identity)) {
-                (Some(listed), Some(Ok(inspected))) => track.see(listed, inspected, &look),
-                (Some(_), Some(Err(error))) if !error.is_not_found() => {
-                    // One that was not even asked keeps its place in the order.
-                    track.hangs |= !matches!(error.cause, Cause::NotAsked);
-                    let why = error.cause.to_string();
-                    let observation = observation(track, now, Reading::Unknown, fact::not_inspected(&why));
-                    seen.entry(track.spec.key.clone()).or_insert(observation);
+            let facts = match take_in(track, listed, answers.remove(identity), &look) {
+                Ok(Some(facts)) => facts,
+                Err(why) => {
+                    let fact = fact::not_inspected(&why);
+                    let observation = Observation::new(&track.specs.usual, now.mono, Reading::Unknown, fact);
+                    seen.entry(track.specs.key().clone()).or_insert(observation);
                     hung.push((track.called.name.clone(), why));
                     continue;
                 }
-                _ => {
+                Ok(None) => {
                     let named = self.selection.named().any(|name| self.selection.means(name, &track.called));
                     let facts = track.lose(&look, named);
                     gone::believed(facts, is_empty && !hint.destroyed, self.settings.forget_after.0)
@@ -442,27 +351,80 @@ impl DockerSource {
             }
             going.note(&track.called, &verdict);
             again = again.into_iter().chain(verdict.again_in).min();
-            let told = Told { inspected: track.inspected.as_ref(), last_exit: track.last_exit, window };
-            let text = fact::fact(verdict.reason, &facts, &self.limits, &told);
             let more = More { happened_at: track.happened_at(verdict.reason, &hint, now), keep: track.keep(&look) };
-            let seen = seen.entry(track.spec.key.clone());
-            seen.or_insert_with(|| observation(track, now, verdict.reading, text).knowing(more));
+            judged.insert(identity.clone(), Judged { facts, verdict, more });
+        }
+        let down = judged.iter().filter(|(_, one)| one.verdict.reading == Reading::Down);
+        self.read_logs(down.map(|(identity, one)| (identity, one.verdict.reason)), now.mono);
+        for (identity, one) in judged {
+            let Some(track) = self.tracks.get(&identity) else { continue };
+            let seen = seen.entry(track.specs.key().clone());
+            seen.or_insert_with(|| self.observation(track, one, now));
         }
         self.let_go(going, now, &mut seen, &mut removed);
         if let Some(listener) = &self.listener {
             listener.alarm(again.map(|wait| Instant::now() + wait + AFTER));
         }
-        let observations: Vec<Observation> = seen.into_values().collect();
-        let count = observations.len();
         // An empty list may be an engine that has not found its containers yet: nothing is gone on its word.
         Report {
-            complete: !observations.is_empty(),
-            blind: fact::blind(&hung, count),
-            observations,
+            complete: !seen.is_empty(),
+            blind: fact::blind(&hung, seen.len()),
+            observations: seen.into_values().collect(),
             removals: removed.tell(),
             ..Report::default()
         }
     }
+
+    /// What is said of one container.
+    fn observation(&self, track: &Track, one: Judged, now: Now) -> Observation {
+        let Judged { facts, verdict: Verdict { reading, reason, .. }, more } = one;
+        let inspected = track.inspected.as_ref();
+        let told = Told { inspected, last_exit: track.last_exit, window: self.settings.restart_window.0 };
+        let text = fact::fact(reason, &facts, &self.limits, &told);
+        let last = track.last_exit.unwrap_or(facts.exit_code);
+        let planned = reading == Reading::Down && reason.is_planned();
+        // What nobody wants to be told of is no trouble, unless somebody was told that it is in trouble.
+        let untold = planned && self.settings.planned == Planned::None && !track.is_failing();
+        let reading = if untold { Reading::Up } else { reading };
+        let details = if untold {
+            Details::new("is off by a command", "")
+        } else {
+            advice::advice(reason, &facts, &track.called, inspected, last)
+        };
+        let spec = if planned { &track.specs.planned } else { &track.specs.usual };
+        let told = reading == Reading::Down && !planned;
+        let lines = if told { evidence::quoted(track.log.as_ref(), reason) } else { Vec::new() };
+        let seen = Observation::new(spec, now.mono, reading, text).knowing(more);
+        match lines.into_iter().fold(details, Details::with) {
+            nothing if nothing == Details::default() => seen,
+            details => seen.with(details),
+        }
+    }
+}
+
+/// The facts about one container from the answer about it; nothing when it is not there, and why when nobody knows.
+fn take_in(
+    track: &mut Track,
+    listed: Option<&Listed>,
+    answer: Option<Result<Inspected, DockerError>>,
+    look: &Look<'_>,
+) -> Result<Option<Facts>, String> {
+    match (listed, answer) {
+        (Some(listed), Some(Ok(inspected))) => Ok(Some(track.see(listed, inspected, look))),
+        (Some(_), Some(Err(error))) if !error.is_not_found() => {
+            // One that was not even asked keeps its place in the order.
+            track.hangs |= !matches!(error.cause, Cause::NotAsked);
+            Err(error.cause.to_string())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What one look makes of one container.
+struct Judged {
+    facts: Facts,
+    verdict: Verdict,
+    more: More,
 }
 
 /// One look at all containers.
@@ -474,8 +436,4 @@ struct Scene {
     once: bool,
     /// The engine has no container at all.
     is_empty: bool,
-}
-
-fn observation(track: &Track, now: Now, reading: Reading, fact: String) -> Observation {
-    Observation::new(&track.spec, now.mono, reading, fact)
 }

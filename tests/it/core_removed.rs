@@ -44,7 +44,7 @@ fn remove(world: &mut World, specs: &[Arc<Spec>]) -> Outcome {
     world.pass_time(TICK);
     let removal = Removal {
         key: SignalKey::new("project/shop"),
-        title: Arc::from("compose project shop"),
+        title: Arc::from("containers of project shop"),
         signals: specs.iter().map(|spec| spec.key.clone()).collect(),
     };
     let report = Report { removals: vec![removal], ..Report::default() };

@@ -202,7 +202,7 @@ fn a_crash_loop_is_one_long_down_until_it_is_quiet() {
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Down);
     let fact = watch.fact().to_string();
-    assert!(fact.starts_with("crash loop: 3 restarts in 6.0s, last exit code 7"), "{fact}");
+    assert!(fact.starts_with("crash loop: 3 restarts in 6.0s (limit 3), last exit code 7"), "{fact}");
     watch.until_last(Up);
     watch.go_on(Duration::from_secs(1));
     let readings = watch.readings();
@@ -211,7 +211,7 @@ fn a_crash_loop_is_one_long_down_until_it_is_quiet() {
 }
 
 #[test]
-fn a_paused_container_is_down_until_it_goes_on() {
+fn a_paused_container_is_down_after_its_grace_until_it_goes_on() {
     if !parts::busybox() {
         return;
     }
@@ -222,10 +222,10 @@ fn a_paused_container_is_down_until_it_goes_on() {
     watch.go_on(Duration::from_millis(300));
     engine.act(&["pause"], "web");
     watch.until_last(Down);
-    assert!(watch.fact().starts_with("paused"), "{}", watch.fact());
+    assert!(watch.fact().starts_with("paused by a command"), "{}", watch.fact());
     engine.act(&["unpause"], "web");
     watch.until_last(Up);
-    assert_eq!(watch.readings(), [Up, Down, Up]);
+    assert_eq!(watch.readings(), [Up, Unknown, Down, Up]);
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_container_stopped_from_outside_has_its_grace() {
     watch.told.drain(..watch.told.len() - 1);
     engine.act(&["stop"], "web");
     watch.until_last(Down);
-    assert!(watch.fact().starts_with("stopped from outside and not replaced, exit code 1"), "{}", watch.fact());
+    assert!(watch.fact().starts_with("stopped by a command, exit code 1"), "{}", watch.fact());
     assert_eq!(watch.readings(), [Up, Unknown, Down]);
 }
 

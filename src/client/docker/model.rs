@@ -134,6 +134,21 @@ pub struct ContainerConfig {
     /// Whoever started it is connected to its input.
     #[serde(deserialize_with = "or_default")]
     pub attach_stdin: bool,
+    /// How the engine checks its health.
+    #[serde(deserialize_with = "or_default")]
+    pub healthcheck: Healthcheck,
+}
+
+/// `Config.Healthcheck` of an inspected container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Healthcheck {
+    /// `["CMD", …]`, `["CMD-SHELL", "…"]` or `["NONE"]`.
+    #[serde(deserialize_with = "or_default")]
+    pub test: Vec<String>,
+    /// Failed checks in a row that make it unhealthy; 0 for the engine's default, which is 3.
+    #[serde(deserialize_with = "or_default")]
+    pub retries: u32,
 }
 
 /// `HostConfig` of an inspected container.
@@ -146,6 +161,9 @@ pub struct HostConfig {
     /// The engine removes it when it ends (`--rm`).
     #[serde(deserialize_with = "or_default")]
     pub auto_remove: bool,
+    /// Bytes of memory that it may use; 0 for no limit.
+    #[serde(deserialize_with = "or_default")]
+    pub memory: i64,
     /// Some port of it is published on the host (`PortBindings`).
     #[serde(rename = "PortBindings", deserialize_with = "is_filled")]
     pub publishes: bool,

@@ -7,7 +7,7 @@ use Reading::{Absent, Down, Happened, Idle, Up, Value};
 const BLIND: Reading = Reading::Unknown;
 
 fn look(seconds: i64, reading: Reading) -> Look {
-    Look { reading, seen_at: Mono(seconds * 1_000), at: Mono(seconds * 1_000), warming: false }
+    Look { reading, seen_at: Mono(seconds * 1_000), at: Mono(seconds * 1_000), warming: false, meant: false }
 }
 
 /// The conditions after looks at 1 s, 2 s, 3 s …
@@ -255,7 +255,7 @@ fn nothing_to_judge_moves_no_count_and_is_no_gap() {
     let mut memory = Memory::default();
     let mut look = |seconds: i64, reading| {
         let at = Mono(seconds * 1_000);
-        memory.judge(&rule, Look { reading, seen_at: at, at, warming: false }).0.condition
+        memory.judge(&rule, Look { reading, seen_at: at, at, warming: false, meant: false }).0.condition
     };
     assert_eq!(look(0, Idle), Condition::Good, "never measured is not blind");
     assert_eq!(look(10, Value(9.0)), Condition::Pending);

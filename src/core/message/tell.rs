@@ -165,7 +165,8 @@ fn subject(edge: &Edge) -> String {
 /// What happened, in a few words that follow the subject.
 fn happened(edge: &Edge) -> String {
     let own = clean(&edge.details.happened, NAME_LIMIT);
-    if !own.is_empty() {
+    // That it can be checked again is the news, whatever the check says.
+    if !own.is_empty() && edge.kind != EdgeKind::Seen {
         return own;
     }
     match edge.kind {
@@ -277,15 +278,32 @@ fn advice(edge: &Edge, lines: &mut Vec<Line>) {
     }
 }
 
-/// `4 checks fail`; all of them stand alike.
+/// `4 checks fail`, or what happened to all of them alike: `4 were stopped by a command`.
 fn checks(stories: &[Story]) -> String {
+    if let Some(happened) = alike(stories) {
+        return format!("{} {happened}", stories.len());
+    }
     let ended = stories.first().is_some_and(|story| standing(story).closes());
     let words = match stories.first().map(standing) {
-        Some(EdgeKind::Removed) => "are no longer watched",
+        // One of them may speak of many.
+        Some(EdgeKind::Removed) => return "removed, no longer watched".to_string(),
         _ if ended => "are OK again",
         _ => "fail",
     };
     format!("{} checks {words}", stories.len())
+}
+
+/// What happened, where the same happened to all of them and there is a plural of it.
+fn alike(stories: &[Story]) -> Option<String> {
+    let mut all = stories.iter().map(|story| story.edges.last().map(|edge| edge.details.happened.as_ref()));
+    let first = all.next().flatten().filter(|happened| !happened.is_empty())?;
+    if !all.all(|happened| happened == Some(first)) {
+        return None;
+    }
+    let (verb, rest) = first.split_once(' ').unwrap_or((first, ""));
+    let plural = [("was", "were"), ("is", "are"), ("runs", "run"), ("keeps", "keep"), ("has", "have")];
+    let plural = plural.into_iter().find(|(one, _)| *one == verb)?.1;
+    Some(clean(&format!("{plural} {rest}"), NAME_LIMIT))
 }
 
 /// `3 alerts, 1 reminder`.

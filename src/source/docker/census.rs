@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::select::{Called, Choice, Selection};
+use super::wishes::Wishes;
 use crate::client::docker::Listed;
 
 /// How many containers there are, by whether and why not they are watched.
@@ -22,6 +23,9 @@ pub struct Census {
     excluded: usize,
     /// Left out by their own label.
     opted_out: usize,
+    /// Watched ones with a label of ours that cannot be used, and the first such label.
+    wrong: usize,
+    wrong_label: &'static str,
     /// Ends of jobs that the engine's events told of and that were too many to keep.
     pub lost: u64,
 }
@@ -39,6 +43,9 @@ impl Census {
                 Choice::OptedOut => &mut census.opted_out,
             };
             *count += 1;
+            if let Some(label) = Wishes::of(listed).wrong.first() {
+                (census.wrong, census.wrong_label) = (census.wrong + 1, label);
+            }
         }
         census
     }
@@ -63,6 +70,10 @@ impl Census {
             if count > 0 {
                 let _ = write!(text, "; {count} left out by {why}");
             }
+        }
+        if self.wrong > 0 {
+            let containers = counted(self.wrong, "container", "containers");
+            let _ = write!(text, "; a label of {containers} cannot be used: {}", self.wrong_label);
         }
         if self.lost > 0 {
             let _ = write!(text, "; {} ended with an error while too many did to be told one by one", self.lost);
@@ -132,6 +143,8 @@ mod tests {
             said(&list, &selection),
             "2 containers and 1 job; 2 left out by docker.exclude; 1 left out by the label watchdog.enable=false"
         );
+        list.push(listed("c", &[("watchdog.severity", "urgent")]));
+        assert!(said(&list, &selection).ends_with("; a label of 1 container cannot be used: watchdog.severity"));
         let lost = Census { lost: 7, ..Census::of(&list, &selection) };
         assert!(lost.words(&selection).ends_with("7 ended with an error while too many did to be told one by one"));
         let one = Selection { project: Some("y".into()), ..Selection::default() };

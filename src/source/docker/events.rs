@@ -2,7 +2,8 @@
 //!
 //! Events are hints and nothing else (F32): the list of each look is the truth, so a stream that
 //! ends, hangs or dies silently costs only time. What they add is who caused an end (a `kill`
-//! came before the `die`, or none did) and starts after failures that the engine does not count. The same
+//! came shortly before the `die`, or a `stop` came after it, or neither did) and starts after failures that the
+//! engine does not count. The last hour of events is asked for at the start, for who did what before. The same
 //! thread rings the alarm when a grace runs out between two ticks. Hints are bounded by [`HINTS`].
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::select::LABELS;
 use crate::client::docker::{Docker, Event, Listed, Next, Nudge};
 use crate::clock::Clock;
-use crate::core::time::Mono;
+use crate::core::time::{Mono, Wall};
 use crate::wake::{Wake, Waker};
 
 /// Containers that hints are kept for at most; the one longest without news makes room.
@@ -27,6 +28,9 @@ const DESTROYED: usize = 1_024;
 const IDLE: Duration = Duration::from_mins(5);
 /// Waits between attempts to open the stream: doubling from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// How far back events are asked for at the start, in nanoseconds.
+const BEFORE: i64 = 3_600_000_000_000;
 
 /// Ends with an error that nobody has asked for yet, kept at most.
 pub const ENDS: usize = 256;
@@ -42,11 +46,38 @@ pub struct Ended {
     pub oom: bool,
 }
 
+/// A signal by a command, of which an end may come: `docker stop` sends the second one after its time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    /// When, in nanoseconds by the engine's clock.
+    nanos: i64,
+    /// Its number.
+    signal: i64,
+    /// A process in it was killed for memory since then.
+    doubted: bool,
+}
+
+/// Signals that are meant to end whatever gets them.
+const ENDING: [i64; 5] = [2, 3, 6, 9, 15];
+/// An end this long after such a signal came of it.
+const CAUSED_WITHIN: i64 = 60_000_000_000;
+
+impl Asked {
+    /// True when an end with this exit code at this instant came of it.
+    fn caused(self, exit_code: i64, nanos: i64) -> bool {
+        let in_time = (0..=CAUSED_WITHIN).contains(&nanos.saturating_sub(self.nanos));
+        let ends = ENDING.contains(&self.signal) || exit_code == 128 + self.signal;
+        in_time && ends && !self.doubted
+    }
+}
+
 /// What events told about one container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hint {
-    /// In this run somebody sent it a signal that may end it.
+    /// A command ended this run.
     pub killed: bool,
+    /// A command sent it a signal in this run.
+    asked: Option<Asked>,
     /// This run ended.
     pub died: bool,
     /// The exit code of the last end.
@@ -72,23 +103,48 @@ pub struct Hints {
     lost: u64,
 }
 
+impl Hint {
+    /// It ended after a signal by a command, and whether it ended because of it the engine has not said yet.
+    pub fn is_open(&self) -> bool {
+        self.died && !self.killed && self.asked.is_some()
+    }
+}
+
 impl Hints {
-    /// Takes note of one event.
-    pub fn note(&mut self, event: &Event, now: Mono) {
+    /// Takes note of one event that happened at `now`. Of what is `old`, before anybody here looked, only who did
+    /// it is news: crashes and ends were counted by whoever looked then.
+    pub fn note(&mut self, event: &Event, now: Mono, old: bool) {
         let id = event.actor.id.as_str();
         if id.is_empty() || id.len() > 128 {
             return;
         }
         let attribute = |name: &str| event.actor.attributes.get(name).map(String::as_str);
         match event.action.as_str() {
-            // SIGHUP asks to read the configuration again.
-            "kill" if !matches!(attribute("signal"), Some("1" | "SIGHUP")) => self.of(id).killed = true,
-            "oom" => self.of(id).oom_at = Some(now),
+            "kill" => {
+                let asked = Asked { nanos: event.time_nano, signal: signal(attribute("signal")), doubted: false };
+                let hint = self.of(id);
+                // What asks to read the configuration again does not take back what asks to end.
+                if ENDING.contains(&asked.signal) || !hint.asked.is_some_and(|one| ENDING.contains(&one.signal)) {
+                    hint.asked = Some(asked);
+                }
+            }
+            "oom" => {
+                let hint = self.of(id);
+                hint.oom_at = Some(now);
+                hint.asked = hint.asked.map(|asked| Asked { doubted: true, ..asked });
+            }
+            // Comes after the end, and only of a command.
+            "stop" => self.of(id).killed = true,
             "die" => {
                 let hint = self.of(id);
                 hint.died = true;
                 hint.exit_code = attribute("exitCode").and_then(|code| code.parse().ok());
-                let (code, by_somebody, oom) = (hint.exit_code.unwrap_or(0), hint.killed, hint.oom_at.is_some());
+                let code = hint.exit_code.unwrap_or(0);
+                hint.killed |= hint.asked.is_some_and(|asked| asked.caused(code, event.time_nano));
+                let (by_somebody, oom) = (hint.killed || hint.is_open(), hint.oom_at.is_some());
+                if old {
+                    return;
+                }
                 if code != 0 && !by_somebody && self.ended.len() < ENDS {
                     self.ended.push(Ended { listed: listed(event), exit_code: code, oom });
                 } else if code != 0 && !by_somebody {
@@ -97,13 +153,13 @@ impl Hints {
             }
             "start" => {
                 let hint = self.of(id);
-                if hint.died && !hint.killed && hint.exit_code != Some(0) {
+                if hint.died && !hint.killed && hint.exit_code != Some(0) && !old {
                     if hint.crashes.len() >= CRASHES {
                         hint.crashes.pop_front();
                     }
                     hint.crashes.push_back(now);
                 }
-                (hint.killed, hint.died) = (false, false);
+                (hint.killed, hint.died, hint.asked) = (false, false, None);
             }
             "destroy" => {
                 self.by_id.remove(id);
@@ -132,6 +188,16 @@ impl Hints {
         hint.touched = self.count;
         hint
     }
+}
+
+/// The number of a signal, which engines write as a number or as a name.
+fn signal(written: Option<&str>) -> i64 {
+    const NAMES: [(&str, i64); 8] =
+        [("HUP", 1), ("INT", 2), ("QUIT", 3), ("ABRT", 6), ("KILL", 9), ("USR1", 10), ("USR2", 12), ("TERM", 15)];
+    let written = written.unwrap_or_default();
+    let name = written.strip_prefix("SIG").unwrap_or(written);
+    let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    named.or_else(|| written.parse().ok()).unwrap_or(0)
 }
 
 /// The container of an event, as a list would show it.
@@ -234,11 +300,12 @@ impl Thread {
                 return tracing::warn!(%error, "no Docker events; containers are looked at with every tick only");
             }
         };
-        let mut last = None;
+        let began = self.follow.clock.now().wall.0.saturating_mul(1_000_000);
+        let mut last = Some(began.saturating_sub(BEFORE));
         let mut pause = BACKOFF.0;
         while !lock(&self.board).over {
             let opened = Instant::now();
-            let why = self.follow_once(&mut docker, &mut last);
+            let why = self.follow_once(&mut docker, &mut last, began);
             lock(&self.board).live = false;
             tracing::debug!(%why, "the stream of Docker events ended");
             pause = if opened.elapsed() > BACKOFF.1 { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
@@ -247,7 +314,7 @@ impl Thread {
     }
 
     /// Follows one stream to its end and says why it ended.
-    fn follow_once(&self, docker: &mut Docker, last: &mut Option<i64>) -> String {
+    fn follow_once(&self, docker: &mut Docker, last: &mut Option<i64>, began: i64) -> String {
         let since = last.map(|nanos| i64::saturating_add(nanos, 1));
         let mut stream = match docker.events(since, self.follow.timeout) {
             Ok(stream) => stream,
@@ -264,8 +331,11 @@ impl Thread {
                     if event.time_nano > 0 {
                         *last = Some(event.time_nano);
                     }
-                    let now = self.follow.clock.now().mono;
-                    lock(&self.board).hints.note(&event, now);
+                    let now = self.follow.clock.now();
+                    let old = (1..began).contains(&event.time_nano);
+                    let ago = now.wall.since(Wall(event.time_nano / 1_000_000));
+                    let at = if old { now.mono.minus(ago) } else { now.mono };
+                    lock(&self.board).hints.note(&event, at, old);
                     self.wake();
                 }
                 Next::Ended(why) => return why,
@@ -317,7 +387,7 @@ mod tests {
     fn told(events: &[(&str, &[(&str, &str)])]) -> Hint {
         let mut hints = Hints::default();
         for (index, (action, attributes)) in events.iter().enumerate() {
-            hints.note(&event("a", action, attributes), Mono(i64::try_from(index).unwrap()));
+            hints.note(&event("a", action, attributes), Mono(i64::try_from(index).unwrap()), false);
         }
         hints.get("a")
     }
@@ -332,6 +402,37 @@ mod tests {
         assert!(!reloaded.killed, "SIGHUP ends nothing");
         let restarted = told(&[("kill", &[("signal", "9")]), ("die", &[("exitCode", "137")]), ("start", &[])]);
         assert!(!restarted.killed && !restarted.died && restarted.crashes.is_empty());
+        let ended_a_loop = told(&[("die", &[("exitCode", "3")]), ("stop", &[])]);
+        assert!(ended_a_loop.killed, "docker stop sends no signal to what waits for its next start");
+        let by_its_signal = told(&[("kill", &[("signal", "SIGUSR1")]), ("die", &[("exitCode", "138")])]);
+        assert!(by_its_signal.killed, "the exit code says that the signal ended it");
+    }
+
+    #[test]
+    fn a_signal_of_long_ago_or_a_kill_for_memory_leaves_it_open_until_the_engine_says_stop() {
+        let at = |action: &str, attributes: &[(&str, &str)], second: i64| Event {
+            time_nano: second * 1_000_000_000,
+            ..event("a", action, attributes)
+        };
+        let (kill, die) = (("signal", "15"), ("exitCode", "1"));
+        let mut hints = Hints::default();
+        hints.note(&at("kill", &[kill], 100), Mono(0), false);
+        hints.note(&at("die", &[die], 200), Mono(1), false);
+        assert!(hints.get("a").is_open() && !hints.get("a").killed && hints.ended.is_empty());
+        hints.note(&at("stop", &[], 200), Mono(2), false);
+        assert!(hints.get("a").killed && !hints.get("a").is_open());
+        let mut memory = Hints::default();
+        memory.note(&at("kill", &[kill], 100), Mono(0), false);
+        memory.note(&at("oom", &[], 101), Mono(0), false);
+        memory.note(&at("die", &[("exitCode", "137")], 102), Mono(1), false);
+        assert!(memory.get("a").is_open(), "killed for memory after a signal that it did not obey");
+        // What was before anybody looked tells who did it, and counts nothing.
+        let mut old = Hints::default();
+        old.note(&at("die", &[die], 100), Mono(0), true);
+        old.note(&at("start", &[], 101), Mono(0), true);
+        old.note(&at("kill", &[kill], 102), Mono(0), true);
+        old.note(&at("die", &[("exitCode", "143")], 103), Mono(0), true);
+        assert!(old.get("a").killed && old.get("a").crashes.is_empty() && old.ended.is_empty());
     }
 
     #[test]
@@ -347,20 +448,20 @@ mod tests {
     fn ends_with_an_error_are_kept_with_what_chooses_them_and_counted_beyond_a_bound() {
         let mut hints = Hints::default();
         let labels = [("name", "shop-web-run-1"), ("exitCode", "3"), ("com.docker.compose.oneoff", "True"), ("x", "y")];
-        hints.note(&event("a", "die", &labels), Mono(0));
-        hints.note(&event("b", "die", &[("exitCode", "0")]), Mono(0));
-        hints.note(&event("c", "kill", &[("signal", "15")]), Mono(0));
-        hints.note(&event("c", "die", &[("exitCode", "143")]), Mono(0));
-        hints.note(&event("d", "die", &[]), Mono(0));
+        hints.note(&event("a", "die", &labels), Mono(0), false);
+        hints.note(&event("b", "die", &[("exitCode", "0")]), Mono(0), false);
+        hints.note(&event("c", "kill", &[("signal", "15")]), Mono(0), false);
+        hints.note(&event("c", "die", &[("exitCode", "143")]), Mono(0), false);
+        hints.note(&event("d", "die", &[]), Mono(0), false);
         let [ended] = hints.ended.as_slice() else { panic!("{:?}", hints.ended) };
         assert_eq!(
             (ended.exit_code, ended.oom, ended.listed.names.as_slice()),
             (3, false, &["/shop-web-run-1".into()][..])
         );
         assert_eq!(ended.listed.labels.len(), 1, "only labels that choose: {:?}", ended.listed);
-        hints.note(&event("e", "oom", &[]), Mono(0));
+        hints.note(&event("e", "oom", &[]), Mono(0), false);
         for _ in 0..ENDS + 4 {
-            hints.note(&event("e", "die", &[("exitCode", "137")]), Mono(0));
+            hints.note(&event("e", "die", &[("exitCode", "137")]), Mono(0), false);
         }
         assert!(hints.ended[1].oom);
         assert_eq!((hints.ended.len(), hints.lost), (ENDS, 5));
@@ -370,17 +471,17 @@ mod tests {
     fn hints_are_bounded_and_the_longest_silent_makes_room() {
         let mut hints = Hints::default();
         for n in 0..HINTS * 3 {
-            hints.note(&event("loud", "oom", &[]), Mono(i64::try_from(n).unwrap()));
-            hints.note(&event(&format!("c{n}"), "die", &[]), Mono(0));
+            hints.note(&event("loud", "oom", &[]), Mono(i64::try_from(n).unwrap()), false);
+            hints.note(&event(&format!("c{n}"), "die", &[]), Mono(0), false);
         }
         assert_eq!(hints.by_id.len(), HINTS);
         assert!(hints.get("loud").oom_at.is_some());
-        hints.note(&event("loud", "destroy", &[]), Mono(0));
+        hints.note(&event("loud", "destroy", &[]), Mono(0), false);
         assert_eq!(hints.get("loud"), Hint { destroyed: true, ..Hint::default() });
-        (0..DESTROYED * 2).for_each(|n| hints.note(&event(&format!("d{n}"), "destroy", &[]), Mono(0)));
+        (0..DESTROYED * 2).for_each(|n| hints.note(&event(&format!("d{n}"), "destroy", &[]), Mono(0), false));
         assert_eq!(hints.destroyed.len(), DESTROYED);
-        hints.note(&event(&"x".repeat(10_000), "die", &[]), Mono(0));
-        hints.note(&Event::default(), Mono(0));
+        hints.note(&event(&"x".repeat(10_000), "die", &[]), Mono(0), false);
+        hints.note(&Event::default(), Mono(0), false);
         assert_eq!(hints.by_id.len(), HINTS - 1);
     }
 }

@@ -7,10 +7,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::verdict::{Facts, How, Limits, Policy, Reason};
+use super::verdict::{Facts, How, Limits, Policy, Reason, is_signalled};
 use crate::client::docker::Inspected;
+use crate::config::veil;
 use crate::core::time::people;
 
+/// Failed checks in a row that make a container unhealthy where nobody set another number.
+const RETRIES: u32 = 3;
 /// Characters of a health check's output that are told at most.
 const TAIL: usize = 200;
 
@@ -46,20 +49,27 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         Reason::Restarting => return format!("restarting after {}", code(exit)),
         Reason::Unhealthy => unhealthy(told.inspected),
         Reason::CrashLoop => {
-            format!("crash loop: {} in {}, last {}", times(facts.restarts, "restart"), people(told.window), code(exit))
+            let (restarts, window) = (times(facts.restarts, "restart"), people(told.window));
+            format!("crash loop: {restarts} in {window} (limit {}), last {}", limits.restarts, code(exit))
         }
         Reason::OutOfMemory => {
-            format!("out of memory: killed by the kernel (OOM), {}", code(if exit == 0 { 137 } else { exit }))
+            let limit = match told.inspected.map_or(0, |inspected| inspected.host_config.memory) {
+                0 => "without a memory limit of its own".to_string(),
+                limit => format!("memory limit {}", bytes(limit)),
+            };
+            format!("out of memory: killed by the kernel (OOM), {}, {limit}", code(if exit == 0 { 137 } else { exit }))
         }
-        Reason::Stopped if facts.how == How::Outside => {
-            format!("stopped from outside, exit code 0, though its restart policy is {}", policy(facts.policy))
+        Reason::ByCommand if facts.how == How::Presumed => {
+            let policy = policy(facts.policy);
+            format!(
+                "stopped by a command, {}; its restart policy ({policy}) would have restarted it otherwise",
+                code(facts.exit_code)
+            )
         }
+        Reason::ByCommand => format!("stopped by a command, {}", code(facts.exit_code)),
         Reason::Stopped => format!("stopped, exit code 0, though its restart policy is {}", policy(facts.policy)),
-        Reason::Failed if facts.how == How::Outside => {
-            format!("stopped from outside and not replaced, {}", code(facts.exit_code))
-        }
-        Reason::Failed => format!("exited by itself, {}", code(facts.exit_code)),
-        Reason::Paused => "paused; `docker unpause` continues it".to_string(),
+        Reason::Failed => failed(facts, told),
+        Reason::Paused => "paused by a command".to_string(),
         Reason::Dead => "dead: the engine could not remove it whole".to_string(),
         Reason::NeverStarted => format!("created and not started for more than {}", people(limits.start_grace)),
         Reason::CannotStart => format!("cannot be started, {}", code(facts.exit_code)),
@@ -68,7 +78,7 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
     };
     if let Some(inspected) = told.inspected {
         if matches!(reason, Reason::CannotStart | Reason::Dead) && !inspected.state.error.is_empty() {
-            let _ = write!(text, ": {}", clean(&inspected.state.error, TAIL));
+            let _ = write!(text, ": {}", clean(&veil::prose(&inspected.state.error), TAIL));
         }
         if reason != Reason::CrashLoop && facts.restarts > 0 {
             let _ = write!(text, "; {} in {}", times(facts.restarts, "restart"), people(told.window));
@@ -79,6 +89,22 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         }
     }
     text
+}
+
+fn failed(facts: &Facts, told: &Told<'_>) -> String {
+    let exit = code(facts.exit_code);
+    if facts.how == How::Unclear {
+        return format!("ended on a signal, {exit}; whether a command sent it, no event tells");
+    }
+    if !is_signalled(facts.exit_code) || facts.how != How::Itself {
+        return format!("exited by itself, {exit}");
+    }
+    let limit = told.inspected.map_or(0, |inspected| inspected.host_config.memory);
+    let limit = match (facts.exit_code, limit) {
+        (137, 1..) => format!(", memory limit {}", bytes(limit)),
+        _ => String::new(),
+    };
+    format!("ended on a signal that no docker command sent, {exit}{limit}")
 }
 
 /// Why part of the picture is missing: how many, who, and the first reason.
@@ -98,8 +124,10 @@ pub fn not_inspected(why: &str) -> String {
 }
 
 fn settling(facts: &Facts, limits: &Limits) -> String {
+    use super::verdict::Standing;
     let what = match facts.standing {
-        super::verdict::Standing::Gone | super::verdict::Standing::Removing => "removed".to_string(),
+        Standing::Paused => return format!("paused; told after {} if it is not continued", people(limits.grace)),
+        Standing::Gone | Standing::Removing => "removed".to_string(),
         _ => format!("stopped with {}", code(facts.exit_code)),
     };
     format!("{what}; it has {} to be replaced or started again", people(limits.grace))
@@ -109,10 +137,13 @@ fn unhealthy(inspected: Option<&Inspected>) -> String {
     let mut text = "unhealthy".to_string();
     let Some(health) = inspected.and_then(|i| i.state.health.as_ref()) else { return text };
     if health.failing_streak > 0 {
-        let _ = write!(text, ": {} in a row", times(health.failing_streak, "failed check"));
+        let retries = inspected.map_or(0, |seen| seen.config.healthcheck.retries);
+        let limit = if retries == 0 { RETRIES } else { retries };
+        let _ = write!(text, ": {} in a row (limit {limit})", times(health.failing_streak, "failed check"));
     }
     if let Some(result) = health.log.iter().rev().find(|result| result.exit_code != 0) {
-        let output = clean_tail(&result.output, TAIL);
+        let _ = write!(text, ", exit code {}", result.exit_code);
+        let output = clean_tail(&veil::prose(&result.output), TAIL);
         if !output.is_empty() {
             let _ = write!(text, "; it said: {output}");
         }
@@ -133,6 +164,16 @@ fn times(count: u32, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
+/// `256 MiB`.
+fn bytes(bytes: i64) -> String {
+    const MIB: i64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{bytes} bytes"),
+        _ if bytes % (MIB << 10) == 0 => format!("{} GiB", bytes / (MIB << 10)),
+        _ => format!("{} MiB", bytes / MIB),
+    }
+}
+
 /// `exit code 137 (SIGKILL)`.
 pub fn code(exit: i64) -> String {
     match (exit, exit.checked_sub(128).and_then(signal)) {
@@ -143,7 +184,8 @@ pub fn code(exit: i64) -> String {
     }
 }
 
-fn signal(number: i64) -> Option<&'static str> {
+/// The name of a signal.
+pub fn signal(number: i64) -> Option<&'static str> {
     Some(match number {
         1 => "SIGHUP",
         2 => "SIGINT",
@@ -241,18 +283,33 @@ mod tests {
             ),
             (
                 Reason::Failed,
-                Facts { exit_code: 143, how: How::Outside, ..f },
-                "stopped from outside and not replaced, exit code 143 (SIGTERM); image nginx:1.27",
+                Facts { exit_code: 143, how: How::Unclear, ..f },
+                "ended on a signal, exit code 143 (SIGTERM); whether a command sent it, no event tells; image nginx:1.27",
+            ),
+            (
+                Reason::Failed,
+                Facts { exit_code: 137, ..f },
+                "ended on a signal that no docker command sent, exit code 137 (SIGKILL); image nginx:1.27",
+            ),
+            (
+                Reason::ByCommand,
+                Facts { exit_code: 143, how: How::Command, ..f },
+                "stopped by a command, exit code 143 (SIGTERM); image nginx:1.27",
+            ),
+            (
+                Reason::ByCommand,
+                Facts { exit_code: 0, how: How::Presumed, ..f },
+                "stopped by a command, exit code 0; its restart policy (always) would have restarted it otherwise; image nginx:1.27",
             ),
             (
                 Reason::CrashLoop,
                 Facts { restarts: 5, ..f },
-                "crash loop: 5 restarts in 10m, last exit code 1; image nginx:1.27",
+                "crash loop: 5 restarts in 10m (limit 3), last exit code 1; image nginx:1.27",
             ),
             (
                 Reason::OutOfMemory,
                 Facts { restarts: 1, exit_code: 137, ..f },
-                "out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL); 1 restart in 10m; image nginx:1.27",
+                "out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL), without a memory limit of its own; 1 restart in 10m; image nginx:1.27",
             ),
             (
                 Reason::Stopped,
@@ -290,7 +347,7 @@ mod tests {
             ..Default::default()
         };
         let text = say(Reason::Unhealthy, &facts(), &sick, None);
-        assert!(text.starts_with("unhealthy: 4 failed checks in a row; it said: xxx"), "{text}");
+        assert!(text.starts_with("unhealthy: 4 failed checks in a row (limit 3), exit code 1; it said: xxx"), "{text}");
         assert!(text.contains("[31mred timeout end; image"), "{text}");
         assert!(text.chars().count() < 300 && !text.contains(|c: char| c.is_control() || c == '\u{202e}'));
     }
@@ -310,6 +367,7 @@ mod tests {
                 Reason::Stopped,
                 Reason::Failed,
                 Reason::Settling,
+                Reason::ByCommand,
                 Reason::Paused,
                 Reason::Dead,
                 Reason::Created,

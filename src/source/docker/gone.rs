@@ -67,7 +67,7 @@ impl Removed {
             let (key, title) = match project {
                 Some(project) => {
                     let project = fact::clean(&project, 128);
-                    (format!("project/{project}"), format!("compose project {project}"))
+                    (format!("project/{project}"), format!("containers of project {project}"))
                 }
                 None => ("container/*".to_string(), "containers".to_string()),
             };
@@ -95,10 +95,10 @@ impl DockerSource {
             if more_follow && facts.ago < self.limits.grace * TOGETHER {
                 let told = Told { inspected: None, last_exit: track.last_exit, window: self.settings.restart_window.0 };
                 let text = fact::fact(Reason::Settling, &facts, &self.limits, &told);
-                let waits = || Observation::new(&track.spec, now.mono, Reading::Unknown, text);
-                seen.entry(track.spec.key.clone()).or_insert_with(waits);
+                let waits = || Observation::new(&track.specs.usual, now.mono, Reading::Unknown, text);
+                seen.entry(track.specs.key().clone()).or_insert_with(waits);
             } else {
-                removed.note(&track.called, &track.spec.key);
+                removed.note(&track.called, track.specs.key());
                 self.tracks.remove(&identity);
             }
         }
@@ -134,7 +134,7 @@ impl DockerSource {
             if (gone >= self.settings.forget_after.0 || index >= MISSING)
                 && let Some(track) = self.tracks.remove(&identity)
             {
-                removed.note(&track.called, &track.spec.key);
+                removed.note(&track.called, track.specs.key());
             }
         }
         removed

@@ -14,6 +14,7 @@ use super::events::{Ended, Hint};
 use super::fact;
 use super::select::{Awaited, Called, Choice, Selection};
 use crate::client::docker::{Inspected, Listed};
+use crate::config::veil;
 use crate::core::about::{About, Details};
 use crate::core::name;
 use crate::core::rule::{Rule, Test};
@@ -149,7 +150,7 @@ impl Jobs {
         }
         let (code, oom) = (seen.state.exit_code, seen.state.oom_killed);
         // Without an event, what looks like a signal from outside is taken for one.
-        let by_somebody = hint.killed || (!hint.died && matches!(code, 137 | 143));
+        let by_somebody = hint.killed || hint.is_open() || (!hint.died && matches!(code, 137 | 143));
         (code != 0 && (oom || !by_somebody)).then(|| Failure {
             id: seen.id.clone(),
             terminal: seen.config.tty,
@@ -310,10 +311,10 @@ pub fn is_over(seen: &Inspected) -> bool {
     matches!(seen.state.status.as_str(), "exited" | "stopped" | "dead")
 }
 
-/// The last `count` lines of a log, each cut and without control characters or colours.
+/// The last `count` lines of a log, each redacted, cut and without control characters or colours.
 pub fn last_lines(log: &[u8], count: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(log);
-    let lines = text.split(['\n', '\r']).map(|line| fact::clean(&without_colours(line), LINE));
+    let lines = text.split(['\n', '\r']).map(|line| fact::clean(&veil::prose(&without_colours(line)), LINE));
     let mut lines: Vec<String> = lines.filter(|line| !line.is_empty()).collect();
     lines.drain(..lines.len().saturating_sub(count));
     lines

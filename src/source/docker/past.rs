@@ -29,6 +29,10 @@ pub struct Past {
     pub finished_at: String,
     /// Since when it stood so.
     pub since: Mono,
+    /// A command ended it.
+    pub meant: bool,
+    /// It was bad by itself, and not well since.
+    pub failing: bool,
     /// It was seen running.
     pub seen_running: bool,
     /// It was in a crash loop.

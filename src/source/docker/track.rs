@@ -5,15 +5,17 @@
 //! the look before (F1, F5). Memory is bounded: [`RISES`] restarts per container. No I/O.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::events::Hint;
+use super::evidence::Log;
 use super::past::{Past, Stamped};
 use super::select::Called;
-use super::verdict::{Facts, Health, How, Policy, Reason, Standing, Verdict};
+use super::signals::Specs;
+use super::verdict::{Facts, Health, How, Policy, Reason, Standing, Verdict, is_signalled};
+use super::wishes::Wishes;
 use crate::client::docker::{Inspected, Listed};
-use crate::core::signal::{Reading, Spec};
+use crate::core::signal::Reading;
 use crate::core::time::{Mono, Now, Wall};
 
 /// Restarts remembered per container.
@@ -43,9 +45,13 @@ pub struct Look<'a> {
 #[derive(Debug)]
 pub struct Track {
     /// Its signal.
-    pub spec: Arc<Spec>,
+    pub specs: Specs,
     /// How it is called.
     pub called: Called,
+    /// What its labels ask for.
+    pub wishes: Wishes,
+    /// The last lines of its log, once they were read.
+    pub log: Option<Log>,
     /// The last answer about it.
     pub inspected: Option<Inspected>,
     /// The last exit code known.
@@ -55,6 +61,10 @@ pub struct Track {
     /// How it stands, and since when.
     phase: Phase,
     since: Mono,
+    /// The engine's events said that a command ended this run.
+    meant: bool,
+    /// It was bad by itself, and not well since.
+    failing: bool,
     seen_running: bool,
     looping: bool,
     /// Until when a run that began before anybody looked proves nothing.
@@ -87,7 +97,7 @@ struct Phase {
 
 impl Track {
     /// Nothing seen of it yet.
-    pub fn new(spec: Arc<Spec>, called: Called) -> Track {
+    pub fn new(specs: Specs, called: Called) -> Track {
         let phase = Phase {
             id: String::new(),
             standing: Standing::Other,
@@ -95,13 +105,17 @@ impl Track {
             finished_at: String::new(),
         };
         Track {
-            spec,
+            specs,
             called,
+            wishes: Wishes::default(),
+            log: None,
             inspected: None,
             last_exit: None,
             hangs: false,
             phase,
             since: Mono::default(),
+            meant: false,
+            failing: false,
             seen_running: false,
             looping: false,
             unproven_until: None,
@@ -120,13 +134,15 @@ impl Track {
     }
 
     /// As it was when somebody looked last.
-    pub fn restored(spec: Arc<Spec>, past: Past) -> Track {
+    pub fn restored(specs: Specs, past: Past) -> Track {
         let kept = Some(past.clone());
         let (id, standing, started_at, finished_at) = (past.id, past.standing, past.started_at, past.finished_at);
         Track {
             last_exit: past.last_exit,
             phase: Phase { id, standing, started_at, finished_at },
             since: past.since,
+            meant: past.meant,
+            failing: past.failing,
             seen_running: past.seen_running,
             looping: past.looping,
             unproven_until: past.unproven_until,
@@ -139,7 +155,7 @@ impl Track {
             was_down: past.was_down,
             was_completed: past.was_completed,
             kept,
-            ..Track::new(spec, past.called)
+            ..Track::new(specs, past.called)
         }
     }
 
@@ -155,6 +171,8 @@ impl Track {
             started_at: self.phase.started_at.clone(),
             finished_at: self.phase.finished_at.clone(),
             since: self.since,
+            meant: self.meant,
+            failing: self.failing,
             seen_running: self.seen_running,
             looping: self.looping,
             unproven_until: self.unproven_until,
@@ -207,7 +225,7 @@ impl Track {
                 // The run that the first look found about to begin has begun.
                 self.unproven_until = self.unproven_until.map(|_| self.since.plus(look.window));
             }
-            self.phase = phase;
+            (self.phase, self.meant) = (phase, false);
         }
         self.auto_remove = inspected.host_config.auto_remove;
         self.created_at = (listed.created > 0).then_some(Wall(listed.created.saturating_mul(1_000)));
@@ -227,6 +245,7 @@ impl Track {
             self.last_exit = look.hint.exit_code;
         }
         let facts = self.facts(standing, &inspected, look, witnessed);
+        self.meant = ended && facts.how == How::Command;
         self.hangs = false;
         self.inspected = Some(inspected);
         facts
@@ -249,7 +268,7 @@ impl Track {
             policy: self.inspected.as_ref().map_or(Policy::No, policy),
             restarts: 0,
             looping: false,
-            how: How::Outside,
+            how: How::Unclear,
             ago: look.now.mono.since(self.since),
             unproven: Duration::ZERO,
             expected: !passing && (self.seen_running || self.was_down),
@@ -263,6 +282,8 @@ impl Track {
         // Completed stays known while it is being removed.
         if verdict.reason != Reason::Settling {
             self.was_down = verdict.reading == Reading::Down;
+            self.failing |= self.was_down && !verdict.reason.is_planned();
+            self.failing &= verdict.reading != Reading::Up;
             // One that somebody stopped, for all that is known yet, did not complete its work.
             self.was_completed = verdict.reason == Reason::Completed && facts.how == How::Itself;
         }
@@ -284,7 +305,9 @@ impl Track {
         let by_wall = |at: Mono| now.wall.minus(now.mono.since(at));
         match reason {
             Reason::OutOfMemory if self.phase.standing == Standing::Running => self.oom_at.map(by_wall),
-            Reason::Failed | Reason::Stopped | Reason::OutOfMemory | Reason::Dead => date(&self.phase.finished_at),
+            Reason::Failed | Reason::Stopped | Reason::ByCommand | Reason::OutOfMemory | Reason::Dead => {
+                date(&self.phase.finished_at)
+            }
             Reason::CrashLoop => {
                 let recent = self.rises.iter().chain(&self.crashes).chain(&hint.crashes).copied();
                 recent.min().map(by_wall)
@@ -341,20 +364,11 @@ impl Track {
         let crashes = self.crashes.iter().chain(&look.hint.crashes).filter(recent).count();
         let restarts = u32::try_from(self.rises.len().max(crashes)).unwrap_or(u32::MAX);
         let near = self.oom_at.is_some_and(|at| at.plus(OOM_NEAR) > self.since);
+        let how = self.how(inspected, look, witnessed);
         let (oom, from) = match standing {
             Standing::Running => (self.oom_at.is_some(), self.oom_at.map_or(self.since, |at| at.max(self.since))),
+            _ if how.is_meant() => (false, self.since),
             _ => (near || (inspected.state.oom_killed && exit_code == 137), self.since),
-        };
-        let how = if look.hint.killed {
-            How::Outside
-        } else if look.hint.died {
-            How::Itself
-        } else if matches!(exit_code, 137 | 143) {
-            How::Outside
-        } else if look.live && witnessed {
-            How::NotYetTold
-        } else {
-            How::Itself
         };
         Facts {
             standing,
@@ -370,6 +384,35 @@ impl Track {
             expected: true,
             required: false,
         }
+    }
+}
+
+impl Track {
+    /// How it came to its end: events know; else whether the engine lets it lie although it would start again what
+    /// ended by itself.
+    fn how(&self, inspected: &Inspected, look: &Look<'_>, witnessed: bool) -> How {
+        let lies = inspected.state.error.is_empty() && self.phase.standing == Standing::Exited;
+        if look.hint.killed || self.meant {
+            How::Command
+        } else if lies && matches!(policy(inspected), Policy::Always | Policy::UnlessStopped) {
+            How::Presumed
+        } else if look.hint.is_open() || (!look.hint.died && look.live && witnessed) {
+            How::NotYetTold
+        } else if !look.hint.died && is_signalled(inspected.state.exit_code) {
+            How::Unclear
+        } else {
+            How::Itself
+        }
+    }
+
+    /// It was bad by itself before a command stopped it, and nobody saw it well since.
+    pub fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// When the run began that it is in, or that ended last, in the engine's words.
+    pub fn started_at(&self) -> &str {
+        &self.phase.started_at
     }
 }
 
@@ -427,7 +470,8 @@ mod tests {
     use super::*;
     use crate::client::docker::{ContainerState, HostConfig, RestartPolicy};
     use crate::core::rule::{Rule, Test};
-    use crate::core::signal::{Severity, SignalKey};
+    use crate::core::signal::{Severity, SignalKey, Spec};
+    use std::sync::Arc;
 
     const LIMITS: Limits = Limits {
         restarts: 3,
@@ -451,10 +495,11 @@ mod tests {
     impl Story {
         fn begin() -> Story {
             let (key, rule) = (SignalKey::new("container/web"), Rule::at_once(Test::Verdict));
-            let spec = Spec::new(key, "container web", Severity::Critical, rule);
+            let spec = Arc::new(Spec::new(key, "container web", Severity::Critical, rule));
+            let specs = Specs { usual: Arc::clone(&spec), planned: spec };
             let called = Called { identity: "name web".into(), name: "web".into(), ..Called::default() };
             let now = Now { wall: Wall(NINE), mono: Mono(1_000_000), awake: Mono(1_000_000) };
-            Story { track: Track::new(Arc::new(spec), called), now, last: None, away: None, hint: Hint::default() }
+            Story { track: Track::new(specs, called), now, last: None, away: None, hint: Hint::default() }
         }
 
         fn keep(&mut self) -> Option<String> {
@@ -471,7 +516,7 @@ mod tests {
             self.now.wall.0 += seconds * 1_000;
             self.now.mono.0 = if same_boot { self.now.mono.0 + seconds * 1_000 } else { 20_000 };
             let stamped: Stamped = serde_json::from_str(&kept).unwrap();
-            self.track = Track::restored(Arc::clone(&self.track.spec), stamped.carried(self.now, same_boot));
+            self.track = Track::restored(self.track.specs.clone(), stamped.carried(self.now, same_boot));
             self.hint = Hint::default();
             self.away = Some(Duration::from_secs(seconds.unsigned_abs()));
         }
@@ -512,7 +557,11 @@ mod tests {
 
     #[test]
     fn what_ended_before_the_first_look_needs_no_grace_and_what_ends_later_does() {
-        assert_eq!(Story::begin().look(0, Some(web("exited", 143))), (Reading::Down, Reason::Failed), "a minute ago");
+        assert_eq!(
+            Story::begin().look(0, Some(web("exited", 143))),
+            (Reading::Down, Reason::ByCommand),
+            "a minute ago"
+        );
         let mut story = Story::begin();
         assert_eq!(story.look(0, Some(web("running", 0))), (Reading::Up, Reason::Running));
         // The wall clock jumped ahead ten years: the end was still within the last second.
@@ -522,7 +571,7 @@ mod tests {
         assert_eq!(story.look(8, Some(web("exited", 143))).1, Reason::Settling);
         assert_eq!(
             story.look(1, Some(web("exited", 143))),
-            (Reading::Down, Reason::Failed),
+            (Reading::Down, Reason::ByCommand),
             "ten seconds by our clock"
         );
     }
@@ -535,13 +584,64 @@ mod tests {
         story.now.mono.0 += 3_600_000;
         story.track.was_unseen(story.now.mono);
         assert_eq!(story.look(0, Some(web("exited", 143))).1, Reason::Settling);
-        assert_eq!(story.look(10, Some(web("exited", 143))), (Reading::Down, Reason::Failed));
+        assert_eq!(story.look(10, Some(web("exited", 143))), (Reading::Down, Reason::ByCommand));
         story.track.was_unseen(story.now.mono);
-        assert_eq!(story.look(0, Some(web("exited", 143))), (Reading::Down, Reason::Failed), "what is down stays down");
+        assert_eq!(
+            story.look(0, Some(web("exited", 143))),
+            (Reading::Down, Reason::ByCommand),
+            "what is down stays down"
+        );
     }
 
     fn restarted(count: u32) -> Inspected {
         Inspected { restart_count: count, ..web("running", 0) }
+    }
+
+    #[test]
+    fn who_did_it_is_known_by_events_by_what_the_engine_does_not_do_or_not_at_all() {
+        let with = |policy: &str, exit_code| {
+            let mut inspected = web("exited", exit_code);
+            inspected.host_config.restart_policy.name = policy.into();
+            inspected
+        };
+        let first = |seen: Inspected| Story::begin().look(0, Some(seen)).1;
+        for code in [0, 1, 137, 143] {
+            assert_eq!(first(with("unless-stopped", code)), Reason::ByCommand, "it would have been started again");
+        }
+        assert_eq!(first(with("no", 143)), Reason::Failed, "nobody knows who sent the signal");
+        assert_eq!(first(with("on-failure", 1)), Reason::Failed, "it may have been tried often enough");
+        let mut broken = with("always", 1);
+        broken.state.error = "port is already allocated".into();
+        assert_eq!(first(broken), Reason::Failed, "the engine tried and could not");
+
+        let mut story = Story::begin();
+        story.look(0, Some(web("running", 0)));
+        (story.hint.killed, story.hint.died) = (true, true);
+        assert_eq!(story.look(1, Some(with("no", 1))), (Reading::Unknown, Reason::Settling));
+        assert_eq!(story.look(10, Some(with("no", 1))), (Reading::Down, Reason::ByCommand));
+        // What an event told once is known for as long as it lies there, also to those after us.
+        story.restart(5, true);
+        assert_eq!(story.look(1, Some(with("no", 1))), (Reading::Down, Reason::ByCommand));
+        let mut again = with("no", 1);
+        (again.state.started_at, again.state.finished_at) =
+            ("2024-01-06T09:01:00Z".into(), "2024-01-06T09:01:01Z".into());
+        assert_eq!(story.look(60, Some(again)), (Reading::Down, Reason::Failed), "the next end is another matter");
+    }
+
+    #[test]
+    fn a_failure_is_known_until_it_was_well_whatever_a_command_did_meanwhile() {
+        let mut story = Story::begin();
+        story.look(0, Some(restarted(0)));
+        assert!(!story.track.is_failing());
+        assert_eq!(story.look(60, Some(restarted(3))).1, Reason::CrashLoop);
+        let stopped = || Inspected { restart_count: 3, ..web("exited", 7) };
+        assert_eq!(story.look(1, Some(stopped())).1, Reason::Settling);
+        assert_eq!(story.look(10, Some(stopped())), (Reading::Down, Reason::ByCommand), "docker stop ends the loop");
+        assert!(story.track.is_failing());
+        story.restart(5, true);
+        assert!(story.track.is_failing());
+        story.look(700, Some(restarted(0)));
+        assert!(!story.track.is_failing());
     }
 
     #[test]
@@ -649,6 +749,7 @@ mod tests {
         let killed = |status: &str, code| {
             let mut inspected = web(status, code);
             inspected.state.oom_killed = true;
+            inspected.host_config.restart_policy.name = "no".into();
             inspected
         };
         let mut story = Story::begin();

@@ -68,10 +68,26 @@ pub enum Policy {
 pub enum How {
     /// By itself.
     Itself,
-    /// Somebody sent it a signal through the engine: a deploy, or a person.
-    Outside,
+    /// By a command: the engine's events say so.
+    Command,
+    /// By a command: the engine would have started it again otherwise.
+    Presumed,
+    /// By a signal, and nobody saw from where.
+    Unclear,
     /// The engine's events will tell in a moment.
     NotYetTold,
+}
+
+impl How {
+    /// True when somebody meant it.
+    pub fn is_meant(self) -> bool {
+        matches!(self, How::Command | How::Presumed)
+    }
+}
+
+/// True for an exit code that says that a signal ended it which people and engines send: SIGINT, SIGKILL, SIGTERM.
+pub fn is_signalled(exit_code: i64) -> bool {
+    matches!(exit_code, 130 | 137 | 143)
 }
 
 /// All that the verdict depends on.
@@ -145,7 +161,9 @@ pub enum Reason {
     Failed,
     /// Ended a moment ago; may be replaced.
     Settling,
-    /// Frozen.
+    /// A command stopped or killed it, and nothing took its place.
+    ByCommand,
+    /// A command froze it.
     Paused,
     /// Dead in the engine's sense.
     Dead,
@@ -169,6 +187,13 @@ pub enum Reason {
     NotUnderstood,
 }
 
+impl Reason {
+    /// True for what somebody meant.
+    pub fn is_planned(self) -> bool {
+        matches!(self, Reason::ByCommand | Reason::Paused)
+    }
+}
+
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
@@ -188,7 +213,7 @@ pub fn verdict(facts: &Facts, limits: &Limits) -> Verdict {
         Standing::Restarting if loops => down(Reason::CrashLoop),
         Standing::Restarting if facts.oom => down(Reason::OutOfMemory),
         Standing::Restarting => unknown(Reason::Restarting),
-        Standing::Paused => down(Reason::Paused),
+        Standing::Paused => after(limits.grace, facts.ago, Reason::Settling, Reason::Paused),
         Standing::Dead => down(Reason::Dead),
         Standing::Created if facts.exit_code != 0 => down(Reason::CannotStart),
         Standing::Created => after(limits.start_grace, facts.ago, Reason::Created, Reason::NeverStarted),
@@ -223,6 +248,14 @@ fn running(facts: &Facts, limits: &Limits, loops: bool) -> Verdict {
 }
 
 fn exited(facts: &Facts, limits: &Limits, loops: bool) -> Verdict {
+    if facts.how.is_meant() {
+        return after(limits.grace, facts.ago, Reason::Settling, Reason::ByCommand);
+    }
+    let signalled = is_signalled(facts.exit_code);
+    let wait = if signalled && !facts.oom { limits.grace } else { limits.settle };
+    if facts.how == How::NotYetTold && facts.ago < wait {
+        return Verdict { again_in: Some(wait.saturating_sub(facts.ago)), ..unknown(Reason::Settling) };
+    }
     if facts.oom && facts.exit_code != 0 {
         return down(Reason::OutOfMemory);
     }
@@ -236,8 +269,7 @@ fn exited(facts: &Facts, limits: &Limits, loops: bool) -> Verdict {
         _ => Reason::Failed,
     };
     match facts.how {
-        How::Itself if facts.exit_code != 0 => down(last),
-        How::NotYetTold if facts.exit_code != 0 => after(limits.settle, facts.ago, Reason::Settling, last),
+        How::Itself | How::NotYetTold if facts.exit_code != 0 => down(last),
         _ => after(limits.grace, facts.ago, Reason::Settling, last),
     }
 }
@@ -266,6 +298,8 @@ mod tests {
         oom_calm: Duration::from_mins(1),
         settle: Duration::from_secs(1),
     };
+
+    const HOWS: [How; 5] = [How::Itself, How::Command, How::Presumed, How::Unclear, How::NotYetTold];
 
     fn well() -> Facts {
         Facts {
@@ -317,6 +351,7 @@ mod tests {
                 Down,
                 Reason::OutOfMemory,
             ),
+            ("just paused", Facts { standing: S::Paused, ago: seconds(9), ..w() }, Unknown, Reason::Settling),
             ("paused", Facts { standing: S::Paused, ..w() }, Down, Reason::Paused),
             ("dead", Facts { standing: S::Dead, ..w() }, Down, Reason::Dead),
             ("just made", Facts { standing: S::Created, ago: seconds(59), ..w() }, Unknown, Reason::Created),
@@ -356,22 +391,25 @@ mod tests {
         let policies = [Policy::No, Policy::OnFailure, Policy::Always, Policy::UnlessStopped];
         for policy in policies {
             let ends = matches!(policy, Policy::No | Policy::OnFailure);
-            for how in [How::Itself, How::Outside, How::NotYetTold] {
+            for how in HOWS {
                 for (ago, code) in [(0, 0), (0, 1), (0, 143), (5, 0), (5, 1), (10, 0), (10, 143), (99, 1)] {
                     let facts =
                         Facts { standing: Standing::Exited, exit_code: code, policy, how, ago: seconds(ago), ..well() };
-                    let wait = if how == How::NotYetTold && code != 0 { 1 } else { 10 };
+                    let told_by = if code == 143 { 10 } else { 1 };
                     let (reading, reason) = match code {
+                        _ if how.is_meant() && ago < 10 => (Unknown, Reason::Settling),
+                        _ if how.is_meant() => (Down, Reason::ByCommand),
+                        _ if how == How::NotYetTold && ago < told_by => (Unknown, Reason::Settling),
                         0 if ends => (Up, Reason::Completed),
-                        0 if ago < wait => (Unknown, Reason::Settling),
+                        0 if ago < 10 => (Unknown, Reason::Settling),
                         0 => (Down, Reason::Stopped),
-                        _ if how != How::Itself && ago < wait => (Unknown, Reason::Settling),
+                        _ if how == How::Unclear && ago < 10 => (Unknown, Reason::Settling),
                         _ => (Down, Reason::Failed),
                     };
                     let given = verdict(&facts, &LIMITS);
                     assert_eq!((given.reading, given.reason), (reading, reason), "{facts:?}");
                     let oom = verdict(&Facts { oom: true, ..facts }, &LIMITS);
-                    if code != 0 {
+                    if code != 0 && !how.is_meant() && (how != How::NotYetTold || ago >= 1) {
                         assert_eq!((oom.reading, oom.reason), (Down, Reason::OutOfMemory), "{facts:?}");
                     }
                     let looping = verdict(&Facts { restarts: 3, ..facts }, &LIMITS);
@@ -390,7 +428,7 @@ mod tests {
         {
             for health in [Health::Unchecked, Health::Starting, Health::Healthy, Health::Unhealthy] {
                 for policy in [Policy::No, Policy::OnFailure, Policy::Always, Policy::UnlessStopped] {
-                    for how in [How::Itself, How::Outside, How::NotYetTold] {
+                    for how in HOWS {
                         for exit_code in [i64::MIN, -1, 0, 1, 137, 143, i64::MAX] {
                             for restarts in [0, 2, 3, u32::MAX] {
                                 for ago in [0, 999, 1_000, 9_999, 10_000, 59_999, 60_000, u64::MAX] {
@@ -428,8 +466,9 @@ mod tests {
             if let Some(wait) = given.again_in {
                 assert!(wait > Duration::ZERO && wait <= seconds(60), "{facts:?}");
                 let later = verdict(&Facts { ago: facts.ago + wait, ..facts }, &LIMITS);
-                assert_ne!((later.reading, later.reason), (given.reading, given.reason), "{facts:?}");
-                assert_eq!(later.again_in, None, "one wait is the last: {facts:?}");
+                let twice = facts.how == How::NotYetTold && facts.exit_code == 0;
+                assert!(twice || (later.reading, later.reason) != (given.reading, given.reason), "{facts:?}");
+                assert!(later.again_in.is_none() || twice, "one wait is the last: {facts:?}");
             }
             if given.reading == Reading::Up {
                 let runs = facts.standing == Standing::Running && facts.restarts < 3 && !facts.looping;
