@@ -43,8 +43,8 @@ use serde_json::json;
 use watchdog::client::consul::{Behavior, Consul as Client, How};
 use watchdog::core::recovery::fleet::Fleet;
 use watchdog::core::recovery::heartbeat::{Beat as Look, Heartbeats, Life};
+use watchdog::core::recovery::legacy::STOP_START;
 use watchdog::core::recovery::plan::{Input, Mode, Node, Policy, WhenStopped};
-use watchdog::core::recovery::power::Rung;
 use watchdog::core::recovery::target::Times;
 use watchdog::core::time::{Mono, Now, Wall};
 
@@ -367,7 +367,8 @@ fn fleet() {
         evidence: Vec::new(),
         heartbeat_only: true,
         when_stopped: WhenStopped::Tell,
-        ladder: vec![Rung::StopStart],
+        ladder: vec![Arc::new(STOP_START)],
+        starts: None,
         times: Times { after: Duration::from_mins(5), boot_grace: hour, attempts_reset_after: hour },
         repairable: true,
         machine: None,

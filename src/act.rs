@@ -5,6 +5,7 @@
 //! this agent still holds the lease, and leaves a note for an agent after it; what cannot be made sure of
 //! is not sent (B5, B7). START is sent either way: a machine that we took down is brought back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use crate::client::consul::Consul;
 use crate::clock::Clock;
+use crate::core::recovery::legacy;
 use crate::core::recovery::plan::{Answer, Note, Order, Outcome, Task};
-use crate::core::recovery::power::{Fence, Reply, Verb};
+use crate::core::recovery::procedure::{Guard, Procedure, Step};
+use crate::core::recovery::subject::{Fence, Reply, Seen};
 use crate::executor::Machines;
 use crate::lease::Lease;
 use crate::source::consul::{self, Where};
@@ -39,7 +42,7 @@ pub struct Done {
     /// The node.
     pub target: Arc<str>,
     /// What was done, one word.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// For which repair; empty for a look before one.
     pub saga: String,
     /// By the wall clock: from and to.
@@ -178,8 +181,8 @@ impl Desk {
                 Outcome::Confirmed { beats, seen: self.look(&order.target) }
             }
             Task::Look => Outcome::Seen(self.look(&order.target)),
-            Task::Ask { verb, fence, saga } => {
-                let (reply, words) = self.ask(&order.target, verb, &fence, saga);
+            Task::Ask { step, procedure, fence, saga } => {
+                let (reply, words) = self.ask(&order.target, &step, &procedure, &fence, saga);
                 Outcome::Replied(reply, words)
             }
         };
@@ -196,7 +199,7 @@ impl Desk {
         self.waker.wake(Wake::Answered);
     }
 
-    fn look(&mut self, target: &Arc<str>) -> Result<crate::core::recovery::power::Seen, String> {
+    fn look(&mut self, target: &Arc<str>) -> Result<Seen, String> {
         let Some(machine) = self.tools.machines.get_mut(target) else {
             return Err("no executor is configured for it".to_string());
         };
@@ -206,12 +209,29 @@ impl Desk {
         seen
     }
 
-    fn ask(&mut self, target: &Arc<str>, verb: Verb, fence: &Fence, saga: String) -> (Reply, String) {
+    fn ask(
+        &mut self,
+        target: &Arc<str>,
+        step: &Step,
+        procedure: &Procedure,
+        fence: &Fence,
+        saga: String,
+    ) -> (Reply, String) {
         let Some(machine) = self.tools.machines.get_mut(target) else {
             return (Reply::NotSent, "no executor is configured for it".to_string());
         };
-        if verb.takes_down() {
-            let note = Note { target: target.to_string(), saga, agent: String::new(), verb, fence: fence.clone() };
+        // What is on this machine only we switch: nobody has to know, and no outage of Consul keeps it down.
+        if step.disrupts() && procedure.guard != Guard::Local {
+            // Every agent knows the ways that go by these names.
+            let is_known = legacy::by_name(&procedure.name).is_some_and(|known| known == *procedure);
+            let note = Note {
+                target: target.to_string(),
+                saga,
+                agent: String::new(),
+                verb: step.verb,
+                fence: fence.clone(),
+                procedure: (!is_known).then(|| procedure.clone()),
+            };
             if let Err(why) = self.tools.lease.note(&note) {
                 return (Reply::NotSent, why);
             }
@@ -219,16 +239,16 @@ impl Desk {
                 return (Reply::NotSent, "the lease was lost at the last moment".to_string());
             }
         }
-        machine.ask(verb, fence)
+        machine.ask(step.verb, fence)
     }
 }
 
-fn describe(task: &Task) -> (&'static str, String) {
+fn describe(task: &Task) -> (Cow<'static, str>, String) {
     match task {
-        Task::Confirm => ("confirm", String::new()),
-        Task::Look => ("look", String::new()),
-        Task::Ask { verb, saga, .. } => (verb.as_str(), saga.clone()),
-        Task::Forget { saga } => ("forget", saga.clone()),
+        Task::Confirm => ("confirm".into(), String::new()),
+        Task::Look => ("look".into(), String::new()),
+        Task::Ask { step, saga, .. } => (step.verb.to_string().into(), saga.clone()),
+        Task::Forget { saga } => ("forget".into(), saga.clone()),
     }
 }
 

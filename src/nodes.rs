@@ -13,12 +13,13 @@ use crate::config::schema::{Identity, Kind, Section, Setting, Spelling};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError, Problem, nearest, one_of};
 use crate::core::recovery::plan::{Mode, Node, Policy, WhenStopped};
-use crate::core::recovery::power::Rung;
+use crate::core::recovery::procedure::Procedure;
 use crate::core::recovery::target::Times;
 use crate::core::signal::SignalKey;
+use crate::executor::{EXECUTORS, Entry};
 
-/// What may stand in `executor`.
-const EXECUTORS: [&str; 2] = ["oci", NOBODY];
+pub use crate::executor::Switch;
+
 /// The executor of a node that is only watched.
 const NOBODY: &str = "none";
 /// Nodes at most.
@@ -167,17 +168,40 @@ pub struct Nodes {
     pub lease_ttl: std::time::Duration,
 }
 
-/// What switches one node.
-#[derive(Debug, Clone)]
-pub struct Switch {
-    /// The node's place in the list, to name it in a problem.
-    pub index: usize,
-    /// The node.
-    pub node: Arc<str>,
-    /// The executor.
-    pub executor: &'static str,
-    /// The instance, as the executor's provider names it.
-    pub instance_id: Arc<str>,
+/// What the executors offer, each way shared by all nodes that go it.
+struct Offers {
+    /// By the executor's word: its ways for a ladder, and how it brings a machine up.
+    executors: Vec<(&'static str, Vec<Arc<Procedure>>, Option<Arc<Procedure>>)>,
+}
+
+impl Offers {
+    fn of(executors: &[Entry]) -> Offers {
+        let offer = |entry: &Entry| {
+            let ladder = entry.offers.iter().cloned().map(Arc::new).collect();
+            (entry.name, ladder, entry.starts.clone().map(Arc::new))
+        };
+        Offers { executors: executors.iter().map(offer).collect() }
+    }
+
+    /// What may stand in `executor`.
+    fn words(&self) -> Vec<&'static str> {
+        self.executors.iter().map(|(name, _, _)| *name).chain([NOBODY]).collect()
+    }
+
+    /// The ways that a ladder may be made of; of a node that nothing switches, any.
+    fn ways(&self, executor: &str) -> Vec<Arc<Procedure>> {
+        let of = |own: bool| {
+            let all = self.executors.iter().filter(move |(name, _, _)| !own || *name == executor);
+            all.flat_map(|(_, ways, _)| ways.iter().cloned()).collect::<Vec<_>>()
+        };
+        let own = of(true);
+        if own.is_empty() { of(false) } else { own }
+    }
+
+    /// How the executor brings up a machine that somebody else switched off.
+    fn starts(&self, executor: &str) -> Option<Arc<Procedure>> {
+        self.executors.iter().find(|(name, _, _)| *name == executor).and_then(|(_, _, starts)| starts.clone())
+    }
 }
 
 impl Nodes {
@@ -195,10 +219,11 @@ impl Nodes {
         let mut problems = Vec::new();
         let min_healthy = bounds(config, &settings, &mut problems);
         let lease = settings.lease.trim_matches('/').to_string();
+        let offers = Offers::of(EXECUTORS);
         let (mut nodes, mut switches) = (Vec::new(), Vec::new());
         for (index, node) in config.each::<NodeSettings>("node").enumerate() {
             let node = node?;
-            let read = read_node(config, &settings, &node, index, &mut problems);
+            let read = read_node(config, &settings, (index, &node), &offers, &mut problems);
             switches.extend(switch(index, &node));
             nodes.push(read);
         }
@@ -235,7 +260,7 @@ pub fn switches(config: &Config) -> Vec<Switch> {
 
 /// `None` for a node that nothing switches, or nothing that is known; the latter is a problem of its own.
 fn switch(index: usize, node: &NodeSettings) -> Option<Switch> {
-    let executor = EXECUTORS.into_iter().find(|known| *known != NOBODY && *known == node.executor)?;
+    let executor = EXECUTORS.iter().map(|entry| entry.name).find(|known| *known == node.executor)?;
     let (node, instance_id) = (Arc::from(node.name.as_str()), Arc::from(node.instance_id.as_str()));
     Some(Switch { index, node, executor, instance_id })
 }
@@ -281,7 +306,13 @@ fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> 
     percent.unwrap_or(100)
 }
 
-fn read_node(config: &Config, all: &Settings, node: &NodeSettings, index: usize, problems: &mut Vec<Problem>) -> Node {
+fn read_node(
+    config: &Config,
+    all: &Settings,
+    (index, node): (usize, &NodeSettings),
+    offers: &Offers,
+    problems: &mut Vec<Problem>,
+) -> Node {
     let name: Arc<str> = Arc::from(node.name.as_str());
     let key = |name: &str| format!("node[{index}].{name}");
     let mut refuse = |name: &str, what: String| problems.extend(config.error(&key(name), what).problems);
@@ -295,19 +326,20 @@ fn read_node(config: &Config, all: &Settings, node: &NodeSettings, index: usize,
         }
     }
     let repairable = node.executor != NOBODY;
-    if !EXECUTORS.contains(&node.executor.as_str()) {
-        refuse("executor", one_of(&format!("\"{}\" is not known here", node.executor), &node.executor, &EXECUTORS));
+    let (words, ways) = (offers.words(), offers.ways(&node.executor));
+    if !words.contains(&node.executor.as_str()) {
+        refuse("executor", one_of(&format!("\"{}\" is not known here", node.executor), &node.executor, &words));
     } else if repairable && node.instance_id.is_empty() {
         let what = "is missing: the OCID of the instance; or write executor = \"none\" to watch the node only";
         refuse("instance_id", what.to_string());
     }
-    let ladder: Vec<Rung> = node
+    let ladder: Vec<Arc<Procedure>> = node
         .ladder
         .iter()
         .filter_map(|word| {
-            let found = Rung::LADDER.into_iter().find(|rung| rung.as_str() == word);
+            let found = ways.iter().find(|way| way.name == *word).cloned();
             if found.is_none() {
-                let words = Rung::LADDER.map(Rung::as_str);
+                let words: Vec<&str> = ways.iter().map(|way| &*way.name).collect();
                 refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
             }
             found
@@ -333,6 +365,7 @@ fn read_node(config: &Config, all: &Settings, node: &NodeSettings, index: usize,
             WhenStoppedWord::Start => WhenStopped::Start,
         },
         ladder,
+        starts: offers.starts(&node.executor),
         times: Times {
             after: node.after.as_ref().unwrap_or(&all.after).0,
             boot_grace: node.boot_grace.as_ref().unwrap_or(&all.boot_grace).0,
@@ -402,7 +435,9 @@ mod tests {
         .unwrap();
         assert_eq!((nodes.policy.mode, nodes.policy.min_healthy), (Mode::Active, 75));
         let [n1, n2] = nodes.nodes.as_slice() else { panic!("{nodes:?}") };
-        assert_eq!(n1.ladder, [Rung::SoftReset, Rung::StopStart]);
+        let ladder: Vec<&str> = n1.ladder.iter().map(|way| &*way.name).collect();
+        assert_eq!(ladder, ["softreset", "stop_start"]);
+        assert!(n1.starts.is_some() && n2.starts.is_none());
         assert_eq!((n1.times.after.as_secs(), n1.times.boot_grace.as_secs()), (120, 600));
         assert!(n1.repairable && !n1.heartbeat_only && !n2.repairable && n2.heartbeat_only);
     }

@@ -155,7 +155,7 @@ impl Repairs {
     /// Hands the orders over; `is_durable`: what was decided with them is on the disk.
     pub fn dispatch(&self, plan: Plan, is_durable: bool) {
         for order in plan.orders {
-            let takes_down = matches!(&order.task, Task::Ask { verb, .. } if verb.takes_down());
+            let takes_down = matches!(&order.task, Task::Ask { step, .. } if step.disrupts());
             if takes_down && !is_durable {
                 self.operator.refuse(&order, "its intent could not be written to the state file");
             } else {

@@ -173,7 +173,7 @@ fn targets_in(store: &Store, begins: Deed) -> anyhow::Result<Vec<Arc<TargetView>
     let view = |(name, body): &(String, String)| {
         let kept: Kept = serde_json::from_str(body).ok()?;
         let told = open.iter().find(|told| told.target == *name);
-        let open = told.map(|told| (told.saga.stage, Deed::of(told.simulated)));
+        let open = told.map(|told| (&told.saga, Deed::of(told.simulated)));
         let (reason, deed) = story::left(&kept, open, begins);
         let phase = if open.is_some() { Phase::Recovering } else { kept.phase };
         Some(Arc::new(TargetView {

@@ -16,8 +16,8 @@ use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
 use crate::core::recovery::plan::Place;
-use crate::core::recovery::power::{Fence, Reply, Seen, Verb};
-use crate::nodes::Switch;
+use crate::core::recovery::procedure::Procedure;
+use crate::core::recovery::subject::{Fence, Reply, Seen, Verb};
 
 /// Every executor.
 pub const EXECUTORS: &[Entry] = &[oci::ENTRY];
@@ -26,12 +26,29 @@ pub const EXECUTORS: &[Entry] = &[oci::ENTRY];
 pub struct Entry {
     /// The word in `[[node]] executor`.
     pub name: &'static str,
+    /// The ways to repair a machine that it offers, for `ladder`.
+    pub offers: &'static [Procedure],
+    /// How it brings up a machine that somebody else switched off.
+    pub starts: Option<Procedure>,
     /// The parts of the configuration it owns.
     pub sections: &'static [Section],
     /// Makes it for the nodes that name it.
     pub build: Build,
     /// Is the machine whose /sys is here one that it could switch?
     pub is_here: fn(&Path) -> bool,
+}
+
+/// What switches one node.
+#[derive(Debug, Clone)]
+pub struct Switch {
+    /// The node's place in the list, to name it in a problem.
+    pub index: usize,
+    /// The node.
+    pub node: Arc<str>,
+    /// The executor.
+    pub executor: &'static str,
+    /// The instance, as the executor's provider names it.
+    pub instance_id: Arc<str>,
 }
 
 /// How an executor is made.

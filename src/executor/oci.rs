@@ -9,18 +9,39 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, Machine, Machines, Outfit};
+use super::{Entry, Machine, Machines, Outfit, Switch};
 use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, ConflictKind, Oci, OciError};
 use crate::config::{Config, ConfigError, Problems};
-use crate::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
-use crate::nodes::Switch;
+use crate::core::message::clean;
+use crate::core::recovery::legacy::{RESET, SOFTRESET, START, STOP_START};
+use crate::core::recovery::procedure::Procedure;
+use crate::core::recovery::subject::{Fence, Reply, Seen, State, Verb};
 
 /// The word in `[[node]] executor`.
 const NAME: &str = "oci";
+/// Oracle's words for states are kept to this length, in characters.
+const WORD: usize = 40;
 
 /// How the program knows this executor.
-pub const ENTRY: Entry = Entry { name: NAME, sections: &[Settings::section("oci")], build, is_here };
+pub const ENTRY: Entry =
+    Entry { name: NAME, offers: OFFERS, starts: Some(START), sections: &[Settings::section("oci")], build, is_here };
+
+/// The ways to repair an instance.
+const OFFERS: &[Procedure] = &[STOP_START, RESET, SOFTRESET];
+
+/// What Oracle's word for the state of an instance means to a repair.
+fn state(lifecycle: &str) -> State {
+    match lifecycle.to_ascii_uppercase().as_str() {
+        "RUNNING" => State::Running,
+        "STOPPING" => State::Stopping,
+        "STOPPED" => State::Stopped,
+        "STARTING" => State::Starting,
+        "TERMINATING" | "TERMINATED" => State::Terminated,
+        // MOVING, PROVISIONING, CREATING_IMAGE, and whatever comes later: busy, nothing may be asked.
+        _ => State::Other,
+    }
+}
 
 /// Every machine of Oracle Cloud, virtual or not, says so in its DMI, which a container can read as well; cloud-init
 /// knows them by the same words.
@@ -83,11 +104,12 @@ impl Machine for Instance {
         let Some(etag) = instance.etag else {
             return Err(format!("the answer about {} has no etag, so nothing can be decided on it", self.id));
         };
-        Ok(Seen { lifecycle: Lifecycle::parse(&instance.lifecycle), etag })
+        let word = clean(&instance.lifecycle.to_ascii_uppercase(), WORD);
+        Ok(Seen { state: state(&instance.lifecycle), version: Some(etag), word })
     }
 
     fn ask(&mut self, verb: Verb, fence: &Fence) -> (Reply, String) {
-        match self.oci.act(&self.id, verb.as_str(), Some(&fence.etag), &fence.token) {
+        match self.oci.act(&self.id, verb.as_str(), fence.version.as_deref(), &fence.token) {
             Ok(_) => (Reply::Accepted, String::new()),
             Err(error) => (reply(&error), error.to_string()),
         }
@@ -123,6 +145,26 @@ mod tests {
         {
             std::fs::write(id.join("chassis_asset_tag"), tag).unwrap();
             assert_eq!(is_here(sys.path()), here, "{tag:.20}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_oracle_has_its_meaning_and_an_unknown_one_has_none() {
+        for (word, means) in [
+            ("RUNNING", State::Running),
+            ("running", State::Running),
+            ("STOPPING", State::Stopping),
+            ("STOPPED", State::Stopped),
+            ("STARTING", State::Starting),
+            ("TERMINATING", State::Terminated),
+            ("TERMINATED", State::Terminated),
+            ("MOVING", State::Other),
+            ("PROVISIONING", State::Other),
+            ("CREATING_IMAGE", State::Other),
+            ("", State::Other),
+            ("HIBERNATED", State::Other),
+        ] {
+            assert_eq!(state(word), means, "{word}");
         }
     }
 

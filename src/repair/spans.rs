@@ -12,9 +12,11 @@ use std::time::Duration;
 use crate::act::Done;
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::journal::{Event, Record, Told};
+use crate::core::recovery::legacy;
 use crate::core::recovery::phrase::Deed;
 use crate::core::recovery::plan::Plan;
-use crate::core::recovery::power::{Lifecycle, Reply, Verb};
+use crate::core::recovery::procedure::Procedure;
+use crate::core::recovery::subject::{Reply, State};
 use crate::core::recovery::target::Phase;
 use crate::core::time::Wall;
 use crate::trace::{Counts, Kind, Span, SpanId, TraceId, Traces, Value};
@@ -34,8 +36,10 @@ struct Open {
     saga: String,
     began: Wall,
     simulated: bool,
+    /// The way that it goes, where that is known.
+    procedure: Option<Arc<Procedure>>,
     /// What is waited for, and since when.
-    wait: Option<(&'static str, Wall)>,
+    wait: Option<(Cow<'static, str>, Wall)>,
 }
 
 const HEARTBEAT: &str = "wait for the heartbeat";
@@ -48,8 +52,9 @@ impl Spans {
 
     /// A repair that an earlier run began.
     pub fn resume(&mut self, told: &Told) {
-        let open = Open { saga: told.id.clone(), began: told.opened_at, simulated: told.simulated, wait: None };
-        self.open.insert(Arc::from(told.target.as_str()), open);
+        let procedure = Some(Arc::clone(&told.saga.procedure));
+        let (saga, began, simulated) = (told.id.clone(), told.opened_at, told.simulated);
+        self.open.insert(Arc::from(told.target.as_str()), Open { saga, began, simulated, procedure, wait: None });
     }
 
     /// What became of the spans so far.
@@ -82,27 +87,29 @@ impl Spans {
             if fleet.phase(&name) != Some(Phase::Waiting) {
                 self.finish(&name, now, Some("the machine was not switched".to_string()));
             } else if let Some(open) = self.open.get_mut(&name)
-                && open.wait.is_none_or(|(what, _)| what != HEARTBEAT)
+                && open.wait.as_ref().is_none_or(|(what, _)| what != HEARTBEAT)
             {
-                open.wait = Some((HEARTBEAT, now));
+                open.wait = Some((HEARTBEAT.into(), now));
             }
         }
     }
 
     fn begin(&mut self, record: &Record) {
-        let simulated = match &record.event {
-            Event::Opened { simulated, .. } => *simulated,
-            Event::Adopted { .. } => false,
+        let (procedure, simulated) = match &record.event {
+            Event::Opened { procedure, simulated } => (Some(Arc::clone(procedure)), *simulated),
+            Event::Adopted { procedure, verb, .. } => {
+                (Some(procedure.clone().unwrap_or_else(|| Arc::new(legacy::by_verb(*verb)))), false)
+            }
             _ => return,
         };
-        let open = Open { saga: record.saga.clone(), began: record.at, simulated, wait: None };
+        let open = Open { saga: record.saga.clone(), began: record.at, simulated, procedure, wait: None };
         self.open.insert(Arc::from(record.target.as_str()), open);
     }
 
     /// A look or a request that the operator carried out.
     fn request(&mut self, done: &Done) {
         if let Some(open) = self.open.get(&done.target) {
-            let span = span(open, done.what, Kind::Client, done.span, done.error.clone());
+            let span = span(open, done.what.clone(), Kind::Client, done.span, done.error.clone());
             self.send(span, &done.target);
         }
     }
@@ -112,12 +119,11 @@ impl Spans {
         let Some(open) = self.open.get_mut(&name) else { return };
         let ended = match &record.event {
             Event::Replied { verb, reply: Reply::Accepted, .. } => {
-                let what = if *verb == Verb::Stop { "wait for STOPPED" } else { "wait for RUNNING" };
-                open.wait.replace((what, record.at))
+                let step = open.procedure.as_ref().and_then(|procedure| procedure.step(procedure.place(*verb)?));
+                let goal = step.map_or(State::Running, |step| step.goal.shows());
+                open.wait.replace((format!("wait for {goal}").into(), record.at))
             }
-            Event::Seen { seen } if matches!(seen.lifecycle, Lifecycle::Stopped | Lifecycle::Running) => {
-                open.wait.take()
-            }
+            Event::Seen { seen } if matches!(seen.state, State::Stopped | State::Running) => open.wait.take(),
             Event::Closed { .. } => open.wait.take(),
             _ => None,
         };
@@ -129,11 +135,11 @@ impl Spans {
 
     fn finish(&mut self, name: &Arc<str>, now: Wall, error: Option<String>) {
         let Some(open) = self.open.remove(name) else { return };
-        if let Some((what, since)) = open.wait {
+        if let Some((what, since)) = open.wait.clone() {
             let span = span(&open, what, Kind::Internal, (since, now), None);
             self.send(span, name);
         }
-        let mut whole = span(&open, "repair", Kind::Internal, (open.began, now), error);
+        let mut whole = span(&open, "repair".into(), Kind::Internal, (open.began, now), error);
         (whole.id, whole.parent) = (SpanId::of(whole.trace, 0), None);
         whole.attributes.push((Cow::Borrowed("watchdog.target"), Value::from(format!("node/{name}"))));
         self.traces.record(whole);
@@ -150,7 +156,7 @@ impl Spans {
     }
 }
 
-fn span(open: &Open, name: &'static str, kind: Kind, span: (Wall, Wall), error: Option<String>) -> Span {
+fn span(open: &Open, name: Cow<'static, str>, kind: Kind, span: (Wall, Wall), error: Option<String>) -> Span {
     let trace = TraceId::of(&[&open.saga]);
     let mut attributes = vec![(Cow::Borrowed("watchdog.repair"), Value::from(open.saga.clone()))];
     if open.simulated {
@@ -159,7 +165,7 @@ fn span(open: &Open, name: &'static str, kind: Kind, span: (Wall, Wall), error: 
     // A look was made either way; whatever else is told of a simulated repair is its own invention.
     let name = match (kind, Deed::of(open.simulated)) {
         (Kind::Internal, deed @ Deed::Simulated) => Cow::Owned(deed.names(name)),
-        _ => Cow::Borrowed(name),
+        _ => name,
     };
     Span {
         trace,

@@ -15,7 +15,6 @@ use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, Oci, OciError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::recovery::power::Lifecycle;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Mono;
@@ -99,8 +98,8 @@ struct Round {
 impl Round {
     fn ask(&self, asked: &Asked) -> Found {
         match self.oci.instance(&asked.id) {
-            Ok(instance) => match Lifecycle::parse(&instance.lifecycle) {
-                gone @ (Lifecycle::Terminating | Lifecycle::Terminated) => Found::Trouble(format!(
+            Ok(instance) => match instance.lifecycle.to_ascii_uppercase().as_str() {
+                gone @ ("TERMINATING" | "TERMINATED") => Found::Trouble(format!(
                     "the instance is {gone}; set the node's new instance_id, or remove the node"
                 )),
                 _ => Found::Well,

@@ -183,8 +183,9 @@ fn sweep(db: &Connection, added: usize, rows: i64) -> Result<()> {
 mod tests {
     use super::*;
     use crate::core::recovery::journal::Event;
-    use crate::core::recovery::power::{Fence, Rung, Verb};
+    use crate::core::recovery::legacy::STOP_START;
     use crate::core::recovery::saga::End;
+    use crate::core::recovery::subject::{Fence, Verb};
 
     fn told(saga: &str, events: &[Event]) -> Vec<Record> {
         let record = |(number, event): (u32, &Event)| Record {
@@ -198,7 +199,7 @@ mod tests {
     }
 
     fn opened() -> Event {
-        Event::Opened { rung: Rung::StopStart, simulated: false }
+        Event::Opened { procedure: STOP_START.into(), simulated: false }
     }
 
     fn over(saga: &str) -> Vec<Record> {
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn repairs_that_are_over_go_as_a_whole_and_a_few_at_a_time_and_open_ones_never() {
         let db = schema::memory().unwrap();
-        let open = told("open", &[opened(), Event::Intent { verb: Verb::Stop, fence: Fence::default() }]);
+        let open = told("open", &[opened(), Event::Intent { verb: Verb::STOP, fence: Fence::default() }]);
         put(&db, &open).unwrap();
         for n in 0..500 {
             put(&db, &over(&format!("over-{n}"))).unwrap();

@@ -9,8 +9,9 @@ use watchdog::client::consul::Consul as Client;
 use watchdog::clock::Clock;
 use watchdog::config::Config;
 use watchdog::core::recovery::fleet::Fleet;
+use watchdog::core::recovery::legacy;
 use watchdog::core::recovery::plan::{Order, Outcome, Plan, Task};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Seen, Verb};
+use watchdog::core::recovery::subject::{Fence, Reply, Seen, State as Power, Verb};
 use watchdog::executor::{Machine, Machines};
 use watchdog::lease::{Lease, Terms};
 use watchdog::nodes::Nodes;
@@ -44,7 +45,7 @@ impl Machine for Book {
     }
 
     fn look(&mut self) -> Result<Seen, String> {
-        let seen = Seen { lifecycle: Lifecycle::Running, etag: "v1".to_string() };
+        let seen = Seen::new(Power::Running, "v1");
         if self.answers { Ok(seen) } else { Err("nobody is there".to_string()) }
     }
 
@@ -107,8 +108,9 @@ impl Rig {
 }
 
 fn ask(verb: Verb) -> Task {
-    let fence = Fence { etag: "v1".to_string(), token: "t".to_string() };
-    Task::Ask { verb, fence, saga: "s1".to_string() }
+    let fence = Fence::new("v1", "t");
+    let procedure = Arc::new(legacy::ALL.into_iter().find(|way| way.steps[0].verb == verb).unwrap());
+    Task::Ask { step: procedure.steps[0], procedure, fence, saga: "s1".to_string() }
 }
 
 fn assert_not_sent(outcome: &Outcome, why: &str) {
@@ -121,11 +123,11 @@ fn what_takes_a_machine_down_is_written_down_first_and_the_note_goes_with_the_re
         return;
     }
     let rig = Rig::new();
-    for verb in Verb::ALL {
+    for verb in Verb::OCI {
         assert_eq!(rig.ask(verb), Outcome::Replied(Reply::Accepted, String::new()));
     }
-    let noted: Vec<_> = rig.asked().into_iter().filter(|(verb, _)| verb.takes_down()).collect();
-    assert_eq!(noted, [(Verb::Stop, true), (Verb::Reset, true), (Verb::SoftReset, true)]);
+    let noted: Vec<_> = rig.asked().into_iter().filter(|(verb, _)| *verb != Verb::START).collect();
+    assert_eq!(noted, [(Verb::STOP, true), (Verb::RESET, true), (Verb::SOFTRESET, true)]);
     rig.operator.order(Order { id: 2, target: Arc::from("n1"), task: Task::Forget { saga: "s1".to_string() } });
     wait("the note to go", || (!note(&rig.consul.client())).then_some(()));
 }
@@ -143,9 +145,9 @@ fn a_lease_that_ran_out_between_decision_and_request_stops_what_takes_down_and_n
         now.awake = now.awake.plus(TTL * 2);
     }
     assert!(!rig.lease.holds(), "by its own clock");
-    assert_not_sent(&rig.ask(Verb::Stop), "the lease was lost");
-    assert_eq!(rig.ask(Verb::Start), Outcome::Replied(Reply::Accepted, String::new()));
-    assert_eq!(rig.asked().iter().map(|(verb, _)| *verb).collect::<Vec<_>>(), [Verb::Start]);
+    assert_not_sent(&rig.ask(Verb::STOP), "the lease was lost");
+    assert_eq!(rig.ask(Verb::START), Outcome::Replied(Reply::Accepted, String::new()));
+    assert_eq!(rig.asked().iter().map(|(verb, _)| *verb).collect::<Vec<_>>(), [Verb::START]);
 }
 
 #[test]
@@ -155,10 +157,10 @@ fn without_its_note_nothing_that_takes_down_is_sent_and_a_start_is() {
     }
     let rig = Rig::new();
     rig.proxy.set(Fault::Reset);
-    assert_not_sent(&rig.ask(Verb::Stop), "cannot write the note");
+    assert_not_sent(&rig.ask(Verb::STOP), "cannot write the note");
     assert!(rig.lease.holds(), "it is not the lease that keeps it");
-    assert_eq!(rig.ask(Verb::Start), Outcome::Replied(Reply::Accepted, String::new()));
-    assert_eq!(rig.asked(), [(Verb::Start, false)]);
+    assert_eq!(rig.ask(Verb::START), Outcome::Replied(Reply::Accepted, String::new()));
+    assert_eq!(rig.asked(), [(Verb::START, false)]);
 }
 
 #[test]
@@ -187,10 +189,10 @@ fn what_takes_down_does_not_leave_before_its_intent_is_on_the_disk() {
     let nodes = Nodes::read(&Config::from_toml("").unwrap()).unwrap();
     let repairs = Repairs::new(Fleet::new(nodes.policy, nodes.nodes), operator, lease, None);
     let order = |verb| Order { id: 1, target: Arc::from("n1"), task: ask(verb) };
-    let orders = || Plan { orders: Verb::ALL.map(order).to_vec(), ..Plan::default() };
+    let orders = || Plan { orders: Verb::OCI.map(order).to_vec(), ..Plan::default() };
     let verbs = || asked.lock().unwrap().iter().map(|(verb, _)| *verb).collect::<Vec<_>>();
     repairs.dispatch(orders(), false);
-    wait("the START", || (verbs() == [Verb::Start]).then_some(()));
+    wait("the START", || (verbs() == [Verb::START]).then_some(()));
     repairs.dispatch(orders(), true);
-    wait(|| format!("all: {:?}", verbs()), || (verbs()[1..] == Verb::ALL).then_some(()));
+    wait(|| format!("all: {:?}", verbs()), || (verbs()[1..] == Verb::OCI).then_some(()));
 }

@@ -25,7 +25,7 @@ mod state;
 
 use search::{Found, search};
 use state::{ANY, Broken, Rules};
-use watchdog::core::recovery::power::Rung;
+use watchdog::core::recovery::legacy::{RESET, SOFTRESET, STOP_START};
 
 const ALL: [Broken; 5] = [Broken::B1, Broken::B2, Broken::B7, Broken::B8, Broken::F72];
 
@@ -36,7 +36,7 @@ const WORLD: Rules = Rules {
     note: true,
     fence: true,
     start_only: true,
-    rung: Rung::StopStart,
+    way: &STOP_START,
     agents: 3,
     decisions: 1,
     sends: 2,
@@ -86,9 +86,9 @@ fn nor_by_a_reset_or_by_asking_three_times() {
     // Where the operator stays away, whether a machine comes back depends on nobody else.
     let mut sizes: Vec<Size> = Vec::new();
     for operator in [ANY, 0] {
-        for rung in [Rung::Reset, Rung::SoftReset] {
-            let rules = Rules { agents: 2, rung, operator, ..WORLD };
-            sizes.push(searched(&format!("two agents, {}", rung.as_str()), rules));
+        for way in [&RESET, &SOFTRESET] {
+            let rules = Rules { agents: 2, way, operator, ..WORLD };
+            sizes.push(searched(&format!("two agents, {}", way.name), rules));
         }
         let rules = Rules { agents: 2, sends: 3, operator, ..WORLD };
         sizes.push(searched("two agents, sent three times", rules));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::journal::{Event, Record};
 use watchdog::core::recovery::plan::{Mode, Note, WhenStopped};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Verb};
+use watchdog::core::recovery::subject::{Fence, Reply, State as Power, Verb};
 use watchdog::core::recovery::target::Phase;
 use watchdog::core::signal::State;
 
@@ -20,7 +20,7 @@ use world::{HOUR, MINUTE, World, node, policy};
 /// Something that happens to a world.
 type Change = fn(&mut World);
 
-const CYCLE: [Verb; 2] = [Verb::Stop, Verb::Start];
+const CYCLE: [Verb; 2] = [Verb::STOP, Verb::START];
 
 fn blocked(world: &World, name: &str) -> Vec<Blocked> {
     let mut standings = world.fleet.standings(world.now);
@@ -158,11 +158,11 @@ fn repairs_keep_to_their_room_and_their_budget_across_restarts_and_reboots() {
     world.policy.max_in_flight = 9;
     world.policy.max_per_hour = 2;
     world.reload();
-    world.until(MINUTE * 20, |world| world.asked.iter().filter(|asked| asked.1 == Verb::Stop).count() == 2);
+    world.until(MINUTE * 20, |world| world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count() == 2);
     for reboot in [false, true] {
         world.restart(reboot);
         world.time_passes(MINUTE * 12);
-        assert_eq!(world.asked.iter().filter(|asked| asked.1 == Verb::Stop).count(), 2, "reboot {reboot}");
+        assert_eq!(world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count(), 2, "reboot {reboot}");
     }
     let mut world = World::of(10);
     world.policy.max_in_flight = 9;
@@ -201,7 +201,7 @@ fn three_attempts_and_then_it_is_given_up_and_told() {
     world.heartbeat_dies("n1");
     world.time_passes(HOUR * 6);
     assert_eq!((world.verbs().len(), world.kept_of("n1").phase), (6, Phase::Exhausted));
-    assert_eq!((world.said("gave up"), world.life("n1")), (1, Lifecycle::Running));
+    assert_eq!((world.said("gave up"), world.life("n1")), (1, Power::Running));
     let told = world.fleet.own_facts(world.now);
     assert!(told.iter().any(|fact| fact.key == "recovery/n1" && fact.trouble.is_some()));
     world.heartbeat_returns("n1", "by-hand");
@@ -227,7 +227,7 @@ fn an_open_repair_starts_the_machine_whatever_has_changed_meanwhile() {
             if restarts && name != "removed" {
                 world.restart(false);
             }
-            world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs().len() == 2);
+            world.until(MINUTE * 2, |world| world.life("n1") == Power::Running && world.verbs().len() == 2);
             assert_eq!(world.verbs(), CYCLE, "{name}");
         }
     }
@@ -250,12 +250,12 @@ fn a_node_removed_before_a_restart_is_told_until_it_is_put_back() {
     let gone = world.nodes.remove(0);
     world.restart(false);
     world.time_passes(MINUTE * 5);
-    assert_eq!(world.life("n1"), Lifecycle::Stopped);
+    assert_eq!(world.life("n1"), Power::Stopped);
     let told = world.fleet.own_facts(world.now);
     assert!(told.iter().any(|fact| fact.trouble.as_ref().is_some_and(|trouble| trouble.contains("put it back"))));
     world.nodes.push(gone);
     world.reload();
-    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running);
+    world.until(MINUTE * 2, |world| world.life("n1") == Power::Running);
 }
 
 #[test]
@@ -282,8 +282,8 @@ fn a_lost_state_file_leaves_the_owed_start_to_the_note() {
     let saga = world.journal[0].saga.clone();
     world.state_file_lost();
     world.restart(false);
-    world.notes.push(Note { target: "n1".into(), saga, agent: "a0".into(), verb, fence });
-    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running);
+    world.notes.push(Note { target: "n1".into(), saga, agent: "a0".into(), verb, fence, procedure: None });
+    world.until(MINUTE * 2, |world| world.life("n1") == Power::Running);
     assert_eq!(world.verbs(), CYCLE);
     assert_eq!(world.said("takes over the repair that agent a0 began"), 1);
     // The note is still to be seen: it is asked to go now and then, and not taken over again.
@@ -297,10 +297,17 @@ fn a_lost_state_file_leaves_the_owed_start_to_the_note() {
 fn a_note_about_a_node_never_seen_does_not_wait_for_ever() {
     let mut world = World::with(policy(), vec![node("n1"), node("n2"), node("n3")]);
     world.machine("n1").heals = false;
-    world.machine("n1").life = Lifecycle::Stopped;
-    let fence = Fence { etag: "v0".into(), token: "t".into() };
-    world.notes.push(Note { target: "n1".into(), saga: "s".into(), agent: "a0".into(), verb: Verb::Stop, fence });
-    world.until(MINUTE, |world| world.life("n1") == Lifecycle::Running);
+    world.machine("n1").life = Power::Stopped;
+    let fence = Fence::new("v0", "t");
+    world.notes.push(Note {
+        target: "n1".into(),
+        saga: "s".into(),
+        agent: "a0".into(),
+        verb: Verb::STOP,
+        fence,
+        procedure: None,
+    });
+    world.until(MINUTE, |world| world.life("n1") == Power::Running);
     world.notes.clear();
     world.time_passes(MINUTE * 11);
     assert_eq!(world.kept_of("n1").phase, Phase::Suspect);
@@ -312,7 +319,7 @@ fn an_unknown_outcome_is_looked_at_and_the_same_request_sent_again() {
     world.replies.extend([(Reply::Unknown, false), (Reply::Unknown, false), (Reply::Unknown, true)]);
     world.heartbeat_dies("n1");
     world.until(MINUTE * 12, |world| world.said("repaired") > 0);
-    assert_eq!(world.verbs(), [Verb::Stop, Verb::Stop, Verb::Stop, Verb::Start]);
+    assert_eq!(world.verbs(), [Verb::STOP, Verb::STOP, Verb::STOP, Verb::START]);
     assert!(world.asked[..3].iter().all(|asked| asked.2 == world.asked[0].2), "sent again it counts once");
 }
 
@@ -324,18 +331,18 @@ fn an_unknown_outcome_is_given_up_after_a_quarter_of_an_hour_and_a_machine_found
     world.until(MINUTE * 7, |world| world.verbs().len() == 3);
     let lasted = world.until(MINUTE * 17, |world| world.said("never became clear") > 0);
     assert!(lasted >= MINUTE * 14, "{lasted:?}");
-    world.machine("n1").becomes(Lifecycle::Stopped);
-    world.until(MINUTE * 12, |world| world.life("n1") == Lifecycle::Running);
-    assert_eq!(world.verbs()[3..], [Verb::Start]);
+    world.machine("n1").becomes(Power::Stopped);
+    world.until(MINUTE * 12, |world| world.life("n1") == Power::Running);
+    assert_eq!(world.verbs()[3..], [Verb::START]);
 }
 
 #[test]
 fn a_machine_that_somebody_else_switched_off_is_told_or_started_as_configured() {
-    for (when_stopped, verbs) in [(WhenStopped::Tell, vec![]), (WhenStopped::Start, vec![Verb::Start])] {
+    for (when_stopped, verbs) in [(WhenStopped::Tell, vec![]), (WhenStopped::Start, vec![Verb::START])] {
         let mut world = World::of(3);
         world.nodes[0].when_stopped = when_stopped;
         world.reload();
-        world.machine("n1").becomes(Lifecycle::Stopped);
+        world.machine("n1").becomes(Power::Stopped);
         world.heartbeat_dies("n1");
         world.time_passes(MINUTE * 20);
         assert_eq!(world.verbs(), verbs);
@@ -350,9 +357,9 @@ fn a_stop_refused_because_somebody_else_was_faster_starts_nothing() {
         world.replies.push_back((reply, false));
         world.heartbeat_dies("n1");
         world.until(MINUTE * 7, |world| world.asked.len() == 1);
-        world.machine("n1").becomes(Lifecycle::Stopped);
+        world.machine("n1").becomes(Power::Stopped);
         world.time_passes(HOUR);
-        assert_eq!(world.verbs(), [Verb::Stop], "{reply:?}\n{}", world.story());
+        assert_eq!(world.verbs(), [Verb::STOP], "{reply:?}\n{}", world.story());
     }
 }
 
@@ -362,7 +369,7 @@ fn a_start_without_room_is_asked_again_for_a_day_at_a_bounded_pace_and_told() {
     world.no_capacity = true;
     world.heartbeat_dies("n1");
     world.time_passes(HOUR * 24);
-    let starts: Vec<_> = world.asked.iter().filter(|asked| asked.1 == Verb::Start).map(|asked| asked.3).collect();
+    let starts: Vec<_> = world.asked.iter().filter(|asked| asked.1 == Verb::START).map(|asked| asked.3).collect();
     let longest = starts.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap();
     assert!(
         longest <= Duration::from_secs(130) && (600..2_000).contains(&starts.len()),
@@ -372,7 +379,7 @@ fn a_start_without_room_is_asked_again_for_a_day_at_a_bounded_pace_and_told() {
     let told = world.fleet.own_facts(world.now);
     assert!(told.iter().any(|fact| fact.trouble.as_ref().is_some_and(|trouble| trouble.contains("NoCapacity"))));
     world.no_capacity = false;
-    world.until(MINUTE * 5, |world| world.life("n1") == Lifecycle::Running);
+    world.until(MINUTE * 5, |world| world.life("n1") == Power::Running);
 }
 
 #[test]
@@ -385,10 +392,10 @@ fn an_api_that_is_down_for_a_day_has_the_machine_running_within_five_minutes_of_
             world.restart(true);
         }
         world.time_passes(HOUR * 12);
-        assert_eq!(world.life("n1"), Lifecycle::Stopped);
+        assert_eq!(world.life("n1"), Power::Stopped);
         world.api_up = true;
-        world.until(MINUTE * 5, |world| world.life("n1") == Lifecycle::Running);
-        assert_eq!(world.verbs().last(), Some(&Verb::Start));
+        world.until(MINUTE * 5, |world| world.life("n1") == Power::Running);
+        assert_eq!(world.verbs().last(), Some(&Verb::START));
     }
 }
 
@@ -409,7 +416,7 @@ fn an_owed_start_is_asked_however_seldom_the_passes_come() {
 fn back_on_the_same_boot_is_no_success_of_ours() {
     let mut world = stopping();
     world.machine("n1").heals = false;
-    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs().len() == 2);
+    world.until(MINUTE * 2, |world| world.life("n1") == Power::Running && world.verbs().len() == 2);
     world.time_passes(MINUTE);
     world.heartbeat_returns("n1", "boot-0");
     world.time_passes(MINUTE);

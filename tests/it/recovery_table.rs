@@ -6,10 +6,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use watchdog::core::recovery::journal::Event;
+use watchdog::core::recovery::journal::{Event, adopt};
+use watchdog::core::recovery::legacy::{self, RESET, SOFTRESET, STOP_START};
 use watchdog::core::recovery::pace::{Move, Pace, due};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use watchdog::core::recovery::procedure::Procedure;
 use watchdog::core::recovery::saga::{End, Saga, Stage};
+use watchdog::core::recovery::subject::{Fence, Reply, Seen, Verb};
 use watchdog::core::time::Mono;
 
 /// Where one look leads. `=` stays, `!` cannot be.
@@ -144,36 +146,46 @@ const DUE: &str = "
 const POLL: Duration = Duration::from_secs(10);
 
 fn present() -> Fence {
-    Fence { etag: "e1".into(), token: "t1".into() }
+    Fence::new("e1", "t1")
 }
 
 /// Every place where a repair can stand, by its name in the tables.
 fn places() -> Vec<(String, Saga)> {
-    let rung = |verb| match verb {
-        Verb::Reset => Rung::Reset,
-        Verb::SoftReset => Rung::SoftReset,
-        Verb::Stop | Verb::Start => Rung::StopStart,
+    // Each verb as a step of a procedure that has it: START is the second of stopping and starting.
+    let at = |verb, stage: fn(u8) -> Stage, unsure| {
+        let way: Procedure = [RESET, SOFTRESET].into_iter().find(|way| way.steps[0].verb == verb).unwrap_or(STOP_START);
+        let place = way.place(verb).unwrap();
+        Saga { stage: stage(place), fence: present(), unsure, sends: 1, ..Saga::open(way) }
     };
-    let at = |verb, stage, unsure| Saga { stage, fence: present(), unsure, sends: 1, ..Saga::open(rung(verb)) };
-    let verbs = [Verb::Stop, Verb::Reset, Verb::SoftReset, Verb::Start];
-    let mut places = vec![("decided".to_string(), Saga::open(Rung::StopStart))];
-    places.extend(verbs.map(|verb| (format!("asking {verb}"), at(verb, Stage::Asking(verb), false))));
-    places.extend(verbs.map(|verb| (format!("refused {verb}"), at(verb, Stage::Doubt(verb), false))));
-    places.extend(verbs.map(|verb| (format!("doubt {verb}"), at(verb, Stage::Doubt(verb), true))));
-    places.extend(verbs.map(|verb| (format!("await {verb}"), at(verb, Stage::Awaiting(verb), false))));
-    places.push(("owing".to_string(), at(Verb::Stop, Stage::Owing, false)));
-    places.push(("over".to_string(), at(Verb::Stop, Stage::Closed(End::Up), false)));
+    let verbs = [Verb::STOP, Verb::RESET, Verb::SOFTRESET, Verb::START];
+    let mut places = vec![("decided".to_string(), Saga::open(STOP_START))];
+    places.extend(verbs.map(|verb| (format!("asking {verb}"), at(verb, Stage::Asking, false))));
+    places.extend(verbs.map(|verb| (format!("refused {verb}"), at(verb, Stage::Refused, false))));
+    places.extend(verbs.map(|verb| (format!("doubt {verb}"), at(verb, Stage::Doubt, true))));
+    places.extend(verbs.map(|verb| (format!("await {verb}"), at(verb, Stage::Awaiting, false))));
+    places.push(("owing".to_string(), at(Verb::START, Stage::Next, false)));
+    places.push(("over".to_string(), at(Verb::STOP, |_| Stage::Closed(End::Up), false)));
     places
 }
 
 fn name(saga: &Saga) -> String {
+    let verb = saga.step().map(|step| step.verb.to_string()).unwrap_or_default();
     match saga.stage {
-        Stage::Deciding => "decided".to_string(),
-        Stage::Asking(verb) => format!("asking {verb}"),
-        Stage::Doubt(verb) if saga.unsure => format!("doubt {verb}"),
-        Stage::Doubt(verb) => format!("refused {verb}"),
-        Stage::Awaiting(verb) => format!("await {verb}"),
-        Stage::Owing => "owing".to_string(),
+        Stage::Decided => "decided".to_string(),
+        Stage::Asking(_) => format!("asking {verb}"),
+        Stage::Doubt(_) => {
+            assert!(saga.unsure);
+            format!("doubt {verb}")
+        }
+        Stage::Refused(_) => {
+            assert!(!saga.unsure);
+            format!("refused {verb}")
+        }
+        Stage::Awaiting(_) => format!("await {verb}"),
+        Stage::Next(_) => {
+            assert_eq!(verb, "START");
+            "owing".to_string()
+        }
         Stage::Closed(end) => ending(end).to_string(),
     }
 }
@@ -187,16 +199,31 @@ fn ending(end: End) -> &'static str {
     }
 }
 
-fn seen(lifecycle: Lifecycle, etag: &str) -> Seen {
-    Seen { lifecycle, etag: etag.to_string() }
+/// Every word of the provider, as journals write them.
+const WORDS: [&str; 10] = [
+    "running",
+    "stopping",
+    "stopped",
+    "starting",
+    "moving",
+    "provisioning",
+    "creating-image",
+    "terminating",
+    "terminated",
+    "other",
+];
+
+/// What a journal of any version tells of a look.
+fn seen(word: &str, version: &str) -> Seen {
+    serde_json::from_str(&format!(r#"{{"lifecycle":"{word}","etag":"{version}"}}"#)).unwrap()
 }
 
 /// Both versions of each state, for the columns that hold them.
-fn both(states: &[Lifecycle]) -> Vec<Seen> {
-    states.iter().flat_map(|state| [seen(*state, "e1"), seen(*state, "e2")]).collect()
+fn both(words: &[&str]) -> Vec<Seen> {
+    words.iter().flat_map(|word| [seen(word, "e1"), seen(word, "e2")]).collect()
 }
 
-const ELSE: [Lifecycle; 4] = [Lifecycle::Moving, Lifecycle::Provisioning, Lifecycle::CreatingImage, Lifecycle::Other];
+const ELSE: [&str; 4] = ["moving", "provisioning", "creating-image", "other"];
 
 /// Where an event leads, as the tables say it.
 fn leads(saga: &Saga, event: &Event) -> String {
@@ -236,18 +263,17 @@ fn check(table: &str, line: impl Fn(&Saga) -> Vec<String>, places: Vec<(String, 
 
 #[test]
 fn every_look_leads_where_the_table_says() {
-    use Lifecycle as L;
     let columns = [
-        vec![seen(L::Running, "e1")],
-        vec![seen(L::Running, "e2")],
-        both(&[L::Stopping]),
-        both(&[L::Stopped]),
-        both(&[L::Starting]),
+        vec![seen("running", "e1")],
+        vec![seen("running", "e2")],
+        both(&["stopping"]),
+        both(&["stopped"]),
+        both(&["starting"]),
         both(&ELSE),
-        both(&[L::Terminating, L::Terminated]),
+        both(&["terminating", "terminated"]),
     ];
     let states: usize = columns.iter().map(Vec::len).sum();
-    assert_eq!(states, L::ALL.len() * 2, "every state in both versions");
+    assert_eq!(states, WORDS.len() * 2, "every state in both versions");
     let look = |saga: &Saga, seen: &Seen| {
         let first = saga.apply(&Event::Seen { seen: seen.clone() });
         if let Ok(first) = &first {
@@ -265,14 +291,14 @@ fn every_look_leads_where_the_table_says() {
 fn every_other_event_leads_where_the_table_says() {
     let line = |saga: &Saga| {
         let replied = |verb, reply| leads(saga, &Event::Replied { verb, reply, detail: String::new() });
-        let asked = saga.asked().unwrap_or(Verb::Stop);
-        for verb in Verb::ALL.into_iter().filter(|verb| saga.asked() != Some(*verb)) {
+        let asked = saga.asked().map_or(Verb::STOP, |step| step.verb);
+        for verb in Verb::OCI.into_iter().filter(|verb| saga.asked().map(|step| step.verb) != Some(*verb)) {
             assert!(Reply::ALL.into_iter().all(|reply| replied(verb, reply) == "!"), "{verb} was not asked");
         }
         let sure = Reply::ALL.into_iter().filter(|reply| !matches!(reply, Reply::Accepted | Reply::Unknown));
         let began = [
-            Event::Opened { rung: saga.rung, simulated: false },
-            Event::Adopted { verb: Verb::Stop, fence: present() },
+            Event::Opened { procedure: saga.procedure.clone(), simulated: false },
+            Event::Adopted { procedure: None, verb: Verb::STOP, fence: present() },
         ];
         vec![
             replied(asked, Reply::Accepted),
@@ -287,17 +313,17 @@ fn every_other_event_leads_where_the_table_says() {
 
 #[test]
 fn a_request_once_in_doubt_stays_so_until_another_takes_its_place() {
-    let doubt = Saga { seen: Some(seen(Lifecycle::Running, "e1")), ..Saga::adopt(Verb::Stop, present()) };
-    let again = doubt.apply(&Event::Intent { verb: Verb::Stop, fence: present() }).unwrap();
-    assert_eq!((again.stage, again.unsure, again.sends, &again.seen), (Stage::Asking(Verb::Stop), true, 2, &None));
+    let doubt = Saga { seen: Some(seen("running", "e1")), ..adopt(None, Verb::STOP, present()) };
+    let again = doubt.apply(&Event::Intent { verb: Verb::STOP, fence: present() }).unwrap();
+    assert_eq!((again.stage, again.unsure, again.sends, &again.seen), (Stage::Asking(0), true, 2, &None));
     for reply in Reply::ALL {
-        let next = again.apply(&Event::Replied { verb: Verb::Stop, reply, detail: String::new() }).unwrap();
+        let next = again.apply(&Event::Replied { verb: Verb::STOP, reply, detail: String::new() }).unwrap();
         assert_eq!((next.unsure, next.seen), (true, None), "{reply:?}");
     }
-    let owing = Saga { stage: Stage::Owing, seen: Some(seen(Lifecycle::Stopped, "e3")), ..doubt };
-    let fence = Fence { etag: "e3".into(), token: "t3".into() };
-    let start = owing.apply(&Event::Intent { verb: Verb::Start, fence: fence.clone() }).unwrap();
-    assert_eq!((start.stage, start.unsure, start.sends, start.fence), (Stage::Asking(Verb::Start), false, 1, fence));
+    let owing = Saga { stage: Stage::Next(1), seen: Some(seen("stopped", "e3")), ..doubt };
+    let fence = Fence::new("e3", "t3");
+    let start = owing.apply(&Event::Intent { verb: Verb::START, fence: fence.clone() }).unwrap();
+    assert_eq!((start.stage, start.unsure, start.sends, start.fence), (Stage::Asking(1), false, 1, fence));
     for (place, saga) in places() {
         let owes =
             !matches!(place.as_str(), "decided" | "over" | "refused STOP" | "refused RESET" | "refused SOFTRESET");
@@ -307,13 +333,12 @@ fn a_request_once_in_doubt_stays_so_until_another_takes_its_place() {
 
 /// The columns of what was seen that [`MAY_ASK`] and [`DUE`] have.
 fn sights() -> Vec<Vec<Option<Seen>>> {
-    use Lifecycle as L;
-    let other: Vec<L> = L::ALL.into_iter().filter(|state| !matches!(state, L::Running | L::Stopped)).collect();
+    let other: Vec<&str> = WORDS.into_iter().filter(|word| !matches!(*word, "running" | "stopped")).collect();
     vec![
         vec![None],
-        vec![Some(seen(L::Running, "e1"))],
-        vec![Some(seen(L::Running, "e2"))],
-        both(&[L::Stopped]).into_iter().map(Some).collect(),
+        vec![Some(seen("running", "e1"))],
+        vec![Some(seen("running", "e2"))],
+        both(&["stopped"]).into_iter().map(Some).collect(),
         both(&other).into_iter().map(Some).collect(),
     ]
 }
@@ -322,19 +347,18 @@ fn sights() -> Vec<Vec<Option<Seen>>> {
 fn nothing_may_be_asked_but_what_the_table_says() {
     let asks = |saga: &Saga, sight: &Option<Seen>| {
         let saga = Saga { seen: sight.clone(), ..saga.clone() };
-        let version = sight.as_ref().map_or("e1", |seen| seen.etag.as_str());
-        let fence = |etag: &str, token: &str| Fence { etag: etag.into(), token: token.into() };
+        let version = sight.as_ref().map_or(Some("e1"), |seen| seen.version.as_deref());
+        let fence = |version: &str, token: &str| Fence::new(version, token);
         let fences = [present(), fence("e1", "t2"), fence("e2", "t2"), fence("e3", "t2")];
         let mut allowed = Vec::new();
-        for verb in Verb::ALL {
+        for verb in Verb::OCI {
             let may: Vec<&Fence> = fences.iter().filter(|fence| saga.may_ask(verb, fence)).collect();
             for fence in &fences {
                 let intent = saga.apply(&Event::Intent { verb, fence: fence.clone() });
                 assert_eq!(intent.is_ok(), may.contains(&fence), "the table of events asks may_ask");
             }
-            let of_version: Vec<&Fence> = fences.iter().filter(|fence| fence.etag == version).collect();
-            if (may.len() == fences.len() && saga.stage == Stage::Deciding)
-                || (may == of_version && verb == Verb::Start)
+            let of_version: Vec<&Fence> = fences.iter().filter(|fence| fence.version.as_deref() == version).collect();
+            if (may.len() == fences.len() && saga.stage == Stage::Decided) || (may == of_version && verb == Verb::START)
             {
                 allowed.push(verb.to_string());
             } else if may == [&present()] {
@@ -347,9 +371,9 @@ fn nothing_may_be_asked_but_what_the_table_says() {
     };
     let line = |saga: &Saga| sights().iter().map(|column| one(column.iter().map(|sight| asks(saga, sight)))).collect();
     check(MAY_ASK, line, places());
-    for rung in [Rung::StopStart, Rung::Reset, Rung::SoftReset, Rung::Start] {
-        let may = Verb::ALL.into_iter().filter(|verb| Saga::open(rung).may_ask(*verb, &present()));
-        assert_eq!(may.collect::<Vec<_>>(), [rung.first()], "a decided repair asks for its first step");
+    for way in legacy::ALL {
+        let may = Verb::OCI.into_iter().filter(|verb| Saga::open(way.clone()).may_ask(*verb, &present()));
+        assert_eq!(may.collect::<Vec<_>>(), [way.steps[0].verb], "a decided repair asks for its first step");
     }
 }
 
@@ -364,11 +388,11 @@ fn nothing_may_end_but_as_the_table_says() {
         }
         if allowed.is_empty() { "-".to_string() } else { allowed.join(", ") }
     };
-    let others: Vec<Lifecycle> = Lifecycle::ALL.into_iter().filter(|state| *state != Lifecycle::Running).collect();
+    let others: Vec<&str> = WORDS.into_iter().filter(|word| *word != "running").collect();
     let line = |saga: &Saga| {
         vec![
             ends(saga, None),
-            one(both(&[Lifecycle::Running]).into_iter().map(|seen| ends(saga, Some(seen)))),
+            one(both(&["running"]).into_iter().map(|seen| ends(saga, Some(seen)))),
             one(both(&others).into_iter().map(|seen| ends(saga, Some(seen)))),
         ]
     };
@@ -396,11 +420,11 @@ fn due_places() -> Vec<(String, Saga)> {
 
 #[test]
 fn what_is_due_is_what_the_table_says() {
-    let says = |next: Move| match next {
+    let says = |saga: &Saga, next: Move| match next {
         Move::Wait => "wait".to_string(),
         Move::Look => "look".to_string(),
-        Move::Start => "START".to_string(),
-        Move::Again(verb) => format!("again {verb}"),
+        Move::Ask => saga.step().unwrap().verb.to_string(),
+        Move::Again => format!("again {}", saga.step().unwrap().verb),
         Move::Close(end) => ending(end).to_string(),
     };
     let times: [(&str, u64); 6] =
@@ -425,10 +449,10 @@ fn what_is_due_is_what_the_table_says() {
             assert!(sight.is_none() || matches!(stale, Move::Look | Move::Wait), "{saga:?} {stale:?}");
             if let Some(before) = seconds.checked_sub(1).filter(|_| sight.is_some()) {
                 let sooner = Pace { seen_at: Some(at(before)), ..pace };
-                assert_eq!(says(due(&saga, &sooner, at(before), POLL)), last, "{saga:?} {from}");
+                assert_eq!(says(&saga, due(&saga, &sooner, at(before), POLL)), last, "{saga:?} {from}");
             }
-            if says(next) != last {
-                last = says(next);
+            if says(&saga, next) != last {
+                last = says(&saga, next);
                 cell.push(format!("{from}{last}"));
             }
         }

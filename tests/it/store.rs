@@ -18,7 +18,7 @@ use std::time::Duration;
 use watchdog::core::edge::{Edge, EdgeKind, Incident};
 use watchdog::core::message::Receipt;
 use watchdog::core::recovery::journal::{Event, Record};
-use watchdog::core::recovery::power::Rung;
+use watchdog::core::recovery::legacy::STOP_START;
 use watchdog::core::signal::{Severity, SignalKey};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::store::{Commit, Condition, Filter, HistoryEntry, Opened, SignalRow, Store, StoreError};
@@ -64,7 +64,7 @@ fn opened_repair(n: i64) -> Record {
         target: format!("node-{n}"),
         number: 0,
         at: at(n).wall,
-        event: Event::Opened { rung: Rung::StopStart, simulated: false },
+        event: Event::Opened { procedure: STOP_START.into(), simulated: false },
     }
 }
 

@@ -14,12 +14,13 @@ use super::heartbeat::{Beat, Heartbeats, Life};
 use super::journal::Event;
 use super::member::{Check, Member, Repair};
 use super::plan::{Input, Looked, Mode, Plan, Task, WhenStopped};
-use super::power::{Lifecycle, Rung, Seen};
+use super::procedure::Procedure;
 use super::repairs::in_few_words;
 use super::saga::Saga;
 use super::story;
+use super::subject::{Seen, State};
 use super::target::Phase;
-use crate::core::signal::{SignalKey, State};
+use crate::core::signal::{self, SignalKey};
 use crate::core::time::{Mono, Now};
 
 /// Evidence that was not looked at again within this is no evidence.
@@ -112,7 +113,9 @@ impl Fleet {
         let blocked = gate(self.facts(member, Some(fresh), now, input));
         let gone = fresh.is_gone(name);
         let (when_stopped, unsure_at) = (member.node.when_stopped, member.target.kept.unsure_at.as_deref().copied());
-        let rung = member.node.ladder.get(member.target.kept.attempts as usize).or(member.node.ladder.last()).copied();
+        let ladder = &member.node.ladder;
+        let way = ladder.get(member.target.kept.attempts as usize).or(ladder.last()).cloned();
+        let starts = member.node.starts.clone();
         let due = member.target.is_due(now.mono, member.node.times);
         self.check_later(name, now);
         // It was back meanwhile, if only for a moment: its time begins anew.
@@ -122,12 +125,11 @@ impl Fleet {
         self.explain(name, fresh, &blocked);
         let Ok(seen) = fresh.seen else { return self.hold(name, blocked, true, now, input, plan) };
         let ours = unsure_at.is_some_and(|at| now.mono.since(at.mono) < OURS) || when_stopped == WhenStopped::Start;
-        if blocked.is_empty() && gone {
-            self.open(name, rung.unwrap_or(Rung::StopStart), seen, now, input, plan);
-        } else if blocked == [Blocked::NotRunning] && gone && ours && seen.lifecycle == Lifecycle::Stopped {
-            self.open(name, Rung::Start, seen, now, input, plan);
-        } else {
-            self.hold(name, blocked, gone, now, input, plan);
+        let is_off = blocked == [Blocked::NotRunning] && ours && seen.state == State::Stopped;
+        let way = if blocked.is_empty() { way } else { starts.filter(|_| is_off) };
+        match way.filter(|_| gone) {
+            Some(way) => self.open(name, way, seen, now, input, plan),
+            None => self.hold(name, blocked, gone, now, input, plan),
         }
     }
 
@@ -136,7 +138,7 @@ impl Fleet {
         let trouble = match (fresh.beats, fresh.seen) {
             (Err(why), _) | (Ok(_), Err(why)) => Some(in_few_words(why)),
             (Ok(_), Ok(seen)) if blocked.contains(&Blocked::NotRunning) => {
-                Some(format!("the provider says {}", seen.lifecycle))
+                Some(format!("the provider says {}", seen.word))
             }
             _ => None,
         };
@@ -146,11 +148,19 @@ impl Fleet {
     }
 
     /// Begins a repair.
-    fn open(&mut self, name: &Arc<str>, rung: Rung, seen: &Seen, now: Now, input: &Input<'_>, plan: &mut Plan) {
+    fn open(
+        &mut self,
+        name: &Arc<str>,
+        way: Arc<Procedure>,
+        seen: &Seen,
+        now: Now,
+        input: &Input<'_>,
+        plan: &mut Plan,
+    ) {
         let simulated = self.policy.mode == Mode::Observe;
         let id = story::saga_id(&self.policy.instance, name, now);
         let Some(member) = self.members.get_mut(name) else { return };
-        member.repair = Some(Box::new(Repair::open(id, Saga::open(rung), simulated, now)));
+        member.repair = Some(Box::new(Repair::open(id, Saga::open(Arc::clone(&way)), simulated, now)));
         member.blocked.clear();
         member.told = None;
         member.trouble = None;
@@ -163,19 +173,19 @@ impl Fleet {
         kept.boot_before.clone_from(&kept.boot);
         kept.session_before.clone_from(&kept.session);
         kept.enter(Phase::Recovering, now);
-        member.happen(Event::Opened { rung, simulated }, now, plan);
+        member.happen(Event::Opened { procedure: Arc::clone(&way), simulated }, now, plan);
         self.in_flight += 1;
         if let Some(domain) = &member.node.domain {
             *self.flights.entry(domain.clone()).or_default() += 1;
         }
-        plan.edges.push(story::acting(member, rung, seen, input, now, &self.policy));
+        plan.edges.push(story::acting(member, &way, seen, input, now, &self.policy));
         if simulated {
             self.simulated_budget.spend(now);
         } else {
             self.budget.spend(now);
             plan.spent = true;
         }
-        self.ask(name, rung.first(), &seen.etag, now, plan);
+        self.ask(name, seen.version.as_deref(), now, plan);
     }
 
     /// Nothing is done: why is kept, and told once it matters.
@@ -230,8 +240,7 @@ impl Fleet {
             evidence_agrees: self.evidence(member, input, fresh.map(|fresh| fresh.since))
                 && fresh.is_none_or(|fresh| fresh.is_gone(&member.node.name)),
             // Where it cannot be looked at, that is the observer's trouble and named so.
-            is_running: fresh
-                .is_none_or(|fresh| fresh.seen.as_ref().map_or(true, |seen| seen.lifecycle == Lifecycle::Running)),
+            is_running: fresh.is_none_or(|fresh| fresh.seen.as_ref().map_or(true, |seen| seen.state == State::Running)),
             holds_lease: observe || input.holds_lease,
             is_unpaused: !self.policy.paused,
             is_warm: now.mono.since(self.fresh_since) >= member.node.times.after,
@@ -253,7 +262,7 @@ impl Fleet {
         let required = self.ill.1 <= 2 && !node.heartbeat_only;
         let is_down = |looked: Looked| {
             let fresh = since.is_none_or(|since| looked.seen_at.is_some_and(|at| at >= since));
-            looked.state == State::Firing && fresh
+            looked.state == signal::State::Firing && fresh
         };
         let agree = node.evidence.iter().all(|key| (input.look)(key).is_some_and(is_down));
         agree && !(required && node.evidence.is_empty())
@@ -268,7 +277,7 @@ impl Fleet {
     /// Something else than what is lost must be reachable, or the fault is ours.
     fn has_reference(&self, member: &Member, fresh: &Confirmation<'_>, input: &Input<'_>) -> bool {
         if !self.policy.references.is_empty() {
-            let well = |key: &SignalKey| (input.look)(key).is_some_and(|looked| looked.state == State::Ok);
+            let well = |key: &SignalKey| (input.look)(key).is_some_and(|looked| looked.state == signal::State::Ok);
             return self.policy.references.iter().any(well);
         }
         let Ok(beats) = fresh.beats else { return false };

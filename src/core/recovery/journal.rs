@@ -6,11 +6,14 @@
 //! is asked. See `adr/0007-journal-before-act.md`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::power::{Fence, Rung, Verb};
+use super::legacy;
+use super::procedure::Procedure;
 use super::saga::{Saga, Stage};
+use super::subject::{Fence, Verb};
 use crate::core::time::Wall;
 
 pub use super::saga::Event;
@@ -69,17 +72,24 @@ pub fn fold(records: &[Record]) -> Vec<Told> {
 /// lost the other, and the worst is that it was sent.
 #[must_use]
 pub fn suspect(told: Told) -> Told {
-    if told.saga.stage != Stage::Deciding {
+    if told.saga.stage != Stage::Decided {
         return told;
     }
-    let saga = Saga::adopt(told.saga.rung.first(), Fence::default());
+    let saga = Saga::adopt(Arc::clone(&told.saga.procedure), 0, Fence::default());
     Told { saga, damaged: true, ..told }
+}
+
+/// A repair of which only this request is known, and the way that it goes where somebody wrote it down.
+pub fn adopt(procedure: Option<Arc<Procedure>>, verb: Verb, fence: Fence) -> Saga {
+    let procedure = procedure.unwrap_or_else(|| Arc::new(legacy::by_verb(verb)));
+    let step = procedure.place(verb).unwrap_or_default();
+    Saga::adopt(procedure, step, fence)
 }
 
 fn begin(record: &Record) -> Told {
     let (saga, simulated, damaged) = match &record.event {
-        Event::Opened { rung, simulated } => (Saga::open(*rung), *simulated, false),
-        Event::Adopted { verb, fence } => (Saga::adopt(*verb, fence.clone()), false, false),
+        Event::Opened { procedure, simulated } => (Saga::open(Arc::clone(procedure)), *simulated, false),
+        Event::Adopted { procedure, verb, fence } => (adopt(procedure.clone(), *verb, fence.clone()), false, false),
         other => (worst(None, other), false, true),
     };
     Told {
@@ -106,19 +116,26 @@ fn follow(told: &mut Told, record: &Record) {
     }
 }
 
-/// With something missing, the worst that the record allows: what takes a machine down was asked.
+/// With something missing, the worst that the record allows: what takes the subject down was asked.
 fn worst(before: Option<&Saga>, event: &Event) -> Saga {
-    let known = before.filter(|saga| saga.stage != Stage::Deciding);
+    let known = before.filter(|saga| saga.stage != Stage::Decided);
+    // The way that it goes, as far as it was known and has such a step.
+    let asked = |verb: Verb, fence: Fence| {
+        let carried = before.map(|saga| &saga.procedure).filter(|procedure| procedure.place(verb).is_some());
+        adopt(carried.cloned(), verb, fence)
+    };
     match event {
-        Event::Intent { verb, fence } | Event::Adopted { verb, fence } => Saga::adopt(*verb, fence.clone()),
+        Event::Intent { verb, fence } => asked(*verb, fence.clone()),
+        Event::Adopted { procedure, verb, fence } => adopt(procedure.clone(), *verb, fence.clone()),
         Event::Closed { end } => {
-            let open = known.cloned().unwrap_or_else(|| Saga::open(Rung::StopStart));
+            let open = known.cloned().unwrap_or_else(|| Saga::open(legacy::STOP_START));
             Saga { stage: Stage::Closed(*end), ..open }
         }
-        Event::Opened { rung, .. } => known.cloned().unwrap_or_else(|| Saga::open(*rung)),
-        Event::Replied { verb, .. } => known.cloned().unwrap_or_else(|| Saga::adopt(*verb, Fence::default())),
-        Event::Seen { .. } | Event::Resumed => {
-            known.cloned().unwrap_or_else(|| Saga::adopt(Verb::Stop, Fence::default()))
-        }
+        Event::Opened { procedure, .. } => known.cloned().unwrap_or_else(|| Saga::open(Arc::clone(procedure))),
+        Event::Replied { verb, .. } => known.cloned().unwrap_or_else(|| asked(*verb, Fence::default())),
+        Event::Seen { .. } | Event::Resumed => known.cloned().unwrap_or_else(|| match before {
+            Some(saga) => Saga::adopt(Arc::clone(&saga.procedure), 0, Fence::default()),
+            None => adopt(None, Verb::STOP, Fence::default()),
+        }),
     }
 }

@@ -11,10 +11,15 @@ use super::journal::{Event, Record, Told};
 use super::pace::Pace;
 use super::phrase::{Deed, Phrase};
 use super::plan::{Line, Node, Place, Plan};
-use super::power::{Fence, Lifecycle, Seen, Verb};
+use super::procedure::Step;
 use super::saga::{End, Saga, Stage};
+use super::subject::{Fence, Seen, State};
 use super::target::{Phase, Target};
 use crate::core::time::{Mono, Now};
+
+/// The versions that a machine shows when it is only simulated.
+const SIMULATED_ON: &str = "simulated-on";
+const SIMULATED_OFF: &str = "simulated-off";
 
 /// One node of the fleet.
 #[derive(Debug, Clone)]
@@ -97,22 +102,24 @@ impl Repair {
         }
     }
 
-    /// What a look at a machine that is not touched would show.
+    /// What a look at a machine that is not touched would show: what its present step waits for.
     pub fn simulated_look(&self) -> Seen {
-        let (lifecycle, etag) = match self.saga.stage {
-            Stage::Awaiting(Verb::Stop) | Stage::Owing => (Lifecycle::Stopped, "simulated-off"),
-            Stage::Doubt(verb) if verb.takes_down() => (Lifecycle::Stopping, "simulated-off"),
-            _ => (Lifecycle::Running, "simulated-on"),
+        let (state, version) = match (self.saga.stage, self.saga.step()) {
+            (Stage::Next(_), _) => (State::Stopped, SIMULATED_OFF),
+            (Stage::Doubt(_), Some(step)) if step.disrupts() => (State::Stopping, SIMULATED_OFF),
+            (Stage::Awaiting(_), Some(step)) if step.goal.shows() == State::Stopped => (State::Stopped, SIMULATED_OFF),
+            _ => (State::Running, SIMULATED_ON),
         };
-        Seen { lifecycle, etag: etag.to_string() }
+        Seen::new(state, version)
     }
 
     /// The name of a request: the same again only while nobody knows whether it counted.
-    pub fn fence(&self, verb: Verb, etag: &str) -> Fence {
+    pub fn fence(&self, step: &Step, version: Option<&str>) -> Fence {
         let last = &self.saga.fence;
-        let same = self.saga.unsure && last.etag == etag && self.saga.stage != Stage::Deciding && !verb.takes_down();
+        let is_begun = self.saga.stage != Stage::Decided;
+        let same = self.saga.unsure && last.version.as_deref() == version && is_begun && step.restores();
         let token = if same { last.token.clone() } else { format!("{}-{}", self.id, self.next) };
-        Fence { etag: etag.to_string(), token }
+        Fence { version: version.map(str::to_string), token }
     }
 }
 

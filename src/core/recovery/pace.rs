@@ -7,14 +7,13 @@
 use std::time::Duration;
 
 use super::backoff;
-use super::power::{Lifecycle, Reply, Verb};
+use super::procedure::Again;
 use super::saga::{End, Saga, Stage};
+use super::subject::{Reply, State};
 use crate::core::time::Mono;
 
 /// Looks between two waits at the limit: the longest wait is this many times the shortest.
 const SLOWEST: u32 = 12;
-/// The same request is sent this often at most.
-const SENDS: u32 = 3;
 /// So many that never left are not counted among them; more would be no accident.
 const UNSENT: u32 = 8;
 /// A request whose outcome is not known may still count for this long: longer than any request lives
@@ -52,10 +51,10 @@ pub enum Move {
     Wait,
     /// Look at the machine.
     Look,
-    /// Ask for START, in the version just seen.
-    Start,
+    /// Ask for the next step, in the version just seen.
+    Ask,
     /// Send the same request once more, if it is still wanted.
-    Again(Verb),
+    Again,
     /// It is over.
     Close(End),
 }
@@ -121,14 +120,16 @@ fn follows(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Option<Move> 
         return None;
     }
     let lasted = now.since(pace.since);
-    let runs = saw(saga, Lifecycle::Running);
+    let disrupts = saga.step().is_some_and(|step| step.disrupts());
     match saga.stage {
-        Stage::Deciding => Some(Move::Close(End::NoEffect)),
-        Stage::Owing if saw(saga, Lifecycle::Stopped) => Some(Move::Start),
-        Stage::Doubt(verb) if verb.takes_down() => in_doubt(saga, pace, verb, (seen_at, now), poll),
-        Stage::Awaiting(Verb::Reset | Verb::SoftReset) if runs && lasted >= settle(poll) => Some(Move::Close(End::Up)),
+        Stage::Decided => Some(Move::Close(End::NoEffect)),
+        Stage::Next(_) if saga.seen.as_ref().is_some_and(|seen| seen.state == State::Stopped) => Some(Move::Ask),
+        Stage::Refused(_) | Stage::Doubt(_) if disrupts => in_doubt(saga, pace, (seen_at, now), poll),
+        Stage::Awaiting(_) if saga.awaits_new_life() => {
+            (saga.is_running() && lasted >= settle(poll)).then_some(Move::Close(End::Up))
+        }
         // In the version that it was asked for it may still be on its way down.
-        Stage::Awaiting(verb) if verb.takes_down() && runs => {
+        Stage::Awaiting(_) if disrupts && saga.is_running() => {
             let ran_on = seen_at.since(pace.since) >= if saga.is_moved_on() { RUNS_ON } else { DOUBT };
             ran_on.then_some(Move::Close(End::Expired))
         }
@@ -136,12 +137,17 @@ fn follows(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Option<Move> 
     }
 }
 
-fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, at: (Mono, Mono), poll: Duration) -> Option<Move> {
+fn in_doubt(saga: &Saga, pace: &Pace, at: (Mono, Mono), poll: Duration) -> Option<Move> {
     let (seen_at, now) = at;
     let lasted = now.since(pace.since);
     let no_use = matches!(pace.reply, Some(Reply::Refused | Reply::Changed | Reply::Conflict | Reply::NoCapacity));
     let sent = saga.sends.saturating_sub(pace.unsent.min(UNSENT));
-    let spent = no_use || !saga.is_untouched() || sent >= SENDS;
+    let may_send = match saga.step()?.again {
+        Again::WhileUntouched(times) => sent < times,
+        Again::Always => true,
+        Again::Never => false,
+    };
+    let spent = no_use || !saga.is_untouched() || !may_send;
     if saga.may_close(End::NoEffect) && (spent || lasted >= DOUBT) {
         return Some(Move::Close(End::NoEffect));
     }
@@ -150,14 +156,10 @@ fn in_doubt(saga: &Saga, pace: &Pace, verb: Verb, at: (Mono, Mono), poll: Durati
     if saga.may_close(End::Expired) && seen_at.since(pace.since) >= limit {
         return Some(Move::Close(End::Expired));
     }
-    (saga.is_untouched() && !spent && lasted >= poll).then_some(Move::Again(verb))
+    (saga.is_untouched() && !spent && lasted >= poll).then_some(Move::Again)
 }
 
 /// A reset that shows as running all the time is believed after this long.
 fn settle(poll: Duration) -> Duration {
     poll.saturating_mul(SLOWEST)
-}
-
-fn saw(saga: &Saga, lifecycle: Lifecycle) -> bool {
-    saga.seen.as_ref().is_some_and(|seen| seen.lifecycle == lifecycle)
 }

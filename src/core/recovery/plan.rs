@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::heartbeat::Heartbeats;
 use super::journal::Record;
 use super::phrase::Phrase;
-use super::power::{Fence, Reply, Rung, Seen, Verb};
+use super::procedure::{Procedure, Step};
+use super::rows;
+use super::subject::{Fence, Reply, Seen, Verb};
 use super::target::{Phase, Times};
 use crate::core::edge::{Edge, Incident};
 use crate::core::signal::{SignalKey, State};
@@ -71,7 +73,9 @@ pub struct Node {
     /// What is done when somebody else switched it off.
     pub when_stopped: WhenStopped,
     /// How to repair it: the first attempt by the first, the last for all that follow.
-    pub ladder: Vec<Rung>,
+    pub ladder: Vec<Arc<Procedure>>,
+    /// How to bring it up where somebody else switched it off; `None` where it cannot be.
+    pub starts: Option<Arc<Procedure>>,
     /// Its times.
     pub times: Times,
     /// There is something that can repair it.
@@ -104,6 +108,9 @@ pub struct Note {
     pub verb: Verb,
     /// With what.
     pub fence: Fence,
+    /// The way that the repair goes; earlier versions did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "rows::known")]
+    pub procedure: Option<Procedure>,
 }
 
 /// What one pass is told.
@@ -144,8 +151,10 @@ pub enum Task {
     Look,
     /// Ask the provider for this.
     Ask {
-        /// What.
-        verb: Verb,
+        /// What, as a step of this procedure.
+        step: Step,
+        /// The way that the repair goes.
+        procedure: Arc<Procedure>,
         /// With what.
         fence: Fence,
         /// For which repair.

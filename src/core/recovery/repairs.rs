@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use super::fleet::{Fleet, next_attempt};
 use super::heartbeat::Life;
-use super::journal::Event;
+use super::journal::{Event, adopt};
 use super::member::{Check, Member, Repair};
 use super::pace::{self, Move};
 use super::phrase::Deed;
 use super::plan::{Input, Mode, Note, Order, Plan, Task};
-use super::power::{Reply, Seen, Verb};
-use super::saga::{End, Saga};
+use super::saga::End;
 use super::story;
+use super::subject::{Fence, Reply, Seen};
 use super::target::Phase;
 use crate::core::message::clean;
 use crate::core::time::Now;
@@ -42,7 +42,8 @@ impl Fleet {
     pub(super) fn replied(&mut self, name: &Arc<str>, reply: Reply, detail: String, now: Now, plan: &mut Plan) {
         let detail = in_few_words(&detail);
         let Some(member) = self.members.get_mut(name) else { return };
-        let Some(verb) = member.repair.as_ref().and_then(|repair| repair.saga.asked()) else { return };
+        let asked = member.repair.as_ref().and_then(|repair| repair.saga.asked());
+        let Some(verb) = asked.map(|step| step.verb) else { return };
         member.trouble = (reply != Reply::Accepted).then(|| format!("{verb}: {detail}"));
         if reply != Reply::Accepted {
             *self.counts.failures.entry((Arc::clone(name), verb)).or_default() += 1;
@@ -120,14 +121,14 @@ impl Fleet {
                 // No answer will come that could wake the loop: what follows on the look follows now.
                 self.go_on(name, now, input, plan);
             }
-            Move::Start => {
-                let etag = repair.saga.seen.as_ref().map(|seen| seen.etag.clone()).unwrap_or_default();
-                self.ask(name, Verb::Start, &etag, now, plan);
+            Move::Ask => {
+                let version = repair.saga.seen.as_ref().and_then(|seen| seen.version.clone());
+                self.ask(name, version.as_deref(), now, plan);
             }
-            Move::Again(verb) if self.is_still_wanted(name, now, input) => self.ask_again(name, verb, now, plan),
+            Move::Again if self.is_still_wanted(name, now, input) => self.ask_again(name, now, plan),
             // It is due with each pass for as long as the look is fresh: one look in its time is enough.
-            Move::Again(_) if rests => {}
-            Move::Look | Move::Again(_) => self.order(name, Task::Look, plan),
+            Move::Again if rests => {}
+            Move::Look | Move::Again => self.order(name, Task::Look, plan),
             Move::Close(end) => {
                 if let Some(member) = self.members.get_mut(name) {
                     member.happen(Event::Closed { end }, now, plan);
@@ -154,29 +155,36 @@ impl Fleet {
             && self.evidence(member, input, None)
     }
 
-    pub(super) fn ask(&mut self, name: &Arc<str>, verb: Verb, etag: &str, now: Now, plan: &mut Plan) {
-        let Some(member) = self.members.get_mut(name) else { return };
+    /// Asks for the present step, in this version.
+    pub(super) fn ask(&mut self, name: &Arc<str>, version: Option<&str>, now: Now, plan: &mut Plan) {
+        let Some(member) = self.members.get(name) else { return };
         let Some(repair) = &member.repair else { return };
-        let (saga, simulated, fence) = (repair.id.clone(), repair.simulated, repair.fence(verb, etag));
-        if !member.happen(Event::Intent { verb, fence: fence.clone() }, now, plan) {
-            return;
-        }
-        let mode = if simulated { Mode::Observe } else { Mode::Active };
-        *self.counts.actions.entry((Arc::clone(name), verb, mode.as_str())).or_default() += 1;
-        if simulated {
-            self.replied(name, Reply::Accepted, String::new(), now, plan);
-        } else {
-            self.order(name, Task::Ask { verb, fence, saga }, plan);
+        let Some(fence) = repair.saga.step().map(|step| repair.fence(step, version)) else { return };
+        self.send(name, fence, now, plan);
+    }
+
+    /// Asks once more for the very same.
+    fn ask_again(&mut self, name: &Arc<str>, now: Now, plan: &mut Plan) {
+        let repair = self.members.get(name).and_then(|member| member.repair.as_ref());
+        if let Some(fence) = repair.map(|repair| repair.saga.fence.clone()) {
+            self.send(name, fence, now, plan);
         }
     }
 
-    fn ask_again(&mut self, name: &Arc<str>, verb: Verb, now: Now, plan: &mut Plan) {
+    fn send(&mut self, name: &Arc<str>, fence: Fence, now: Now, plan: &mut Plan) {
         let Some(member) = self.members.get_mut(name) else { return };
         let Some(repair) = &member.repair else { return };
-        let (saga, fence) = (repair.id.clone(), repair.saga.fence.clone());
-        if member.happen(Event::Intent { verb, fence: fence.clone() }, now, plan) {
-            *self.counts.actions.entry((Arc::clone(name), verb, Mode::Active.as_str())).or_default() += 1;
-            self.order(name, Task::Ask { verb, fence, saga }, plan);
+        let (saga, simulated, procedure) = (repair.id.clone(), repair.simulated, Arc::clone(&repair.saga.procedure));
+        let Some(step) = repair.saga.step().copied() else { return };
+        if !member.happen(Event::Intent { verb: step.verb, fence: fence.clone() }, now, plan) {
+            return;
+        }
+        let mode = if simulated { Mode::Observe } else { Mode::Active };
+        *self.counts.actions.entry((Arc::clone(name), step.verb, mode.as_str())).or_default() += 1;
+        if simulated {
+            self.replied(name, Reply::Accepted, String::new(), now, plan);
+        } else {
+            self.order(name, Task::Ask { step, procedure, fence, saga }, plan);
         }
     }
 
@@ -235,7 +243,8 @@ pub(super) fn in_few_words(said: &str) -> String {
 }
 
 fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
-    let saga = Saga::adopt(note.verb, note.fence.clone());
+    let procedure = note.procedure.clone().map(Arc::new);
+    let saga = adopt(procedure.clone(), note.verb, note.fence.clone());
     member.repair = Some(Box::new(Repair { adopted: true, ..Repair::open(note.saga.clone(), saga, false, now) }));
     member.dirty = true;
     member.check = Check::Idle(now.mono);
@@ -249,6 +258,6 @@ fn begin_adopted(member: &mut Member, note: &Note, now: Now, plan: &mut Plan) {
     kept.attempts = kept.attempts.saturating_add(1);
     kept.boot_before.clone_from(&kept.boot);
     kept.session_before.clone_from(&kept.session);
-    member.happen(Event::Adopted { verb: note.verb, fence: note.fence.clone() }, now, plan);
+    member.happen(Event::Adopted { procedure, verb: note.verb, fence: note.fence.clone() }, now, plan);
     plan.edges.push(story::adopted(member, note, now));
 }

@@ -1,30 +1,35 @@
-//! One repair of one machine: where it stands, and the one table of what may follow.
+//! One repair of one subject: where it stands, and the one set of rules for what may follow.
 //!
 //! [`Saga::apply`] is used live and when a journal is read back, so that a crash anywhere leaves a
 //! state that the live path knows. The rule that matters most is in [`Saga::may_ask`]: once
-//! something that takes the machine down was written down as intended, nothing but START may be
-//! asked, until the machine was seen running (B8). A saga that owes a START cannot be closed (B1).
-//! Knows no time and no text; `pace` says when, `journal` how it is kept
-//! (`adr/0022-a-repair-is-a-saga.md`).
+//! something that takes the subject down was written down as intended, nothing but what restores it may be
+//! asked, until it was seen running (B8). A saga that owes that cannot be closed (B1).
+//! Knows no time, no text and no executor; the steps are data (`procedure`), `pace` says when, `rows` how it is kept
+//! (`adr/0022-a-repair-is-a-saga.md`, `adr/0039-one-engine-of-steps.md`).
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::phrase::{Deed, Phrase};
-use super::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use super::procedure::{Again, Goal, Procedure, Step};
+use super::subject::{Fence, Reply, Seen, State, Verb};
 
-/// Where a repair stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Where a repair stands. The number is that of a step of its procedure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Decided, nothing asked yet.
-    Deciding,
+    Decided,
     /// This is written down as intended; whether it was sent or taken is not known here yet.
-    Asking(Verb),
-    /// This was asked and not accepted, or nobody knows: look first.
-    Doubt(Verb),
-    /// This was taken; the machine is on its way.
-    Awaiting(Verb),
-    /// The machine is down or going down by our doing: it is to be started.
-    Owing,
+    Asking(u8),
+    /// This was asked, and each time refused for certain: it has done nothing.
+    Refused(u8),
+    /// This was asked, and nobody knows whether it was taken: look first.
+    Doubt(u8),
+    /// This was taken; the subject is on its way.
+    Awaiting(u8),
+    /// This is to be asked next.
+    Next(u8),
     /// Over.
     Closed(End),
 }
@@ -43,11 +48,11 @@ pub enum End {
     Gone,
 }
 
-/// One repair of one machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// One repair of one subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Saga {
     /// The way it goes.
-    pub rung: Rung,
+    pub procedure: Arc<Procedure>,
     /// Where it stands.
     pub stage: Stage,
     /// What the present request carries.
@@ -56,23 +61,24 @@ pub struct Saga {
     pub unsure: bool,
     /// How often the present request was meant to be sent; whether each one left, `pace` knows.
     pub sends: u32,
-    /// The machine as it was seen last since the present request.
+    /// The subject as it was seen last since the present request.
     pub seen: Option<Seen>,
 }
 
 /// What can happen to a repair.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {
     /// It was decided.
     Opened {
         /// The way it goes.
-        rung: Rung,
+        procedure: Arc<Procedure>,
         /// Only simulated: nothing leaves the program.
         simulated: bool,
     },
     /// It was taken over from an agent that is gone, as that one left it.
     Adopted {
+        /// The way it goes, where that is known.
+        procedure: Option<Arc<Procedure>>,
         /// What was asked, or was about to be.
         verb: Verb,
         /// With what.
@@ -125,8 +131,8 @@ impl Event {
     /// What happened, for people.
     pub fn told(&self, deed: Deed) -> Phrase {
         match self {
-            Event::Opened { rung, .. } => {
-                let what = format!("repair by {}", rung.as_str());
+            Event::Opened { procedure, .. } => {
+                let what = format!("repair by {}", procedure.name);
                 deed.says(format_args!("{what} decided"), format_args!("{what} would begin"))
             }
             Event::Adopted { verb, .. } => {
@@ -143,7 +149,7 @@ impl Event {
                 deed.says(&what, &what)
             }
             Event::Seen { seen } => {
-                let state = seen.lifecycle;
+                let state = &seen.word;
                 deed.says(format_args!("the machine is {state}"), format_args!("the machine would be {state}"))
             }
             Event::Resumed => {
@@ -177,19 +183,14 @@ pub struct Illegal {
 
 impl Saga {
     /// A repair that was decided.
-    pub fn open(rung: Rung) -> Saga {
-        Saga { rung, stage: Stage::Deciding, fence: Fence::default(), unsure: false, sends: 0, seen: None }
+    pub fn open(procedure: impl Into<Arc<Procedure>>) -> Saga {
+        let procedure = procedure.into();
+        Saga { procedure, stage: Stage::Decided, fence: Fence::default(), unsure: false, sends: 0, seen: None }
     }
 
-    /// A repair that somebody else began and cannot go on with: this was asked, or may have been.
-    pub fn adopt(verb: Verb, fence: Fence) -> Saga {
-        let rung = match verb {
-            Verb::Stop => Rung::StopStart,
-            Verb::Reset => Rung::Reset,
-            Verb::SoftReset => Rung::SoftReset,
-            Verb::Start => Rung::Start,
-        };
-        Saga { stage: Stage::Doubt(verb), fence, unsure: true, sends: 1, ..Saga::open(rung) }
+    /// A repair that somebody else began and cannot go on with: this step was asked, or may have been.
+    pub fn adopt(procedure: impl Into<Arc<Procedure>>, step: u8, fence: Fence) -> Saga {
+        Saga { stage: Stage::Doubt(step), fence, unsure: true, sends: 1, ..Saga::open(procedure) }
     }
 
     /// True until it is over.
@@ -197,66 +198,99 @@ impl Saga {
         !matches!(self.stage, Stage::Closed(_))
     }
 
-    /// What was asked and has not been answered.
-    pub fn asked(&self) -> Option<Verb> {
+    /// The number of the step that it is about; `None` once it is over.
+    fn place(&self) -> Option<u8> {
         match self.stage {
-            Stage::Asking(verb) => Some(verb),
-            _ => None,
+            Stage::Decided => Some(0),
+            Stage::Asking(at) | Stage::Refused(at) | Stage::Doubt(at) | Stage::Awaiting(at) | Stage::Next(at) => {
+                Some(at)
+            }
+            Stage::Closed(_) => None,
         }
     }
 
-    /// True while something that takes the machine down may have been taken, and the machine was not
-    /// seen running since: the only thing to ask is START.
+    /// The step that it is about: asked, waited for, or to be asked next; `None` once it is over.
+    pub fn step(&self) -> Option<&Step> {
+        self.procedure.step(self.place()?)
+    }
+
+    /// What was asked and has not been answered.
+    pub fn asked(&self) -> Option<&Step> {
+        self.step().filter(|_| matches!(self.stage, Stage::Asking(_)))
+    }
+
+    fn disrupts(&self, at: u8) -> bool {
+        self.procedure.step(at).is_some_and(Step::disrupts)
+    }
+
+    /// True while something that takes the subject down may have been taken, and it was not
+    /// seen running since: the only thing to ask is what restores it.
     pub fn owes_start(&self) -> bool {
         match self.stage {
-            Stage::Doubt(verb) if verb.takes_down() => self.unsure,
-            Stage::Asking(verb) | Stage::Doubt(verb) | Stage::Awaiting(verb) => {
-                verb.takes_down() || self.rung != Rung::Start
+            Stage::Refused(at) if self.disrupts(at) => false,
+            Stage::Asking(at) | Stage::Refused(at) | Stage::Doubt(at) | Stage::Awaiting(at) => {
+                (0..=at).any(|step| self.disrupts(step))
             }
-            Stage::Owing => true,
-            Stage::Deciding | Stage::Closed(_) => false,
+            Stage::Next(_) => true,
+            Stage::Decided | Stage::Closed(_) => false,
         }
     }
 
-    /// True when the machine was seen running in the version that the present request is for.
+    /// True when the subject was seen running in the version that the present request is for.
     pub fn is_untouched(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.lifecycle == Lifecycle::Running && seen.etag == self.fence.etag)
+        self.is_running() && self.same_version() == Some(true)
     }
 
-    /// True when the machine was seen running in another version than the present request is for: the
+    /// True when the subject was seen running in another version than the present request is for: the
     /// request can have no effect any more.
     pub fn is_moved_on(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.lifecycle == Lifecycle::Running && seen.etag != self.fence.etag)
+        self.is_running() && self.same_version() == Some(false)
+    }
+
+    /// True when the subject was seen running since the present request.
+    pub fn is_running(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.state == State::Running)
+    }
+
+    /// Is it in the version that the present request is for? `None` where either is not known.
+    fn same_version(&self) -> Option<bool> {
+        Some(self.seen.as_ref()?.version.as_ref()? == self.fence.version.as_ref()?)
     }
 
     /// May this be asked now? The whole of what is ever allowed to leave.
     pub fn may_ask(&self, verb: Verb, fence: &Fence) -> bool {
+        let Some(step) = self.step().filter(|step| step.verb == verb) else { return false };
         match self.stage {
-            Stage::Deciding => verb == self.rung.first(),
-            // The very same request once more, on a machine that it has not touched.
-            Stage::Doubt(asked) => asked.takes_down() && verb == asked && *fence == self.fence && self.is_untouched(),
-            Stage::Owing => {
-                let stopped = |seen: &Seen| seen.lifecycle == Lifecycle::Stopped && seen.etag == fence.etag;
-                verb == Verb::Start && self.seen.as_ref().is_some_and(stopped)
+            Stage::Decided => true,
+            // The very same request once more, on a subject that it has not touched.
+            Stage::Refused(_) | Stage::Doubt(_) => {
+                step.disrupts() && step.again != Again::Never && *fence == self.fence && self.is_untouched()
+            }
+            Stage::Next(_) => {
+                let off = |seen: &Seen| seen.state == State::Stopped && seen.version == fence.version;
+                step.restores() && self.seen.as_ref().is_some_and(off)
             }
             Stage::Asking(_) | Stage::Awaiting(_) | Stage::Closed(_) => false,
         }
     }
 
-    /// May it end so? Never while the machine may be down by our doing.
+    /// May it end so? Never while the subject may be down by our doing.
     pub fn may_close(&self, end: End) -> bool {
         match (self.stage, end) {
-            (Stage::Deciding, End::NoEffect) => true,
-            // Refused for certain: whatever the machine is doing, it is not by this.
-            (Stage::Doubt(verb), End::NoEffect) => verb.takes_down() && !self.unsure && self.seen.is_some(),
-            (Stage::Doubt(verb) | Stage::Awaiting(verb), End::Expired) => verb.takes_down() && self.is_running(),
-            (Stage::Awaiting(Verb::Reset | Verb::SoftReset), End::Up) => self.is_running(),
+            (Stage::Decided, End::NoEffect) => true,
+            // Refused for certain: whatever the subject is doing, it is not by this.
+            (Stage::Refused(at), End::NoEffect) => self.disrupts(at) && self.seen.is_some(),
+            (Stage::Refused(at) | Stage::Doubt(at) | Stage::Awaiting(at), End::Expired) => {
+                self.disrupts(at) && self.is_running()
+            }
+            (Stage::Awaiting(_), End::Up) => self.awaits_new_life() && self.is_running(),
             _ => false,
         }
     }
 
-    fn is_running(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| seen.lifecycle == Lifecycle::Running)
+    /// True while it waits for its subject to come up in another version.
+    pub fn awaits_new_life(&self) -> bool {
+        matches!(self.stage, Stage::Awaiting(_)) && matches!(self.step().map(|step| step.goal), Some(Goal::Anew(_)))
     }
 
     /// What follows on `event`.
@@ -267,17 +301,18 @@ impl Saga {
         let illegal = Illegal { stage: self.stage, event: event.as_str() };
         match (self.stage, event) {
             (Stage::Closed(_), _) | (_, Event::Opened { .. } | Event::Adopted { .. }) => Err(illegal),
-            (_, Event::Intent { verb, fence }) if self.may_ask(*verb, fence) => Ok(self.asking(*verb, fence)),
-            (Stage::Asking(asked), Event::Replied { verb, reply, .. }) if asked == *verb => {
-                Ok(self.replied(asked, *reply))
+            (_, Event::Intent { verb, fence }) if self.may_ask(*verb, fence) => Ok(self.asking(fence)),
+            (Stage::Asking(at), Event::Replied { verb, reply, .. })
+                if self.asked().is_some_and(|step| step.verb == *verb) =>
+            {
+                Ok(self.replied(at, *reply))
             }
-            (Stage::Asking(asked), Event::Resumed) => {
-                Ok(Saga { stage: Stage::Doubt(asked), unsure: true, seen: None, ..self.clone() })
+            (Stage::Asking(at), Event::Resumed) => {
+                Ok(Saga { stage: Stage::Doubt(at), unsure: true, seen: None, ..self.clone() })
             }
             (_, Event::Resumed) => Ok(Saga { seen: None, ..self.clone() }),
-            (Stage::Deciding | Stage::Doubt(_) | Stage::Awaiting(_) | Stage::Owing, Event::Seen { seen }) => {
-                Ok(Saga { stage: self.sees(seen), seen: Some(seen.clone()), ..self.clone() })
-            }
+            (Stage::Asking(_), Event::Seen { .. }) => Err(illegal),
+            (_, Event::Seen { seen }) => Ok(Saga { stage: self.sees(seen), seen: Some(seen.clone()), ..self.clone() }),
             (_, Event::Closed { end }) if self.may_close(*end) => {
                 Ok(Saga { stage: Stage::Closed(*end), ..self.clone() })
             }
@@ -285,11 +320,11 @@ impl Saga {
         }
     }
 
-    fn asking(&self, verb: Verb, fence: &Fence) -> Saga {
-        let again = self.stage == Stage::Doubt(verb);
+    fn asking(&self, fence: &Fence) -> Saga {
+        let again = matches!(self.stage, Stage::Refused(_) | Stage::Doubt(_));
         Saga {
-            rung: self.rung,
-            stage: Stage::Asking(verb),
+            procedure: Arc::clone(&self.procedure),
+            stage: Stage::Asking(self.place().unwrap_or_default()),
             fence: fence.clone(),
             unsure: again && self.unsure,
             sends: if again { self.sends.saturating_add(1) } else { 1 },
@@ -297,28 +332,64 @@ impl Saga {
         }
     }
 
-    fn replied(&self, asked: Verb, reply: Reply) -> Saga {
-        let stage = if reply == Reply::Accepted { Stage::Awaiting(asked) } else { Stage::Doubt(asked) };
-        Saga { stage, unsure: self.unsure || reply == Reply::Unknown, seen: None, ..self.clone() }
+    fn replied(&self, at: u8, reply: Reply) -> Saga {
+        let unsure = self.unsure || reply == Reply::Unknown;
+        let stage = match reply {
+            Reply::Accepted => Stage::Awaiting(at),
+            _ if unsure => Stage::Doubt(at),
+            _ => Stage::Refused(at),
+        };
+        Saga { stage, unsure, seen: None, ..self.clone() }
     }
 
-    /// Where a look leads. A machine that is found off while something of ours may have done that is ours.
+    /// Where a look leads. A subject that is found off while something of ours may have done that is ours.
     fn sees(&self, seen: &Seen) -> Stage {
-        use Lifecycle as L;
-        use Stage::{Awaiting, Closed, Deciding, Doubt, Owing};
-        match (self.stage, seen.lifecycle) {
-            (_, L::Terminating | L::Terminated) => Closed(End::Gone),
-            (Deciding, _) => Deciding,
-            // Every request was refused for certain: somebody else's doing, and not ours to undo (F72).
-            (Doubt(verb), _) if verb.takes_down() && !self.unsure => self.stage,
-            (Doubt(Verb::Start) | Awaiting(Verb::Start) | Owing, L::Running) => Closed(End::Up),
-            (Doubt(Verb::Start | Verb::Stop) | Awaiting(Verb::Start | Verb::Stop) | Owing, L::Starting) => {
-                Awaiting(Verb::Start)
-            }
-            (Doubt(Verb::Start) | Awaiting(Verb::Start), L::Stopping) | (Doubt(_) | Awaiting(_), L::Stopped) => Owing,
-            (Doubt(verb), L::Starting | L::Stopping) => Awaiting(verb),
-            (Awaiting(Verb::Reset | Verb::SoftReset), L::Running) if seen.etag != self.fence.etag => Closed(End::Up),
-            (stage, _) => stage,
+        let (stage, state) = (self.stage, seen.state);
+        if state == State::Terminated {
+            return Stage::Closed(End::Gone);
         }
+        let at = match stage {
+            // Every request was refused for certain: somebody else's doing, and not ours to undo (F72).
+            Stage::Refused(at) if self.disrupts(at) => return stage,
+            Stage::Refused(at) | Stage::Doubt(at) | Stage::Awaiting(at) | Stage::Next(at) => at,
+            Stage::Decided | Stage::Asking(_) | Stage::Closed(_) => return stage,
+        };
+        if self.is_there(at, seen) {
+            return self.after(at, seen);
+        }
+        let is_on_the_way = |at: u8| self.procedure.step(at).is_some_and(|step| step.goal.is_on_the_way(state));
+        let owed = self.procedure.restorer(at);
+        if is_on_the_way(at) {
+            return Stage::Awaiting(at);
+        }
+        match owed {
+            Some(owed) if is_on_the_way(owed) => Stage::Awaiting(owed),
+            Some(owed) if matches!(state, State::Stopping | State::Stopped) => Stage::Next(owed),
+            _ => stage,
+        }
+    }
+
+    /// True when the subject shows what this step leads to.
+    fn is_there(&self, at: u8, seen: &Seen) -> bool {
+        match self.procedure.step(at).map(|step| step.goal) {
+            Some(Goal::Reaches(states)) => states.has(seen.state),
+            Some(Goal::Anew(states)) => {
+                let is_other = seen.version.as_ref().zip(self.fence.version.as_ref()).is_some_and(|(a, b)| a != b);
+                matches!(self.stage, Stage::Awaiting(_)) && states.has(seen.state) && is_other
+            }
+            None => false,
+        }
+    }
+
+    /// What follows once this step has led where it should. What only restores what is up already is left out.
+    fn after(&self, at: u8, seen: &Seen) -> Stage {
+        let mut next = at.saturating_add(1);
+        while let Some(step) = self.procedure.step(next) {
+            if !(step.restores() && self.is_there(next, seen)) {
+                return Stage::Next(next);
+            }
+            next = next.saturating_add(1);
+        }
+        Stage::Closed(End::Up)
     }
 }

@@ -13,8 +13,9 @@ use super::gate::Blocked;
 use super::member::Member;
 use super::phrase::{Deed, Phrase};
 use super::plan::{Input, Line, Node, Note, Policy, Standing, WhenStopped};
-use super::power::{Reply, Rung, Seen, Verb};
-use super::saga::{End, Stage};
+use super::procedure::Procedure;
+use super::saga::{End, Saga, Stage};
+use super::subject::{Reply, Seen};
 use super::target::{Change, Kept, Phase, Times};
 use crate::core::edge::{Edge, EdgeKind, Incident};
 use crate::core::message::clean;
@@ -65,6 +66,7 @@ pub fn unconfigured(name: Arc<str>) -> Node {
         heartbeat_only: false,
         when_stopped: WhenStopped::Tell,
         ladder: Vec::new(),
+        starts: None,
         times: Times { after: hour, boot_grace: hour, attempts_reset_after: hour },
         repairable: false,
         machine: None,
@@ -92,23 +94,14 @@ fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> 
     }
 }
 
-fn words(rung: Rung) -> &'static str {
-    match rung {
-        Rung::StopStart => "stop and start it",
-        Rung::Reset => "reset it",
-        Rung::SoftReset => "shut it down and start it (softreset)",
-        Rung::Start => "start it",
-    }
-}
-
 /// A repair begins: which, why, and on what evidence.
-pub fn acting(member: &Member, rung: Rung, seen: &Seen, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
+pub fn acting(member: &Member, way: &Procedure, seen: &Seen, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
     let deed = Deed::in_mode(policy.mode);
     let kept = &member.target.kept;
     let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
     // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
     let mut fact =
-        format!("{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}", words(rung), seen.lifecycle);
+        format!("{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}", way.says, seen.word);
     for evidence in &member.node.evidence {
         let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
         let _ = write!(fact, "; {evidence} {state}");
@@ -256,24 +249,26 @@ fn join(blocked: &[Blocked]) -> String {
 }
 
 /// What a repair is about, in a few words.
-fn going_on(stage: Stage, deed: Deed) -> Phrase {
-    match stage {
-        Stage::Deciding => deed.says("a repair was decided", "a repair would begin"),
-        Stage::Asking(verb) => {
+fn going_on(saga: &Saga, deed: Deed) -> Phrase {
+    let (verb, goal) = saga.step().map(|step| (step.verb.to_string(), step.goal.shows())).unzip();
+    let (verb, goal) = (verb.unwrap_or_default(), goal.map(|state| state.as_str()).unwrap_or_default());
+    match saga.stage {
+        Stage::Decided => deed.says("a repair was decided", "a repair would begin"),
+        Stage::Asking(_) => {
             deed.says(format_args!("{verb} is being asked for"), format_args!("would be asking for {verb}"))
         }
-        Stage::Doubt(verb) => deed.says(
+        Stage::Refused(_) | Stage::Doubt(_) => deed.says(
             format_args!("{verb} was asked for and not confirmed; the machine is looked at"),
             format_args!("would look whether {verb} counted"),
         ),
-        Stage::Awaiting(Verb::Stop) => {
-            deed.says("STOP was accepted; waiting for STOPPED", "would be waiting for STOPPED")
+        Stage::Awaiting(_) => {
+            let after = if goal == "RUNNING" { format!(" after {verb}") } else { String::new() };
+            deed.says(
+                format_args!("{verb} was accepted; waiting for {goal}"),
+                format_args!("would be waiting for {goal}{after}"),
+            )
         }
-        Stage::Awaiting(verb) => deed.says(
-            format_args!("{verb} was accepted; waiting for RUNNING"),
-            format_args!("would be waiting for RUNNING after {verb}"),
-        ),
-        Stage::Owing => {
+        Stage::Next(_) => {
             deed.says("we stopped the machine, and it is being started", "would be starting the machine again")
         }
         Stage::Closed(_) => deed.says("over", "over"),
@@ -301,7 +296,7 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
     let deed = deed(member, &fleet.policy);
     if let Some(repair) = &member.repair {
         let trouble = member.trouble.as_ref().map_or(String::new(), |trouble| format!("; {trouble}"));
-        let what = going_on(repair.saga.stage, deed);
+        let what = going_on(&repair.saga, deed);
         let lasted = people(now.mono.since(repair.began.mono));
         return Phrase::seen(format!("{what}, {lasted} after it began{trouble}"));
     }
@@ -330,12 +325,12 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
 
 /// The same for what was kept, when nobody runs who knows more, and whether it was done. `open`: where an open
 /// repair stands, and whether that was done; `begins`: what a repair that begins now would be.
-pub fn left(kept: &Kept, open: Option<(Stage, Deed)>, begins: Deed) -> (Phrase, Deed) {
-    let Some((stage, deed)) = open else {
+pub fn left(kept: &Kept, open: Option<(&Saga, Deed)>, begins: Deed) -> (Phrase, Deed) {
+    let Some((saga, deed)) = open else {
         let deed = kept_deed(kept, begins);
         return (standing_still(kept, deed), deed);
     };
-    let what = going_on(stage, deed);
+    let what = going_on(saga, deed);
     (Phrase::seen(format!("{what}; it goes on when the watchdog runs")), deed)
 }
 
@@ -473,7 +468,8 @@ impl Fleet {
             Some(repair) => {
                 let lasted = now.mono.since(repair.began.mono);
                 let no_room = repair.pace.reply == Some(Reply::NoCapacity);
-                let refused = repair.pace.refused > 1 && matches!(repair.saga.stage, Stage::Doubt(_) | Stage::Owing);
+                let refused = repair.pace.refused > 1
+                    && matches!(repair.saga.stage, Stage::Refused(_) | Stage::Doubt(_) | Stage::Next(_));
                 let lost = !member.node.repairable;
                 (no_room || refused || lost || lasted >= UNFINISHED || repair.pace.blind > 2).then(|| {
                     let lead = if lost { "it is no longer configured; put it back: " } else { "not finished: " };

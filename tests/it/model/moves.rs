@@ -1,10 +1,11 @@
 //! Every move of the modelled world: the machine, the network, the operator, and each agent by what
 //! the real saga allows.
 
-use watchdog::core::recovery::power::{Lifecycle, Verb};
+use watchdog::core::recovery::procedure::Step as Asked;
 use watchdog::core::recovery::saga::{End, Stage};
+use watchdog::core::recovery::subject::{State as Life, Verb};
 
-use super::real::{Core, Id, PRESENT, Step, version};
+use super::real::{Core, Id, PRESENT, Step, takes_down, version};
 use super::state::{AGENTS, ANY, Agent, Broken, DownBy, Late, Move, Rules, State, Status};
 
 /// One step of the world.
@@ -49,22 +50,22 @@ fn spend(spent: u8, limit: u8) -> Option<u8> {
 
 /// What happens without the agents: the machine, the network, the operator, Consul.
 fn around(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    let mut becomes = |by: Move, life: Lifecycle| {
+    let mut becomes = |by: Move, life: Life| {
         let mut to = *state;
         to.becomes(life, core);
         add(all, by, to);
     };
     match state.life {
-        Lifecycle::Stopping => {
-            becomes(Move::MachineGoesOn, Lifecycle::Stopped);
+        Life::Stopping => {
+            becomes(Move::MachineGoesOn, Life::Stopped);
             if state.resetting {
-                becomes(Move::MachineGoesOn, Lifecycle::Starting);
+                becomes(Move::MachineGoesOn, Life::Starting);
             }
         }
-        Lifecycle::Starting => becomes(Move::MachineGoesOn, Lifecycle::Running),
+        Life::Starting => becomes(Move::MachineGoesOn, Life::Running),
         _ => {}
     }
-    if state.life == Lifecycle::Running && !state.heartbeat {
+    if state.life == Life::Running && !state.heartbeat {
         add(all, Move::HeartbeatBack, State { heartbeat: true, ..*state });
     }
     operator(state, rules, core, all);
@@ -85,18 +86,18 @@ fn around(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
 
 /// Somebody else stops the machine and starts it, whatever we are about.
 fn operator(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
-    if state.life == Lifecycle::Running
+    if state.life == Life::Running
         && let Some(operator) = spend(state.operator, rules.operator)
     {
         let is_open = state.agents.iter().any(|agent| agent.saga != 0);
         let innocent = !is_open && state.notes == 0 && state.late.iter().all(Option::is_none);
         let mut to = *state;
-        to.becomes(Lifecycle::Stopping, core);
+        to.becomes(Life::Stopping, core);
         add(all, Move::OperatorStops, State { operator, down_by: DownBy::Operator, innocent, heartbeat: false, ..to });
     }
-    if state.life == Lifecycle::Stopped && rules.operator > 0 {
+    if state.life == Life::Stopped && rules.operator > 0 {
         let mut to = *state;
-        to.becomes(Lifecycle::Starting, core);
+        to.becomes(Life::Starting, core);
         add(all, Move::OperatorStarts, to);
     }
 }
@@ -105,10 +106,10 @@ fn operator(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) 
 /// any time, and whoever had it may believe for a while that it still has; the lease is no safeguard here.
 fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
     let agent = state.agents[at];
-    if state.life == Lifecycle::Running && !state.heartbeat && state.decisions < rules.decisions {
+    if state.life == Life::Running && !state.heartbeat && state.decisions < rules.decisions {
         let decision = state.decisions;
-        let opened = core.step(0, Step::Open(rules.rung)).unwrap();
-        let intent = Step::Intent { verb: rules.rung.first(), version: PRESENT, decision };
+        let opened = core.step(0, Step::Open(rules.way)).unwrap();
+        let intent = Step::Intent { verb: rules.first(), version: PRESENT, decision };
         let saga = core.step(opened, intent).unwrap();
         let mut to = state.with(at, Agent { saga, decision, ..agent });
         to.decisions += 1;
@@ -124,7 +125,7 @@ fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec
     for decision in 0..state.decisions {
         let bit = 1 << decision;
         if state.notes & bit != 0 && agent.closed & bit == 0 {
-            let (verb, version) = (rules.rung.first(), state.decided_on[usize::from(decision)]);
+            let (verb, version) = (rules.first(), state.decided_on[usize::from(decision)]);
             let step = Step::Adopt { verb, version, decision };
             let saga = core.step(0, step).unwrap();
             add(all, Move::Adopt, state.with(at, Agent { saga, decision, adopted: true, ..agent }));
@@ -166,7 +167,7 @@ fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Ve
         }
         let mut broken = Vec::new();
         let (was, now) = (core.saga(id), core.saga(saga));
-        if now.asked().is_some_and(Verb::takes_down) && was.stage != Stage::Deciding && was.fence != now.fence {
+        if now.asked().is_some_and(Asked::disrupts) && was.stage != Stage::Decided && was.fence != now.fence {
             broken.push(Broken::B8);
         }
         if by == Move::AskStart && state.innocent {
@@ -180,12 +181,12 @@ fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Ve
     if led != id {
         go(Move::Look, led, core);
     }
-    let start = Step::Intent { verb: Verb::Start, version: PRESENT, decision };
+    let start = Step::Intent { verb: Verb::START, version: PRESENT, decision };
     if let Some(next) = core.step(sighted, start) {
         go(Move::AskStart, next, core);
     }
-    let asked_on = version(&core.saga(id).fence.etag.clone());
-    let again = Step::Intent { verb: rules.rung.first(), version: asked_on, decision };
+    let asked_on = version(&core.saga(id).fence);
+    let again = Step::Intent { verb: rules.first(), version: asked_on, decision };
     // Sent again by its own agent only, and so soon that nobody has given it up yet (`AGAIN_WITHIN`).
     if core.saga(id).sends < rules.sends
         && !agent.adopted
@@ -194,8 +195,8 @@ fn goes_on(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Ve
     {
         go(Move::Again, next, core);
     }
-    if !rules.start_only && state.life == Lifecycle::Running && asked_on != PRESENT {
-        let next = core.force(sighted, rules.rung.first(), PRESENT, decision);
+    if !rules.start_only && state.life == Life::Running && asked_on != PRESENT {
+        let next = core.force(sighted, rules.first(), PRESENT, decision);
         go(Move::ForcedStop, next, core);
     }
     // A request of the repair on its way, of whichever agent, has had its time before the repair is given up.
@@ -225,7 +226,7 @@ fn answers(state: &State, at: usize, request: Late, rules: Rules, core: &mut Cor
     } else {
         add(all, Move::Answered, replied(refused));
     }
-    if request.verb.takes_down() {
+    if takes_down(request.verb) {
         add(all, Move::HeldBack, replied(refused));
     }
     let Some(faults) = spend(state.faults, rules.faults) else { return };

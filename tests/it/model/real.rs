@@ -11,9 +11,11 @@
 
 use std::collections::HashMap;
 
-use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use watchdog::core::recovery::journal::{Event, Record, adopt, fold};
+use watchdog::core::recovery::legacy::START;
+use watchdog::core::recovery::procedure::Procedure;
 use watchdog::core::recovery::saga::{End, Saga, Stage};
+use watchdog::core::recovery::subject::{Fence, Reply, Seen, State as Life, Verb};
 use watchdog::core::time::Wall;
 
 use super::search::Fx;
@@ -30,13 +32,13 @@ pub type Id = u16;
 /// What can happen to a saga here, with versions and decisions as numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
-    Open(Rung),
+    Open(&'static Procedure),
     Adopt { verb: Verb, version: u8, decision: u8 },
     Intent { verb: Verb, version: u8, decision: u8 },
     Accepted,
     Unknown,
     Refused,
-    Seen(Lifecycle),
+    Seen(Life),
     Resumed,
     Close(End),
 }
@@ -56,24 +58,34 @@ fn etag(age: u8) -> String {
 
 /// What a request carries: that which takes the machine down is named by its decision.
 pub fn fence(verb: Verb, version: u8, decision: u8) -> Fence {
-    let token = if verb.takes_down() { format!("d{decision}") } else { "start".to_string() };
-    Fence { etag: etag(version), token }
+    let token = if takes_down(verb) { format!("d{decision}") } else { "start".to_string() };
+    Fence::new(etag(version), token)
 }
 
-pub fn version(etag: &str) -> u8 {
+fn number(etag: &str) -> u8 {
     etag.trim_start_matches('v').parse().unwrap()
 }
 
-fn age(etag: &mut String) {
-    if !etag.is_empty() {
-        *etag = self::etag(version(etag) + 1);
+/// The age of the version that a request is for.
+pub fn version(fence: &Fence) -> u8 {
+    number(fence.version.as_ref().unwrap())
+}
+
+/// All but START.
+pub fn takes_down(verb: Verb) -> bool {
+    verb != Verb::START
+}
+
+fn age(etag: &mut Option<String>) {
+    if let Some(etag) = etag {
+        *etag = self::etag(number(etag) + 1);
     }
 }
 
 /// To a saga, all that is past is one.
 fn seen_from_here(mut saga: Saga) -> Saga {
-    if !saga.fence.etag.is_empty() {
-        saga.fence.etag = etag(version(&saga.fence.etag).min(PAST));
+    if saga.fence.version.is_some() {
+        saga.fence.version = Some(etag(version(&saga.fence).min(PAST)));
     }
     saga
 }
@@ -90,7 +102,7 @@ impl Core {
     pub fn new() -> Core {
         let mut core = Core::default();
         // Number 0 is no saga.
-        core.sagas.push(Saga::open(Rung::Start));
+        core.sagas.push(Saga::open(START));
         core.journals.push(Vec::new());
         core
     }
@@ -115,22 +127,24 @@ impl Core {
 
     fn make(&mut self, id: Id, step: Step) -> Option<Id> {
         let saga = self.saga(id).clone();
-        let asked = saga.asked().unwrap_or(Verb::Stop);
+        let asked = saga.asked().map_or(Verb::STOP, |step| step.verb);
         let replied = |reply| Event::Replied { verb: asked, reply, detail: String::new() };
         let event = match step {
-            Step::Open(rung) => Event::Opened { rung, simulated: false },
-            Step::Adopt { verb, version, decision } => Event::Adopted { verb, fence: fence(verb, version, decision) },
+            Step::Open(way) => Event::Opened { procedure: way.clone().into(), simulated: false },
+            Step::Adopt { verb, version, decision } => {
+                Event::Adopted { procedure: None, verb, fence: fence(verb, version, decision) }
+            }
             Step::Intent { verb, version, decision } => Event::Intent { verb, fence: fence(verb, version, decision) },
             Step::Accepted => replied(Reply::Accepted),
             Step::Unknown => replied(Reply::Unknown),
             Step::Refused => replied(Reply::Busy),
-            Step::Seen(lifecycle) => Event::Seen { seen: Seen { lifecycle, etag: etag(PRESENT) } },
+            Step::Seen(lifecycle) => Event::Seen { seen: Seen::new(lifecycle, etag(PRESENT)) },
             Step::Resumed => Event::Resumed,
             Step::Close(end) => Event::Closed { end },
         };
         let next = match (&event, id) {
-            (Event::Opened { rung, .. }, 0) => Saga::open(*rung),
-            (Event::Adopted { verb, fence }, 0) => Saga::adopt(*verb, fence.clone()),
+            (Event::Opened { procedure, .. }, 0) => Saga::open(procedure.clone()),
+            (Event::Adopted { verb, fence, .. }, 0) => adopt(None, *verb, fence.clone()),
             _ => saga.apply(&event).ok()?,
         };
         if step == Step::Refused {
@@ -156,19 +170,19 @@ impl Core {
 
     /// The same saga once the machine is in another version.
     pub fn aged(&mut self, id: Id) -> Id {
-        if id == 0 || self.saga(id).fence.etag.is_empty() || version(&self.saga(id).fence.etag) == PAST {
+        if id == 0 || self.saga(id).fence.version.is_none() || version(&self.saga(id).fence) == PAST {
             return id;
         }
         if let Some(known) = self.aged.get(&id) {
             return *known;
         }
         let mut saga = self.saga(id).clone();
-        age(&mut saga.fence.etag);
+        age(&mut saga.fence.version);
         let mut journal = self.journals[id as usize].clone();
         for record in &mut journal {
             match &mut record.event {
-                Event::Intent { fence, .. } | Event::Adopted { fence, .. } => age(&mut fence.etag),
-                Event::Seen { seen } => age(&mut seen.etag),
+                Event::Intent { fence, .. } | Event::Adopted { fence, .. } => age(&mut fence.version),
+                Event::Seen { seen } => age(&mut seen.version),
                 _ => {}
             }
         }
@@ -184,7 +198,7 @@ impl Core {
     pub fn force(&mut self, id: Id, verb: Verb, version: u8, decision: u8) -> Id {
         let mut fence = fence(verb, version, decision);
         fence.token.push_str("-forced");
-        let next = Saga { stage: Stage::Asking(verb), fence, seen: None, sends: 1, ..self.saga(id).clone() };
+        let next = Saga { stage: Stage::Asking(0), fence, seen: None, sends: 1, ..self.saga(id).clone() };
         self.number(next, Vec::new())
     }
 

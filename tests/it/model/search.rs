@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
-use watchdog::core::recovery::power::Lifecycle;
+use watchdog::core::recovery::subject::State as Life;
 
 use super::moves::moves;
 use super::real::Core;
@@ -105,7 +105,7 @@ fn trace(came: &[(u32, Option<Move>)], mut at: u32) -> Vec<Move> {
 /// The first state with the machine off by our doing from which nothing that helps leads to RUNNING.
 fn hopeless(states: &[State], helped: &mut [(u32, u32)]) -> Option<u32> {
     helped.sort_unstable();
-    let mut good: Vec<bool> = states.iter().map(|state| state.life == Lifecycle::Running).collect();
+    let mut good: Vec<bool> = states.iter().map(|state| state.life == Life::Running).collect();
     let mut queue: VecDeque<u32> = (0..).zip(&good).filter(|(_, good)| **good).map(|(at, _)| at).collect();
     while let Some(to) = queue.pop_front() {
         let first = helped.partition_point(|(edge, _)| *edge < to);

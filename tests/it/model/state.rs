@@ -1,9 +1,10 @@
 //! The modelled world: one machine, three agents, the note in Consul, late requests.
 
-use watchdog::core::recovery::power::{Lifecycle, Rung, Verb};
+use watchdog::core::recovery::procedure::Procedure;
 use watchdog::core::recovery::saga::End;
+use watchdog::core::recovery::subject::{State as Life, Verb};
 
-use super::real::{Core, Id, PAST, PRESENT, version};
+use super::real::{Core, Id, PAST, PRESENT, takes_down, version};
 
 /// As often as it likes: not counted, so it makes no states of its own.
 pub const ANY: u8 = u8::MAX;
@@ -17,7 +18,7 @@ pub struct Rules {
     pub fence: bool,
     pub start_only: bool,
     /// What is asked first.
-    pub rung: Rung,
+    pub way: &'static Procedure,
     /// Agents that live.
     pub agents: usize,
     /// Repairs decided, by all agents together.
@@ -74,7 +75,7 @@ pub const AGENTS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
     pub fenced: bool,
-    pub life: Lifecycle,
+    pub life: Life,
     /// It is off by a RESET or SOFTRESET, and may come on again by itself.
     pub resetting: bool,
     pub down_by: DownBy,
@@ -190,13 +191,20 @@ pub enum Broken {
     F72,
 }
 
+impl Rules {
+    /// What is asked first.
+    pub fn first(&self) -> Verb {
+        self.way.steps[0].verb
+    }
+}
+
 impl State {
     pub fn first(rules: Rules) -> State {
         let mut agents = [Agent { status: Status::Dead, ..Agent::default() }; AGENTS];
         agents.iter_mut().take(rules.agents).for_each(|agent| agent.status = Status::Up);
         State {
             fenced: rules.fence,
-            life: Lifecycle::Running,
+            life: Life::Running,
             resetting: false,
             down_by: DownBy::Nobody,
             innocent: false,
@@ -233,15 +241,15 @@ impl State {
     }
 
     /// The machine is in another state, and so in another version.
-    pub fn becomes(&mut self, life: Lifecycle, core: &mut Core) {
+    pub fn becomes(&mut self, life: Life, core: &mut Core) {
         self.life = life;
         for agent in &mut self.agents {
             agent.saga = core.aged(agent.saga);
         }
         self.late.iter_mut().flatten().for_each(|late| late.version = PAST);
         self.decided_on = [PAST; 2];
-        self.resetting &= life == Lifecycle::Stopping;
-        if life == Lifecycle::Running {
+        self.resetting &= life == Life::Stopping;
+        if life == Life::Running {
             self.down_by = DownBy::Nobody;
             self.innocent = false;
         }
@@ -249,15 +257,15 @@ impl State {
 
     /// The provider gets a request. True when it counts.
     pub fn arrives(&mut self, request: Late, rules: Rules, core: &mut Core, broken: &mut Vec<Broken>) -> bool {
-        let on = if request.verb.takes_down() { Lifecycle::Running } else { Lifecycle::Stopped };
+        let on = if takes_down(request.verb) { Life::Running } else { Life::Stopped };
         if self.life != on || (rules.fence && request.version != PRESENT) {
             return false;
         }
         if request.version != PRESENT {
             broken.push(Broken::B7);
         }
-        if request.verb == Verb::Start {
-            self.becomes(Lifecycle::Starting, core);
+        if request.verb == Verb::START {
+            self.becomes(Life::Starting, core);
             return true;
         }
         let bit = 1 << request.decision;
@@ -266,8 +274,8 @@ impl State {
         }
         self.stopped |= bit;
         self.heartbeat = false;
-        self.becomes(Lifecycle::Stopping, core);
-        self.resetting = request.verb != Verb::Stop;
+        self.becomes(Life::Stopping, core);
+        self.resetting = request.verb != Verb::STOP;
         self.down_by = DownBy::Us;
         true
     }
@@ -281,8 +289,8 @@ impl State {
     pub fn request(&self, at: usize, core: &Core) -> Option<Late> {
         let agent = self.agents[at];
         let saga = core.saga(agent.saga);
-        let verb = saga.asked().filter(|_| agent.saga != 0 && agent.status == Status::Up)?;
-        Some(Late { verb, version: version(&saga.fence.etag), decision: agent.decision })
+        let step = saga.asked().filter(|_| agent.saga != 0 && agent.status == Status::Up)?;
+        Some(Late { verb: step.verb, version: version(&saga.fence), decision: agent.decision })
     }
 
     /// True while the machine is off by our doing and somebody knows that it is owed a START.
@@ -296,6 +304,6 @@ impl State {
 
     /// True when the machine is off by our doing.
     pub fn is_down_by_us(&self) -> bool {
-        self.down_by == DownBy::Us && matches!(self.life, Lifecycle::Stopping | Lifecycle::Stopped)
+        self.down_by == DownBy::Us && matches!(self.life, Life::Stopping | Life::Stopped)
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::heartbeat::{Beat, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::legacy::STOP_START;
 use watchdog::core::recovery::plan::{Mode, Note, Place};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Verb};
+use watchdog::core::recovery::subject::{Fence, Reply, State as Power, Verb};
 use watchdog::core::recovery::target::Phase;
 use watchdog::core::signal::State;
 
@@ -47,7 +48,7 @@ fn requests_that_never_left_do_not_count_against_those_that_may_be_sent() {
     world.replies.extend([(Reply::NotSent, false); 4]);
     world.heartbeat_dies("n1");
     world.until(MINUTE * 15, |world| world.said("repaired") > 0);
-    let stops = world.asked.iter().filter(|asked| asked.1 == Verb::Stop).count();
+    let stops = world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count();
     assert_eq!((stops, world.said("nothing was done")), (5, 0), "{}", world.story());
     assert_eq!(world.kept_of("n1").attempts, 1);
     // What leaves is still counted: three of those, however many that never left lie between.
@@ -197,13 +198,13 @@ fn what_an_earlier_version_left_open_of_a_play_never_stands_before_a_start_that_
         target: "n1".into(),
         number: 0,
         at: world.now.wall,
-        event: Event::Opened { rung: Rung::StopStart, simulated: true },
+        event: Event::Opened { procedure: STOP_START.into(), simulated: true },
     };
     for mode in [Mode::Active, Mode::Observe] {
         world.journal.insert(0, Record { saga: format!("0-{}", mode.as_str()), ..played.clone() });
     }
     world.restart(false);
-    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs() == CYCLE);
+    world.until(MINUTE * 2, |world| world.life("n1") == Power::Running && world.verbs() == CYCLE);
     world.time_passes(MINUTE);
     assert_eq!(open(&world), [false; 0]);
 }
@@ -219,8 +220,15 @@ fn a_play_about_a_node_that_is_no_longer_configured_is_closed_and_not_told() {
 }
 
 fn note(target: &str) -> Note {
-    let fence = Fence { etag: "v0".into(), token: "t".into() };
-    Note { target: target.into(), saga: format!("s-{target}"), agent: "a0".into(), verb: Verb::Stop, fence }
+    let fence = Fence::new("v0", "t");
+    Note {
+        target: target.into(),
+        saga: format!("s-{target}"),
+        agent: "a0".into(),
+        verb: Verb::STOP,
+        fence,
+        procedure: None,
+    }
 }
 
 fn told(world: &mut World, key: &str) -> Option<String> {
@@ -255,11 +263,11 @@ fn a_note_about_a_node_that_is_not_configured_is_told_until_it_is_put_back_or_th
     // Put back, it is finished.
     world.holds_lease = true;
     world.notes = vec![note("n9")];
-    world.machines.insert(Arc::from("n9"), Machine { life: Lifecycle::Stopped, version: 1, heals: true });
+    world.machines.insert(Arc::from("n9"), Machine { life: Power::Stopped, version: 1, heals: true });
     world.nodes.push(node("n9"));
     world.reload();
-    world.until(MINUTE, |world| world.life("n9") == Lifecycle::Running);
-    assert_eq!((told(&mut world, "recovery/unconfigured"), world.verbs()), (None, vec![Verb::Start]));
+    world.until(MINUTE, |world| world.life("n9") == Power::Running);
+    assert_eq!((told(&mut world, "recovery/unconfigured"), world.verbs()), (None, vec![Verb::START]));
 }
 
 #[test]
@@ -364,7 +372,7 @@ fn a_node_removed_before_a_restart_is_started_where_its_machine_can_be_reached_a
     assert_eq!(world.fleet.orphans(), [(Arc::from("n1"), place)]);
     world.fleet.reach("n1");
     assert_eq!(world.fleet.orphans(), []);
-    world.until(MINUTE * 2, |world| world.life("n1") == Lifecycle::Running && world.verbs() == CYCLE);
+    world.until(MINUTE * 2, |world| world.life("n1") == Power::Running && world.verbs() == CYCLE);
     // It is nobody's node: whatever it does, no repair begins.
     world.time_passes(HOUR * 3);
     assert_eq!((world.verbs(), world.fleet.standings(world.now).count()), (CYCLE.to_vec(), 2));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use watchdog::core::recovery::plan::Mode;
-use watchdog::core::recovery::power::{Lifecycle, Reply, Verb};
+use watchdog::core::recovery::subject::{Reply, State as Power, Verb};
 use watchdog::core::signal::State;
 use watchdog::core::time::{Mono, Now, Wall};
 
@@ -72,7 +72,7 @@ fn take(world: &mut World, step: &Step) {
             world.replies.push_back((reply, reply == Reply::Accepted || (reply == Reply::Unknown && counts)));
         }
         Step::Restart(reboot) => world.restart(reboot),
-        Step::OperatorStops(n) => world.machine(&name(n)).becomes(Lifecycle::Stopped),
+        Step::OperatorStops(n) => world.machine(&name(n)).becomes(Power::Stopped),
         Step::Time(minutes) => {
             for _ in 0..u32::from(minutes) * 12 {
                 pass(world);
@@ -88,7 +88,7 @@ fn pass(world: &mut World) {
     let barred = world.policy.paused || observes || !world.holds_lease || !world.is_durable || !world.sees_consul;
     world.pass();
     for (_, verb, _, _) in &world.asked[before..] {
-        assert!(*verb == Verb::Start || !barred, "nothing goes down while something bars it\n{}", world.story());
+        assert!(*verb == Verb::START || !barred, "nothing goes down while something bars it\n{}", world.story());
     }
     let under_way = world.fleet.standings(world.now);
     let under_way = under_way.filter(|standing| standing.reason.contains("asked for")).count();
@@ -127,7 +127,7 @@ proptest! {
             pass(&mut world);
         }
         for name in open {
-            prop_assert_eq!(world.life(&name), Lifecycle::Running, "{}\n{}", name, world.story());
+            prop_assert_eq!(world.life(&name), Power::Running, "{}\n{}", name, world.story());
         }
     }
 

@@ -8,11 +8,12 @@ use watchdog::core::recovery::budget::Budget;
 use watchdog::core::recovery::fleet::{Fleet, Restored};
 use watchdog::core::recovery::heartbeat::{Beat, Heartbeats, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::legacy::{START, STOP_START};
 use watchdog::core::recovery::phrase::Deed;
 use watchdog::core::recovery::plan::{
     Answer, Input, Looked, Mode, Node, Note, Order, Outcome, Plan, Policy, Task, WhenStopped,
 };
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use watchdog::core::recovery::subject::{Fence, Reply, Seen, State as Power, Verb};
 use watchdog::core::recovery::target::{Kept, Times};
 use watchdog::core::signal::{SignalKey, State};
 use watchdog::core::time::{Mono, Now, Wall};
@@ -24,14 +25,14 @@ pub const HOUR: Duration = Duration::from_hours(1);
 /// One machine at the provider.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    pub life: Lifecycle,
+    pub life: Power,
     pub version: u32,
     /// A start helps: its heartbeat comes back on a new boot.
     pub heals: bool,
 }
 
 impl Machine {
-    pub fn becomes(&mut self, life: Lifecycle) {
+    pub fn becomes(&mut self, life: Power) {
         self.life = life;
         self.version += 1;
     }
@@ -100,7 +101,8 @@ pub fn node(name: &str) -> Node {
         evidence: vec![SignalKey::new(&format!("probe/{name}"))],
         heartbeat_only: false,
         when_stopped: WhenStopped::Tell,
-        ladder: vec![Rung::StopStart],
+        ladder: vec![Arc::new(STOP_START)],
+        starts: Some(Arc::new(START)),
         times: Times { after: MINUTE * 5, boot_grace: MINUTE * 10, attempts_reset_after: HOUR },
         repairable: true,
         machine: Some(("cloud", Arc::from(format!("machine-of-{name}")))),
@@ -122,8 +124,7 @@ impl World {
 
     pub fn with(policy: Policy, nodes: Vec<Node>) -> World {
         let mono = Mono(86_400_000);
-        let machine =
-            |node: &Node| (Arc::clone(&node.name), Machine { life: Lifecycle::Running, version: 1, heals: true });
+        let machine = |node: &Node| (Arc::clone(&node.name), Machine { life: Power::Running, version: 1, heals: true });
         World {
             fleet: Fleet::new(policy.clone(), nodes.clone()),
             machines: nodes.iter().map(machine).collect(),
@@ -182,7 +183,7 @@ impl World {
         self.machines.get_mut(name).unwrap()
     }
 
-    pub fn life(&self, name: &str) -> Lifecycle {
+    pub fn life(&self, name: &str) -> Power {
         self.machines[name].life
     }
 
@@ -291,9 +292,9 @@ impl World {
         let mut booted = Vec::new();
         for (name, machine) in &mut self.machines {
             match machine.life {
-                Lifecycle::Stopping => machine.becomes(Lifecycle::Stopped),
-                Lifecycle::Starting => {
-                    machine.becomes(Lifecycle::Running);
+                Power::Stopping => machine.becomes(Power::Stopped),
+                Power::Starting => {
+                    machine.becomes(Power::Running);
                     if machine.heals {
                         booted.push(name.to_string());
                     }
@@ -312,7 +313,7 @@ impl World {
         for order in std::mem::take(&mut self.orders) {
             self.confirms += usize::from(order.task == Task::Confirm);
             let seen = match self.machines.get(&order.target).filter(|_| self.api_up) {
-                Some(machine) => Ok(Seen { lifecycle: machine.life, etag: format!("v{}", machine.version) }),
+                Some(machine) => Ok(Seen::new(machine.life, format!("v{}", machine.version))),
                 None => Err("the API does not answer".to_string()),
             };
             let result = match order.task {
@@ -328,7 +329,7 @@ impl World {
                     self.looks += 1;
                     Outcome::Seen(seen)
                 }
-                Task::Ask { verb, fence, saga } => self.request(&order.target, verb, fence, &saga),
+                Task::Ask { step, fence, saga, .. } => self.request(&order.target, step.verb, fence, &saga),
                 Task::Forget { saga } => {
                     self.forgotten.push(saga);
                     continue;
@@ -346,17 +347,17 @@ impl World {
         let (reply, counts) = match self.replies.pop_front() {
             _ if !self.api_up => (Reply::NotSent, false),
             Some(scripted) => scripted,
-            None if verb == Verb::Start && self.no_capacity => (Reply::NoCapacity, false),
+            None if verb == Verb::START && self.no_capacity => (Reply::NoCapacity, false),
             None => (Reply::Accepted, true),
         };
         let machine = self.machines.get_mut(name).unwrap();
-        let on = if verb == Verb::Start { Lifecycle::Stopped } else { Lifecycle::Running };
-        if counts && (fence.etag != format!("v{}", machine.version) || machine.life != on) {
+        let on = if verb == Verb::START { Power::Stopped } else { Power::Running };
+        if counts && (fence.version != Some(format!("v{}", machine.version)) || machine.life != on) {
             return Outcome::Replied(Reply::Changed, "412".into());
         }
         if counts {
-            machine.becomes(if verb == Verb::Start { Lifecycle::Starting } else { Lifecycle::Stopping });
-            if verb.takes_down() {
+            machine.becomes(if verb == Verb::START { Power::Starting } else { Power::Stopping });
+            if verb != Verb::START {
                 self.beats.remove(name);
             }
         }

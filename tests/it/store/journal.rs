@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use watchdog::core::edge::EdgeKind;
 use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::power::{Fence, Lifecycle, Reply, Rung, Seen, Verb};
+use watchdog::core::recovery::legacy::STOP_START;
 use watchdog::core::recovery::saga::End;
+use watchdog::core::recovery::subject::{Fence, Reply, Seen, State as Power, Verb};
 use watchdog::store::{Commit, Condition, HistoryEntry, Repairs, Store};
 
 use super::{at, beside, channels, commit_alert, edge, keys, names, open, opened_repair, quick_dir, repairs, row};
@@ -14,17 +15,17 @@ use super::{at, beside, channels, commit_alert, edge, keys, names, open, opened_
 /// What damage tests write: two repairs that are over, one about to switch off, one that owes a
 /// START, and one that is only decided.
 fn written(n: usize) -> Vec<Record> {
-    let fence = |name: &str| Fence { etag: format!("etag-{name}"), token: format!("token-{n}-{name}") };
-    let seen = |lifecycle, name: &str| Event::Seen { seen: Seen { lifecycle, etag: format!("etag-{name}") } };
+    let fence = |name: &str| Fence::new(format!("etag-{name}"), format!("token-{n}-{name}"));
+    let seen = |state, name: &str| Event::Seen { seen: Seen::new(state, format!("etag-{name}")) };
     let accepted = |verb| Event::Replied { verb, reply: Reply::Accepted, detail: String::new() };
     let all = [
-        Event::Opened { rung: Rung::StopStart, simulated: false },
-        Event::Intent { verb: Verb::Stop, fence: fence("a") },
-        accepted(Verb::Stop),
-        seen(Lifecycle::Stopped, "b"),
-        Event::Intent { verb: Verb::Start, fence: fence("b") },
-        accepted(Verb::Start),
-        seen(Lifecycle::Running, "c"),
+        Event::Opened { procedure: STOP_START.into(), simulated: false },
+        Event::Intent { verb: Verb::STOP, fence: fence("a") },
+        accepted(Verb::STOP),
+        seen(Power::Stopped, "b"),
+        Event::Intent { verb: Verb::START, fence: fence("b") },
+        accepted(Verb::START),
+        seen(Power::Running, "c"),
     ];
     let none = vec![all[0].clone(), Event::Closed { end: End::NoEffect }];
     let events = [all.to_vec(), none, all[..4].to_vec(), all[..2].to_vec(), all[..1].to_vec()];
