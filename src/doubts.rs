@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::config::headers::FILE;
 use crate::config::value::{Secret, Span};
 use crate::config::veil::is_secret_name;
 use crate::config::{Config, Problem};
@@ -123,13 +124,13 @@ fn probes(config: &Config, doubt: &mut Doubt<'_>) {
 fn headers(config: &Config, doubt: &mut Doubt<'_>) {
     let secret = |table: Option<&Value>| {
         let names = table.and_then(Value::as_object).into_iter().flat_map(Map::keys);
-        names.filter(|name| is_secret_name(name)).cloned().collect::<Vec<_>>()
+        names.filter(|name| is_secret_name(name) && !name.ends_with(FILE)).cloned().collect::<Vec<_>>()
     };
     let what = |name: &str, own: &str| {
         let way = if name.eq_ignore_ascii_case("authorization") {
             format!("put it into {own}, or its file into {own}_file")
         } else {
-            format!("where the other side takes one, {own} or {own}_file keeps it apart")
+            format!("a file keeps it apart: name that by {name}_file in the same table")
         };
         format!("{name} is a secret in the open configuration; it is masked where it is shown, but {way}")
     };

@@ -12,6 +12,7 @@ pub(crate) mod exposed;
 pub mod file;
 mod files;
 pub mod form;
+pub mod headers;
 mod layers;
 mod merged;
 mod places;
@@ -445,7 +446,9 @@ pub fn shown(kind: Kind, value: &Value) -> Value {
         (_, Value::Array(items)) => Value::Array(items.iter().map(|item| shown(Kind::Text, item)).collect()),
         (_, Value::Object(map)) => {
             let one = |(name, value): (&String, &Value)| {
-                let kind = if veil::is_secret_name(name) { Kind::Secret } else { Kind::Text };
+                // The path of a file that holds a secret is none.
+                let is_secret = veil::is_secret_name(name) && !name.ends_with(headers::FILE);
+                let kind = if is_secret { Kind::Secret } else { Kind::Text };
                 (name.clone(), shown(kind, value))
             };
             Value::Object(map.iter().map(one).collect())

@@ -28,7 +28,9 @@ use crate::client::proxy::{Environment, Proxies};
 use crate::client::resolve::{Lane, is_link_local, zone};
 use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::form;
+use crate::config::headers::{FILE, read as read_headers};
 use crate::config::value::Secret;
+use crate::config::veil::is_secret_name;
 use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
@@ -303,13 +305,20 @@ fn trust_kind(settings: &Settings) -> TrustKind {
 /// What a probe sends beside what every request has.
 fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
     let mut headers = if settings.keep_alive { HeaderMap::new() } else { plain_headers() };
-    for (name, value) in &settings.headers {
+    let read = read_headers(&settings.headers).map_err(|all| {
+        let all: Vec<String> = all.iter().map(|one| format!("\"{}\": {}", one.key.escape_debug(), one.what)).collect();
+        wrong("headers", all.join("; "))
+    })?;
+    for (name, value) in read {
         let bad = |what: &str| wrong("headers", format!("\"{}\" {what}", name.escape_debug()));
         if TAKEN.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(bad("cannot be set here; for credentials use user and password, or authorization"));
         }
         let header = HeaderName::try_from(name.as_str()).map_err(|_| bad("is not a header's name"))?;
-        headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
+        let is_secret = is_secret_name(&name) || settings.headers.contains_key(&format!("{name}{FILE}"));
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| bad("has a bad value"))?;
+        value.set_sensitive(is_secret);
+        headers.insert(header, value);
     }
     let secret =
         Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())

@@ -57,7 +57,8 @@ crate::settings! {
         max_latency: Option<Span> = None,
         /// http: redirects to follow, 0 to 10; each hop's address is checked like the first.
         follow_redirects: u32 = 0,
-        /// http: headers to send. Not for secrets: they are shown as they are.
+        /// http: headers to send. A secret belongs in a file, named by the header's name with _file behind it:
+        /// { X-Api-Key_file = "/run/secrets/key" }.
         headers: BTreeMap<String, String> = BTreeMap::new(),
         /// http: value of the Authorization header: Bearer abc.
         authorization: Option<Secret> = None,
