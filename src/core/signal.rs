@@ -184,6 +184,13 @@ impl Observation {
         Observation { details: Some(Arc::new(details)), ..self }
     }
 
+    /// The same of what happened at this instant, where its source knows.
+    #[must_use]
+    pub fn since(self, happened_at: Option<Wall>) -> Observation {
+        let more = self.more.as_deref().cloned().unwrap_or_default();
+        if happened_at.is_none() { self } else { self.knowing(More { happened_at, ..more }) }
+    }
+
     /// The same with what its source knows besides.
     #[must_use]
     pub fn knowing(self, more: More) -> Observation {

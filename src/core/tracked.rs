@@ -78,6 +78,8 @@ pub struct Tracked {
     /// Another signal that fires explains why this one cannot be seen.
     explained: bool,
     kept: Option<Box<Kept>>,
+    /// When the last of them happened, where its source knows.
+    kept_at: Option<Wall>,
     /// What the last look had to say besides its fact.
     details: Option<Arc<Details>>,
     /// What its source wants back when it is built again.
@@ -107,6 +109,7 @@ impl Tracked {
             vouched_at: now,
             explained: false,
             kept: None,
+            kept_at: None,
             details: None,
             for_source: None,
         }
@@ -183,7 +186,7 @@ impl Tracked {
             self.for_source = Some(keep.into());
             self.dirty = true;
         }
-        self.tell_events(events, scene);
+        self.tell_events(events, more.happened_at, scene);
         self.settle(more.happened_at, scene)
     }
 
@@ -194,7 +197,7 @@ impl Tracked {
             self.judgement = Judgement::default();
             self.blind_since = Some(Box::new(self.vouched_at));
         }
-        self.tell_events(Events::default(), scene);
+        self.tell_events(Events::default(), None, scene);
         self.settle(None, scene)
     }
 
@@ -269,7 +272,7 @@ impl Tracked {
     }
 
     /// Events alert on each occurrence and keep no state; those of a warm-up are told after it.
-    fn tell_events(&mut self, events: Events, scene: &mut Scene<'_>) {
+    fn tell_events(&mut self, events: Events, at: Option<Wall>, scene: &mut Scene<'_>) {
         if events.count == 0 && self.kept.is_none() {
             return;
         }
@@ -278,19 +281,21 @@ impl Tracked {
             None => (events.count, self.fact.to_string()),
         });
         if !scene.warming {
-            for event in self.kept.take().map(|kept| *kept).into_iter().chain(happened) {
-                self.tell_event(event, scene);
+            let kept = self.kept.take().map(|kept| (*kept, self.kept_at.take()));
+            for (event, at) in kept.into_iter().chain(happened.map(|event| (event, at))) {
+                self.tell_event(event, at, scene);
             }
         } else if let Some((count, fact)) = happened {
             let before = self.kept.take().map_or(0, |kept| kept.0);
             self.kept = Some(Box::new((before.saturating_add(count), fact)));
+            self.kept_at = at;
             self.dirty = true;
         }
     }
 
-    fn tell_event(&mut self, (count, fact): Kept, scene: &mut Scene<'_>) {
+    fn tell_event(&mut self, (count, fact): Kept, at: Option<Wall>, scene: &mut Scene<'_>) {
         let now = scene.now;
-        let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::noticed(now), now);
+        let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::happened(at, now), now);
         let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
         let edge = self.edge(EdgeKind::Alert, &talk, now, reason);
         scene.edges.push(Edge { fact, ..edge });

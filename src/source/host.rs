@@ -190,7 +190,13 @@ impl Host {
         if let Some(gauge) = &mut self.reboot {
             let boot = proc::promised(proc, "sys/kernel/random/boot_id").and_then(|text| proc::boot(&text));
             let up = proc::text(proc, "uptime").and_then(|text| proc::uptime(&text)).ok();
-            seen.extend(gauge.observe(boot.map(|boot| reboots(boot, &mut self.boot, up)), now));
+            let told = gauge.observe(boot.map(|boot| reboots(boot, &mut self.boot, up)), now);
+            let booted_at =
+                up.and_then(|up| Duration::try_from_secs_f64(up).ok()).map(|up| self.clock.now().wall.minus(up));
+            seen.extend(told.map(|told| match told.reading {
+                Reading::Happened(1..) => told.since(booted_at),
+                _ => told,
+            }));
         }
         Ok(seen)
     }

@@ -33,7 +33,7 @@ use crate::client::shortage::Shortage;
 use crate::config::{Config, ConfigError};
 use crate::core::rule::Rule;
 use crate::core::signal::{Observation, Reading, Report, Spec};
-use crate::core::time::{Mono, people};
+use crate::core::time::{Mono, Wall, people};
 use crate::wake::Wake;
 
 /// The source of `probe/<name>`.
@@ -169,7 +169,8 @@ impl Source for Probes {
             let told = tell(&probe.pace, &standing, since, ask.now.mono);
             report.complete &= told.is_fresh;
             let spec = if told.certain { &at_once(&probe.spec) } else { &probe.spec };
-            report.observations.push(Observation::new(spec, told.seen_at, told.reading, told.fact));
+            let seen = Observation::new(spec, told.seen_at, told.reading, told.fact);
+            report.observations.push(seen.since(told.since));
         });
         report.blind = lag.map(|lag| {
             let late = people(lag.late);
@@ -202,6 +203,8 @@ struct Told {
     is_fresh: bool,
     /// One look is enough.
     certain: bool,
+    /// When it happened, where the check knows.
+    since: Option<Wall>,
 }
 
 /// The same signal under a rule that does not count: for what is certain at the first look.
@@ -216,6 +219,7 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
         seen_at: now,
         is_fresh,
         certain: false,
+        since: None,
     };
     if let Some(out) = standing.out_for.filter(|out| *out > pace.limit.saturating_add(STUCK)) {
         let limit = people(pace.limit);
@@ -242,7 +246,7 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
             let lasts = verdict.certain && verdict.reading == Reading::Down;
             let seen_at = if lasts { now } else { seen_at };
             let (reading, fact, certain) = (verdict.reading, verdict.fact.clone(), verdict.certain);
-            Told { reading, fact, seen_at, is_fresh: true, certain }
+            Told { reading, fact, seen_at, is_fresh: true, certain, since: verdict.since }
         }
     }
 }

@@ -359,3 +359,17 @@ fn what_was_there_before_a_restart_and_is_gone_is_unknown_until_the_machine_boot
         assert_eq!(seen, same_boot.then_some(Reading::Unknown));
     }
 }
+
+#[test]
+fn a_reboot_happened_when_the_machine_started() {
+    let proc = copy("plain");
+    let uptime = std::fs::read_to_string(proc.path().join("uptime")).unwrap();
+    let up = Duration::from_secs_f64(uptime.split_whitespace().next().unwrap().parse().unwrap());
+    let start = Now { wall: Wall(1_750_000_000_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
+    for (previous, happened) in [("0b1e6c4a-92f0-4a57-9f3e-000000000000", Some(start.wall.minus(up))), ("", None)] {
+        let mut source = source(proc.path(), NO_DISKS, Some(previous), &Clock::by_hand(start).0);
+        let report = look(&mut *source).unwrap();
+        let seen = report.observations.iter().find(|o| o.spec.key.as_str() == "host/reboot").unwrap();
+        assert_eq!(seen.more.as_deref().and_then(|more| more.happened_at), happened, "{seen:?}");
+    }
+}

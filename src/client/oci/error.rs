@@ -338,7 +338,7 @@ mod tests {
             (HttpError::Timeout(span, "TLS handshake"), Class::NotSent),
             (HttpError::Proxy("the proxy is gone".to_string()), Class::NotSent),
             (tls(Kind::Certificate), Class::NotSent),
-            (tls(Kind::Date), Class::NotSent),
+            (tls(Kind::Date { since: None }), Class::NotSent),
             (tls(Kind::Talk), Class::Unknown),
             (HttpError::TooLarge(1), Class::Unknown),
             (HttpError::Broken("connection reset by the peer".to_string()), Class::Unknown),

@@ -33,7 +33,10 @@ pub struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A certificate has expired, or is not valid yet. Looking again does not change a date.
-    Date,
+    Date {
+        /// Since when it has expired, in seconds since 1970.
+        since: Option<i64>,
+    },
     /// The certificate is not that of the right peer.
     Certificate,
     /// The two do not understand each other.
@@ -142,12 +145,13 @@ fn out_of_time(path: &[&CertificateDer<'_>], now: UnixTime) -> Option<Refusal> {
         if until < now {
             let ago = days(now.saturating_sub(until));
             let way_out = if index == 0 { "renew it" } else { "the peer must send a newer one" };
-            return Some(Refusal::new(Kind::Date, format!("the {what} expired {ago} ago: {way_out}")));
+            let kind = Kind::Date { since: Some(until) };
+            return Some(Refusal::new(kind, format!("the {what} expired {ago} ago: {way_out}")));
         }
         if from > now {
             let wait = days(from.saturating_sub(now));
             let words = format!("the {what} is not valid yet, only in {wait}; one of the two clocks is wrong");
-            return Some(Refusal::new(Kind::Date, words));
+            return Some(Refusal::new(Kind::Date { since: None }, words));
         }
     }
     None
@@ -309,10 +313,16 @@ fn common_name(name: &X509Name<'_>) -> String {
     clean(found.unwrap_or("no name"), NAME)
 }
 
-/// The names that a certificate is for, the first four; `None` when it holds none.
+/// Names of a certificate that are told.
+const NAMES: usize = 4;
+
+/// The names that a certificate is for, the first four and how many more; `None` when it holds none.
 fn names(certificate: &X509Certificate<'_>) -> Option<String> {
-    let names = certificate.subject_alternative_name().ok().flatten()?;
-    let shown = names.value.general_names.iter().filter_map(|name| match name {
+    listed(certificate.subject_alternative_name().ok().flatten()?.value.general_names.iter())
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a GeneralName<'a>>) -> Option<String> {
+    let shown = names.filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(clean(name, NAME)),
         GeneralName::IPAddress(bytes) => match *bytes {
             [a, b, c, d] => Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string()),
@@ -320,8 +330,11 @@ fn names(certificate: &X509Certificate<'_>) -> Option<String> {
         },
         _ => None,
     });
-    let shown: Vec<String> = shown.take(4).collect();
-    (!shown.is_empty()).then(|| shown.join(", "))
+    let mut shown: Vec<String> = shown.collect();
+    let more = shown.len().saturating_sub(NAMES);
+    shown.truncate(NAMES);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!shown.is_empty()).then(|| shown.join(", ") + &rest)
 }
 
 fn hex(bytes: &Fingerprint) -> String {
@@ -344,6 +357,17 @@ pub fn days(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_beyond_the_first_are_counted() {
+        let named = |count: usize| {
+            let names = (0..count).map(|n| GeneralName::DNSName(["a", "b", "c", "d", "e", "f"][n])).collect::<Vec<_>>();
+            listed(names.iter())
+        };
+        assert_eq!(named(0), None);
+        assert_eq!(named(4).as_deref(), Some("a, b, c, d"));
+        assert_eq!(named(6).as_deref(), Some("a, b, c, d and 2 more"));
+    }
 
     #[test]
     fn days_left_read_like_speech() {

@@ -156,7 +156,9 @@ fn explain(error: &HttpError) -> Verdict {
     match error {
         HttpError::Resolve(error) => unresolved(error),
         HttpError::Own(_) | HttpError::Proxy(_) => Verdict::unknown(error.to_string()),
-        HttpError::Tls(Refusal { kind: Kind::Date, words }) => Verdict::down(format!("TLS: {words}")).certain(),
+        HttpError::Tls(Refusal { kind: Kind::Date { since }, words }) => {
+            Verdict::down(format!("TLS: {words}")).certain().since(*since)
+        }
         _ => Verdict::down(error.to_string()),
     }
 }

@@ -84,17 +84,20 @@ impl TlsCheck {
         let left = verified.ends.saturating_sub(now);
         let first = &verified.first;
         if left < 0 {
-            return Verdict::down(format!("the {first} expired {} ago", days(left.saturating_neg()))).certain();
+            let fact = format!("the {first} expired {} ago", days(left.saturating_neg()));
+            return Verdict::down(fact).certain().since(Some(verified.ends));
         }
         let mut fact = format!("{first} expires in {}", days(left));
         if verified.ends < verified.leaf_ends {
             let itself = verified.leaf_ends.saturating_sub(now);
             let _ = write!(fact, " (the certificate itself in {})", days(itself));
         }
-        if left >= i64::from(self.min_days).saturating_mul(DAY) {
+        let least = i64::from(self.min_days).saturating_mul(DAY);
+        if left >= least {
             return Verdict::up(fact);
         }
-        Verdict::down(format!("{fact}, fewer than {} days", self.min_days)).certain()
+        let since = Some(verified.ends.saturating_sub(least));
+        Verdict::down(format!("{fact}, fewer than {} days", self.min_days)).certain().since(since)
     }
 }
 
@@ -102,7 +105,7 @@ impl TlsCheck {
 fn refused(error: &rustls::Error) -> Verdict {
     let refusal = explain(error);
     match refusal.kind {
-        Kind::Date => Verdict::down(refusal.words).certain(),
+        Kind::Date { since } => Verdict::down(refusal.words).certain().since(since),
         Kind::Certificate => Verdict::down(refusal.words),
         Kind::Talk => Verdict::down(format!("TLS: {}", refusal.words)),
     }
