@@ -134,6 +134,17 @@ impl Gather {
         answers
     }
 
+    /// An answer for everybody who was asked and has not answered, for a pass that waits for nobody any more.
+    pub fn give_up(&mut self) -> Vec<Answer> {
+        let (now, at) = (Instant::now(), self.clock.now().mono);
+        let missing = self.workers.iter_mut().filter_map(|worker| {
+            let reason = format!("it has not answered for {}", people(now.duration_since(worker.asked_at?)));
+            worker.health.error = Some(reason.clone());
+            Some(Answer { source: Arc::clone(&worker.health.name), at, outcome: Err(reason) })
+        });
+        missing.collect()
+    }
+
     /// Sends the question to whoever is idle; whoever is busy beyond its patience is blind.
     fn question(&mut self, whom: &Whom, ask: Ask, answers: &mut Vec<Answer>) -> BTreeSet<usize> {
         let now = Instant::now();

@@ -12,6 +12,9 @@ use crate::core::time::{Now, Wall};
 use crate::core::watch::Watch;
 use crate::store::{HistoryEntry, Store};
 
+/// Signals that a new silence covers are named in its reply up to this many.
+const COVERED: usize = 100;
+
 /// Under this the store remembers them.
 const PLACE: (&str, &str) = ("silences", "in force");
 
@@ -124,7 +127,11 @@ impl Hush {
                 let firing = watch.tracked().filter(|tracked| tracked.is_alerted());
                 let covered = firing.map(|tracked| &tracked.spec.key);
                 let covered = covered.filter(|key| self.silences.covering(key, now).is_some());
-                Reply { covered: covered.map(ToString::to_string).take(100).collect(), ..Reply::done("") }
+                let mut covered: Vec<String> = covered.map(ToString::to_string).collect();
+                let more = covered.len().saturating_sub(COVERED);
+                covered.truncate(COVERED);
+                covered.extend((more > 0).then(|| format!("and {more} more")));
+                Reply { covered, ..Reply::done("") }
             }
         }
     }

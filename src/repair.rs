@@ -15,10 +15,11 @@ use crate::act::{Operator, Tools};
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
+use crate::core::recovery::phrase::Phrase;
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::story::Fact;
 use crate::core::recovery::target::Kept;
-use crate::core::signal::{Answer, SignalKey};
+use crate::core::signal::{Answer, Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 use crate::core::watch::Watch;
 use crate::executor::Machines;
@@ -30,6 +31,9 @@ use crate::trace::Traces;
 
 /// A picture of the heartbeats that is older than this many ticks is none.
 const OLD: u32 = 3;
+
+/// The signal of notes that are not known. It is there once it has been trouble.
+pub const NOTES: &str = "recovery/notes";
 
 /// The repairs of one program.
 pub struct Repairs {
@@ -177,7 +181,14 @@ impl Repairs {
 
     /// What a person should know while it lasts.
     pub fn facts(&self, now: Now) -> Vec<Fact> {
-        self.fleet.own_facts(now)
+        let mut facts = self.fleet.own_facts(now);
+        facts.push(Fact {
+            key: NOTES.to_string(),
+            title: "notes about repairs".to_string(),
+            severity: Severity::Critical,
+            trouble: self.lease.unknown_notes().words().map(Phrase::seen),
+        });
+        facts
     }
 
     /// Every target as it stands.

@@ -55,6 +55,7 @@ mod settings;
 mod setup;
 mod shortage;
 mod silence;
+mod single;
 mod sole;
 mod store;
 mod story;
