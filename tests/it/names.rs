@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+mod whole;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
