@@ -163,7 +163,9 @@ pub fn compose(stories: &[Story], place: &Place<'_>) -> Message {
             if many.len() > STORM || cause.is_some() {
                 let mut sorted: Vec<&Story> = many.iter().collect();
                 sorted.sort_by_key(|story| (!tell::standing(story).opens(), tell::severity(story)));
-                lines.extend(sorted.into_iter().filter_map(|story| tell::digest(story, cause.is_some(), place)));
+                lines.extend(sorted.iter().filter_map(|story| tell::digest(story, cause.is_some(), place)));
+                // What has one cause is looked into in one place.
+                sorted.first().filter(|_| cause.is_some()).into_iter().for_each(|one| tell::next(one, &mut lines));
             } else {
                 for story in many {
                     lines.push(Vec::new());

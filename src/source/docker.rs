@@ -391,7 +391,11 @@ impl DockerSource {
         } else {
             advice::advice(reason, &facts, &track.called, inspected, last)
         };
-        let spec = if planned { &track.specs.planned } else { &track.specs.usual };
+        let spec = match (planned, track.is_back() && reading == Reading::Up) {
+            (true, _) => &track.specs.planned,
+            (_, true) => &track.specs.back,
+            _ => &track.specs.usual,
+        };
         let told = reading == Reading::Down && !planned;
         let lines = if told { evidence::quoted(track.log.as_ref(), reason) } else { Vec::new() };
         let seen = Observation::new(spec, now.mono, reading, text).knowing(more);

@@ -98,6 +98,11 @@ pub fn headline(stories: &[Story], cause: Option<&str>, place: &Place<'_>) -> Li
     line
 }
 
+/// What to do next about a story that is not over.
+pub fn next(story: &Story, lines: &mut Vec<Line>) {
+    story.edges.last().filter(|edge| !edge.kind.closes()).into_iter().for_each(|edge| advice(edge, lines));
+}
+
 /// How a story stands at its end. A reminder that comes together with its alert is news: an alert.
 pub fn standing(story: &Story) -> EdgeKind {
     let news = story.edges.iter().rfind(|edge| edge.kind != EdgeKind::Repair).or(story.edges.last());
