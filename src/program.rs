@@ -19,6 +19,7 @@ use crate::assemble;
 use crate::clock::{self, Clock};
 use crate::command::{self, Desk};
 use crate::config::{Config, Layers, Root};
+use crate::core::maintenance::Window;
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
 use crate::core::time::{Mono, Now, Wall, people};
@@ -27,6 +28,7 @@ use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
 use crate::hush::Hush;
+use crate::hush::windows::windows;
 use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
@@ -299,6 +301,7 @@ impl Program {
     fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
         let root = config.root();
         serve::check(config)?;
+        let windows = windows(config)?;
         if !root.enabled {
             return Ok(Parts::default());
         }
@@ -322,7 +325,15 @@ impl Program {
             None => None,
         };
         let repairs = if self.tick.once { None } else { assemble::repairs(config, &self.clock, waker)? };
-        Ok(Parts { gather: Some(gather), described, notifiers, deadman, repairs })
+        Ok(Parts {
+            gather: Some(gather),
+            described,
+            notifiers,
+            deadman,
+            repairs,
+            windows,
+            page: serve::public_url(config),
+        })
     }
 
     /// Repairs begin, go on by the new configuration, or end; one under way is never let go of.
@@ -354,16 +365,17 @@ impl Program {
 
     fn install(&mut self, parts: Parts, waker: &Waker) -> anyhow::Result<()> {
         let mut before = std::mem::take(&mut self.tick.couriers);
+        let manners = || Manners { page: parts.page.clone(), ..manners(&self.root) };
         for notifier in parts.notifiers {
             // A channel that stays keeps its courier: what it was told to wait for does not end with a reload.
             if let Some(place) = before.iter().position(|courier| courier.status().name() == notifier.name()) {
                 let courier = before.swap_remove(place);
-                courier.equip(notifier, manners(&self.root));
+                courier.equip(notifier, manners());
                 self.tick.couriers.push(courier);
                 continue;
             }
             let seed = self.clock.now().wall.0.unsigned_abs();
-            let courier = Courier::new(self.tick.store.clone(), notifier, manners(&self.root), seed);
+            let courier = Courier::new(self.tick.store.clone(), notifier, manners(), seed);
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
@@ -377,6 +389,7 @@ impl Program {
             (new, _) => new,
         };
         self.install_repairs(parts.repairs, waker)?;
+        self.tick.hush.configure(parts.windows, self.root.zone().unwrap_or_default());
         self.described = parts.described;
         self.tick.idle = !self.root.enabled;
         if self.tick.idle {
@@ -416,6 +429,8 @@ struct Parts {
     notifiers: Vec<Box<dyn crate::notifier::Notifier>>,
     deadman: Option<Deadman>,
     repairs: Option<assemble::RepairParts>,
+    windows: Vec<Window>,
+    page: Option<String>,
 }
 
 /// What an earlier run kept of repairs.
@@ -430,6 +445,7 @@ fn manners(root: &Root) -> Manners {
         instance: root.instance.clone(),
         zone: root.zone().unwrap_or_default(),
         quiet: root.quiet_hours().unwrap_or_default(),
+        page: None,
     }
 }
 

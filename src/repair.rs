@@ -23,6 +23,7 @@ use crate::core::signal::{Answer, Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 use crate::core::watch::Watch;
 use crate::executor::Machines;
+use crate::hush::Hush;
 use crate::lease::Lease;
 use crate::nodes::Nodes;
 use crate::source::consul;
@@ -125,7 +126,15 @@ impl Repairs {
     }
 
     /// One pass, after the signals were judged; `beats` is what [`heartbeats`] found in its answers.
-    pub fn tick(&mut self, now: Now, watch: &Watch, beats: Seen, tick: Duration, condition: &Condition) -> Plan {
+    pub fn tick(
+        &mut self,
+        now: Now,
+        watch: &Watch,
+        hush: &Hush,
+        beats: Seen,
+        tick: Duration,
+        condition: &Condition,
+    ) -> Plan {
         match beats {
             Seen::Beats(beats) => self.beats = Some(beats),
             Seen::Blind => self.beats = None,
@@ -136,10 +145,12 @@ impl Repairs {
         }
         let notes = self.lease.notes();
         let look = |key: &SignalKey| look(watch, key);
+        let silenced = |key: &SignalKey| hush.cover(key, now.wall).is_some();
         let input = Input {
             beats: self.beats.as_deref(),
             fresh_since: watch.fresh_since(),
             look: &look,
+            silenced: &silenced,
             holds_lease: self.lease.holds(),
             notes: &notes,
             is_durable: *condition == Condition::File,

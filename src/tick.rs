@@ -20,7 +20,7 @@ use crate::core::watch::{OWN, Outcome, Watch};
 use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
-use crate::hush::Hush;
+use crate::hush::{self, Hush};
 use crate::notifier::Place;
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
@@ -122,13 +122,13 @@ impl Tick {
         answers.push(self.own_answer(now));
         let beats = repair::heartbeats(&answers);
         let mut outcome = self.watch.tick(now, answers);
-        let answered = self.hush.obey(&self.watch, now);
+        let answered = self.hush.obey(&mut self.watch, &mut outcome, &self.gather, now);
         let lines = self.hush.sift(&mut outcome.edges, &self.watch, now);
         self.hush.keep(&self.store);
         let condition = self.store.condition();
         self.catch_up(now, &condition);
         let plan = match &mut self.repairs {
-            Some(repairs) => repairs.tick(now, &self.watch, beats, self.interval, &condition),
+            Some(repairs) => repairs.tick(now, &self.watch, &self.hush, beats, self.interval, &condition),
             None => Plan::default(),
         };
         outcome.edges.extend_from_slice(&plan.edges);
@@ -287,7 +287,8 @@ impl Tick {
             };
             Observation::new(spec, now.mono, reading, fact)
         });
-        let observations = observations.chain(std::iter::once(noted)).collect();
+        let digest = self.hush.digest(now, self.watch.looked(&SignalKey::new(hush::DIGEST)).is_some());
+        let observations = observations.chain(std::iter::once(noted)).chain(digest).collect();
         let report = Report { observations, complete: false, ..Report::default() };
         Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
     }

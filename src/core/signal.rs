@@ -208,6 +208,9 @@ pub struct More {
     /// the signal and handed back when the source is built again; `None` leaves what was kept. At most
     /// [`KEEP_LIMIT`] bytes: a longer text is not kept.
     pub keep: Option<String>,
+    /// Its subject is not there any more, and only the source's memory speaks of it: when a person says that it is
+    /// gone for good, the source can drop it. Never set for what the configuration names. Begins no signal.
+    pub gone: bool,
 }
 
 /// Bytes of [`More::keep`] at most.

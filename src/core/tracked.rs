@@ -84,6 +84,8 @@ pub struct Tracked {
     details: Option<Arc<Details>>,
     /// What its source wants back when it is built again.
     for_source: Option<Arc<str>>,
+    /// Only its source's memory speaks of it.
+    is_gone: bool,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -112,7 +114,18 @@ impl Tracked {
             kept_at: None,
             details: None,
             for_source: None,
+            is_gone: false,
         }
+    }
+
+    /// True when its source spoke of it at `at` or later, and not from memory alone.
+    pub fn is_reported(&self, at: Mono) -> bool {
+        self.vouched_at.mono >= at && !self.is_gone
+    }
+
+    /// What the last look had to say besides its fact.
+    pub fn details(&self) -> Option<&Arc<Details>> {
+        self.details.as_ref()
     }
 
     /// True while it was said to be bad and not said to be over.
@@ -180,6 +193,7 @@ impl Tracked {
         self.details = seen.details;
         self.vouched_at = scene.now;
         let more = seen.more.map(|more| *more).unwrap_or_default();
+        self.is_gone = more.gone;
         if let Some(keep) =
             more.keep.filter(|keep| keep.len() <= KEEP_LIMIT && Some(&**keep) != self.for_source.as_deref())
         {
@@ -400,7 +414,7 @@ impl Tracked {
             (None, Some(talk)) => (Topic::Blind, talk),
             (None, None) => return None,
         };
-        Some(self.edge(topic.opens(), talk, now, "its silence has ended".to_string()))
+        Some(self.edge(topic.opens(), talk, now, "no longer silenced".to_string()))
     }
 
     fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::hold::Hold;
 use super::status::{ChannelState, ChannelStatus};
 use crate::core::edge::Incident;
-use crate::core::message::{Message, Place, Sound, Story, brief, compose, stories};
+use crate::core::message::{Message, Place, Sound, Story, brief, compose, linked, stories};
 use crate::core::quiet::QuietHours;
 use crate::core::time::{Mono, Now};
 use crate::core::zone::Zone;
@@ -83,6 +83,8 @@ pub struct Manners {
     pub zone: Zone,
     /// When warnings and infos wait for the morning, if ever.
     pub quiet: Option<QuietHours>,
+    /// Where people find the page, if anywhere: messages end with a link to it.
+    pub page: Option<String>,
 }
 
 impl From<&str> for Manners {
@@ -231,6 +233,10 @@ impl Courier {
         let stories = stories(rows.into_iter().map(|row| row.edge).collect());
         let place = Place { instance: &self.manners.instance, zone: &self.manners.zone, now: now.wall };
         let message = compose(&stories, &place);
+        let message = match &self.manners.page {
+            Some(page) => linked(message, &stories, page),
+            None => message,
+        };
         Ok(Ok(Outgoing {
             ids,
             reply_to: self.reference(&message),

@@ -170,7 +170,10 @@ impl Heart {
         // What was lost while nobody looked may be Consul's data: nodes have their time to register again.
         let began = *self.began.get_or_insert(beats.at);
         let is_settled = self.once || beats.at.since(began) >= self.place.resettle;
-        let observations = self.specs.values_mut().map(|known| known.observe(beats.at, is_settled)).collect();
+        let configured = &self.configured;
+        let observe =
+            |(name, known): (&Arc<str>, &mut Tracked)| known.observe(beats.at, is_settled, !configured.contains(name));
+        let observations = self.specs.iter_mut().map(observe).collect();
         let blind = (self.left_out > 0)
             .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not looked at", self.left_out));
         Report { observations, complete: true, blind, beats: Some(Arc::clone(beats)), ..Report::default() }
@@ -234,6 +237,11 @@ impl Source for Heart {
             return Err(format!("no answer from Consul for {}", people(age)));
         }
         looked.outcome.map(|beats| self.report(&beats))
+    }
+
+    fn forget(&mut self, key: &SignalKey) {
+        let gone = key.as_str().strip_prefix(known::PREFIX);
+        self.specs.retain(|name, known| known.has_key || self.configured.contains(name) || gone != Some(&**name));
     }
 
     fn patience(&self) -> Duration {

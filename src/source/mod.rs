@@ -132,6 +132,10 @@ pub trait Source: Send {
 
     /// The longest an honest answer may take; later than this, the source counts as blind.
     fn patience(&self) -> Duration;
+
+    /// A person says that the subject of this signal is gone for good: what is only remembered of it is dropped. What
+    /// is there, or must be there, stays. A source that remembers nothing has nothing to do.
+    fn forget(&mut self, _key: &SignalKey) {}
 }
 
 /// A source's name, shared.

@@ -84,8 +84,9 @@ impl Tracked {
         self.life = beat.map_or(Life::Gone, |beat| beat.life);
     }
 
-    /// How it stands. Before things have settled, one that was only seen by somebody else is not missed.
-    pub fn observe(&mut self, at: Mono, is_settled: bool) -> Observation {
+    /// How it stands. Before things have settled, one that was only seen by somebody else is not missed. Of one that is
+    /// gone and `is_stranger`, whom nobody configured, only memory speaks.
+    pub fn observe(&mut self, at: Mono, is_settled: bool, is_stranger: bool) -> Observation {
         let (reading, fact) = match self.life {
             Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
             Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
@@ -106,7 +107,11 @@ impl Tracked {
         // Texts and numbers only: this cannot fail.
         let keep = kept.filter(|_| is_news).and_then(|kept| serde_json::to_string(&kept).ok());
         let happened_at = self.lost_at.filter(|_| reading == Reading::Down);
-        if keep.is_none() && happened_at.is_none() { seen } else { seen.knowing(More { happened_at, keep }) }
+        let gone = is_stranger && self.life == Life::Gone && !self.has_key;
+        if keep.is_none() && happened_at.is_none() && !gone {
+            return seen;
+        }
+        seen.knowing(More { happened_at, keep, gone })
     }
 }
 
