@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::hold::Hold;
 use super::status::{ChannelState, ChannelStatus};
 use crate::core::edge::Incident;
-use crate::core::message::{Message, Place, Sound, Story, brief, compose, linked, stories};
+use crate::core::message::{Message, Place, Sound, Story, brief, compose, stories};
 use crate::core::quiet::QuietHours;
 use crate::core::time::{Mono, Now};
 use crate::core::zone::Zone;
@@ -83,8 +83,6 @@ pub struct Manners {
     pub zone: Zone,
     /// When warnings and infos wait for the morning, if ever.
     pub quiet: Option<QuietHours>,
-    /// Where people find the page, if anywhere: messages end with a link to it.
-    pub page: Option<String>,
 }
 
 impl From<&str> for Manners {
@@ -233,10 +231,6 @@ impl Courier {
         let stories = stories(rows.into_iter().map(|row| row.edge).collect());
         let place = Place { instance: &self.manners.instance, zone: &self.manners.zone, now: now.wall };
         let message = compose(&stories, &place);
-        let message = match &self.manners.page {
-            Some(page) => linked(message, &stories, page),
-            None => message,
-        };
         Ok(Ok(Outgoing {
             ids,
             reply_to: self.reference(&message),
@@ -287,6 +281,7 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Ok;
             shown.last_error = None;
+            shown.last_advice = "";
             shown.counts.delivered += 1;
         });
         // More may have come in the meantime.
@@ -313,16 +308,16 @@ impl Courier {
             Class::RateLimited(after) => {
                 let spread = Duration::from_millis(self.jitter.below(SPREAD_MS));
                 if after > PACE {
-                    self.show(now, ChannelState::Retrying, &error.what);
+                    self.show(now, ChannelState::Retrying, error);
                 }
                 self.rest(now, after.min(REFUSED_WAIT) + spread, Asker::Channel)
             }
             _ if refused => {
-                self.show(now, ChannelState::Refused, &error.what);
+                self.show(now, ChannelState::Refused, error);
                 self.rest(now, REFUSED_WAIT, Asker::Refusal)
             }
             _ => {
-                self.show(now, ChannelState::Retrying, &error.what);
+                self.show(now, ChannelState::Retrying, error);
                 self.back_off(now)
             }
         }
@@ -340,6 +335,7 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Retrying;
             shown.last_error = Some(what);
+            shown.last_advice = "";
         });
         self.back_off(now)
     }
@@ -358,11 +354,12 @@ impl Courier {
         Rest::For(span)
     }
 
-    fn show(&mut self, now: Now, state: ChannelState, what: &str) {
-        self.note(now, what);
+    fn show(&mut self, now: Now, state: ChannelState, error: &SendError) {
+        self.note(now, &error.what);
         self.status.change(|shown| {
             shown.state = state;
-            shown.last_error = Some(what.to_string());
+            shown.last_error = Some(error.what.clone());
+            shown.last_advice = error.advice;
         });
     }
 
