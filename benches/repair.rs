@@ -388,6 +388,7 @@ fn fleet() {
         let now = Now { wall: Wall(1_767_225_600_000 + mono.0), mono, awake: mono };
         let beats = Heartbeats { at: mono, nodes: Arc::clone(nodes) };
         let input = Input {
+            silenced: &|_| false,
             beats: Some(&beats),
             fresh_since: Mono(0),
             look: &|_| None,

@@ -92,6 +92,9 @@ fn signals(scene: &str, now: Now) -> Vec<SignalView> {
                 State::Ok => "nothing is wrong".into(),
             },
             last_alert_at: firing.then(|| now.wall.minus(Duration::from_secs(minutes * 60))),
+            silenced: None,
+            about: None,
+            details: None,
             strip: Arc::new(strip(key, state, minutes, now.wall)),
         }
     };

@@ -22,13 +22,14 @@ use crate::wake::Waker;
 
 /// Every part of the configuration, in the order in which it is documented: the one list of all lists.
 pub fn schema() -> Vec<Section> {
-    let mut all = vec![Root::section(""), crate::config::COOLDOWN];
+    let mut all = vec![Root::section("")];
     for entry in NOTIFIERS {
         all.extend_from_slice(entry.sections);
     }
     for entry in SOURCES {
         all.extend_from_slice(entry.sections);
     }
+    all.extend_from_slice(crate::hush::SECTIONS);
     all.extend_from_slice(crate::serve::SECTIONS);
     all.extend_from_slice(crate::beacon::SECTIONS);
     all.extend_from_slice(crate::nodes::SECTIONS);
@@ -74,6 +75,7 @@ pub fn reckon(config: &Config, clock: &Clock) -> Reckoning {
     };
     take(crate::deadman::url(config).and_then(beat));
     take(crate::serve::check(config));
+    take(crate::hush::windows::windows(config).map(drop));
     if ["beacon", "consul", "node"].into_iter().any(|key| config.is_set(key)) {
         take(crate::beacon::check(config));
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::silence::Silence;
+use crate::core::silence::Mute;
 use crate::core::time::Wall;
 use crate::wake::{Wake, Waker};
 
@@ -49,8 +49,13 @@ pub enum Request {
         /// A pattern as it was given, or a key.
         pattern: String,
     },
-    /// Which silences are in force?
+    /// Which silences are in force, and which windows are open or next?
     Silences,
+    /// Something is gone for good: forget its signal.
+    Forget {
+        /// The signal's key.
+        subject: String,
+    },
 }
 
 /// What is answered.
@@ -61,8 +66,8 @@ pub struct Reply {
     pub done: bool,
     /// What was done, or why not, in one sentence.
     pub text: String,
-    /// The silences in force, where they were asked for.
-    pub silences: Vec<Silence>,
+    /// The silences in force and the windows, where they were asked for.
+    pub mutes: Vec<Mute>,
     /// Signals that fire now and are covered by a new silence.
     pub covered: Vec<String>,
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::config::headers::FILE;
 use crate::config::value::{Secret, Span};
 use crate::config::veil::is_secret_name;
 use crate::config::{Config, Problem};
-use crate::core::policy::Cooldowns;
 
 /// Checks a second above which somebody is told what was asked for.
 const CHECKS_A_SECOND: f64 = 200.0;
@@ -36,12 +36,12 @@ type Doubt<'a> = dyn FnMut(&str, String) + 'a;
 
 fn program(config: &Config, doubt: &mut Doubt<'_>) {
     let root = config.root();
-    let Cooldowns { critical, warning, info } = config.cooldowns();
-    let all = [("critical", critical), ("warning", warning), ("info", info)];
-    let short = |cooldown: Duration| !cooldown.is_zero() && cooldown < Duration::from_mins(1);
-    if let Some((name, cooldown)) = all.into_iter().find(|(_, cooldown)| short(*cooldown)) {
-        let what = format!("{} means a reminder every few seconds while something lasts; 1h is usual", Span(cooldown));
-        doubt(&format!("cooldown.{name}"), what);
+    let cooldown = root.cooldown.0;
+    if !cooldown.is_zero() && cooldown < Duration::from_mins(1) {
+        doubt(
+            "cooldown",
+            format!("{} means a reminder every few seconds while something lasts; 1h is usual", root.cooldown),
+        );
     }
     if !root.state.is_empty() && is_memory(Path::new(&root.state)) {
         let what = "lies on a file system in memory: what must survive a restart of the machine or the container is \
@@ -124,13 +124,13 @@ fn probes(config: &Config, doubt: &mut Doubt<'_>) {
 fn headers(config: &Config, doubt: &mut Doubt<'_>) {
     let secret = |table: Option<&Value>| {
         let names = table.and_then(Value::as_object).into_iter().flat_map(Map::keys);
-        names.filter(|name| is_secret_name(name)).cloned().collect::<Vec<_>>()
+        names.filter(|name| is_secret_name(name) && !name.ends_with(FILE)).cloned().collect::<Vec<_>>()
     };
     let what = |name: &str, own: &str| {
         let way = if name.eq_ignore_ascii_case("authorization") {
             format!("put it into {own}, or its file into {own}_file")
         } else {
-            format!("where the other side takes one, {own} or {own}_file keeps it apart")
+            format!("a file keeps it apart: name that by {name}_file in the same table")
         };
         format!("{name} is a secret in the open configuration; it is masked where it is shown, but {way}")
     };
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn what_is_plausible_and_wrong_is_doubted_in_its_place() {
         for (toml, words) in [
-            ("cooldown = \"5s\"", "configuration:1: `cooldown.critical`"),
+            ("cooldown = \"5s\"", "configuration:1: `cooldown`"),
             ("heartbeat_url = \"http://localhost:9106/\"", "`heartbeat_url`: is the watchdog's own address"),
             (
                 "listen = \"0.0.0.0:80\"\n[app]\nmetrics_url = \"http://127.0.0.1/metrics\"",

@@ -6,14 +6,14 @@
 //! (`adr/0001-synchronous-tick-threads-at-the-edge.md`).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::core::signal::{Answer, Report};
+use crate::core::signal::{Answer, Report, SignalKey};
 use crate::core::time::{Wall, people};
 use crate::source::{Ask, Source};
 use crate::wake::{Wake, Waker};
@@ -21,6 +21,9 @@ use crate::wake::{Wake, Waker};
 /// Late answers that may wait to be taken: one per source is usual, and more than these would
 /// mean that nobody takes them.
 const ARRIVALS: usize = 256;
+
+/// Signals that a source was told to forget and has not yet, at most; a source that hangs takes no more.
+const TO_FORGET: usize = 1_024;
 
 /// How a source is doing, for views.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +51,8 @@ struct Worker {
     asked_at: Option<Instant>,
     /// An answer was sent and nobody has taken it.
     untaken: Arc<AtomicBool>,
+    /// What the source is to forget before it looks again.
+    to_forget: Arc<Mutex<Vec<SignalKey>>>,
     patience: Duration,
     health: Health,
 }
@@ -78,10 +83,11 @@ impl Gather {
             let name: Arc<str> = Arc::from(source.name());
             let patience = source.patience();
             let (questions, asked) = mpsc::sync_channel(1);
-            let untaken = Arc::new(AtomicBool::new(false));
+            let (untaken, to_forget) = (Arc::new(AtomicBool::new(false)), Arc::default());
             let desk = Desk {
                 index,
                 untaken: Arc::clone(&untaken),
+                to_forget: Arc::clone(&to_forget),
                 name: Arc::clone(&name),
                 asked,
                 arrived: arrived.clone(),
@@ -91,7 +97,7 @@ impl Gather {
             };
             thread::Builder::new().name(format!("source {name}")).spawn(move || desk.answer_with(source))?;
             let health = Health { name, last_ok_at: None, took: Duration::ZERO, error: None, note: None };
-            workers.push(Worker { questions, asked_at: None, untaken, patience, health });
+            workers.push(Worker { questions, asked_at: None, untaken, to_forget, patience, health });
         }
         Ok(Gather { clock, workers, arrivals, collecting })
     }
@@ -134,6 +140,26 @@ impl Gather {
         answers
     }
 
+    /// An answer for everybody who was asked and has not answered, for a pass that waits for nobody any more.
+    pub fn give_up(&mut self) -> Vec<Answer> {
+        let (now, at) = (Instant::now(), self.clock.now().mono);
+        let missing = self.workers.iter_mut().filter_map(|worker| {
+            let reason = format!("it has not answered for {}", people(now.duration_since(worker.asked_at?)));
+            worker.health.error = Some(reason.clone());
+            Some(Answer { source: Arc::clone(&worker.health.name), at, outcome: Err(reason) })
+        });
+        missing.collect()
+    }
+
+    /// Before it looks again, this source drops what it only remembers of the signal.
+    pub fn forget(&self, source: &str, key: &SignalKey) {
+        let worker = self.workers.iter().find(|worker| *worker.health.name == *source);
+        let to_forget = worker.map(|worker| worker.to_forget.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(mut to_forget) = to_forget.filter(|keys| keys.len() < TO_FORGET) {
+            to_forget.push(key.clone());
+        }
+    }
+
     /// Sends the question to whoever is idle; whoever is busy beyond its patience is blind.
     fn question(&mut self, whom: &Whom, ask: Ask, answers: &mut Vec<Answer>) -> BTreeSet<usize> {
         let now = Instant::now();
@@ -161,7 +187,6 @@ impl Gather {
                 source: Arc::clone(&worker.health.name),
                 at: self.clock.now().mono,
                 outcome: Err(reason),
-                details: None,
             });
         }
         waiting
@@ -194,6 +219,7 @@ struct Desk {
     clock: Clock,
     collecting: Arc<AtomicBool>,
     untaken: Arc<AtomicBool>,
+    to_forget: Arc<Mutex<Vec<SignalKey>>>,
     waker: Waker,
 }
 
@@ -201,13 +227,10 @@ impl Desk {
     fn answer_with(self, mut source: Box<dyn Source>) {
         while let Ok(ask) = self.asked.recv() {
             let began = Instant::now();
+            let to_forget = std::mem::take(&mut *self.to_forget.lock().unwrap_or_else(PoisonError::into_inner));
+            to_forget.iter().for_each(|key| source.forget(key));
             let outcome = source.observe(&ask);
-            let why = match &outcome {
-                Err(why) | Ok(Report { blind: Some(why), .. }) => Some(why),
-                Ok(_) => None,
-            };
-            let details = why.map(|why| Arc::new(source.advice(why)));
-            let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome, details };
+            let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome };
             let arrival = Arrival { worker: self.index, answer, took: began.elapsed() };
             self.untaken.store(true, Ordering::SeqCst);
             if self.arrived.send(arrival).is_err() {

@@ -60,8 +60,41 @@ struct Shown {
     until: Option<Mono>,
     /// Notes as they were read last; none while it is not held.
     notes: Arc<Vec<Note>>,
+    /// Those of them that are not known.
+    unknown: Unknown,
     /// Consul answered the last call.
     connected: bool,
+}
+
+/// Notes of agents that are there and are not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unknown {
+    /// Beyond as many as are read.
+    pub left_out: usize,
+    /// In no form that we can read.
+    pub unreadable: usize,
+}
+
+impl Unknown {
+    /// In words; `None` when every note is known.
+    pub fn words(self) -> Option<String> {
+        let count = |count: usize, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            n => Some(format!("{n} {what}")),
+        };
+        let left_out = count(self.left_out, &format!("beyond the {NOTES} that are read"));
+        let unreadable = count(self.unreadable, "in a form that cannot be read");
+        let both: Vec<String> = left_out.into_iter().chain(unreadable).collect();
+        (!both.is_empty()).then(|| {
+            format!(
+                "not all notes of other agents about their repairs are known: {}; a machine that one of them left off \
+                 would not be started: look at the keys below <recovery.lease>/repairs in Consul, and remove those of \
+                 repairs that are over",
+                both.join(", ")
+            )
+        })
+    }
 }
 
 /// What a lease in Consul needs.
@@ -127,6 +160,14 @@ impl Lease {
         }
     }
 
+    /// Notes that are there and are not known, as of the last reading.
+    pub fn unknown_notes(&self) -> Unknown {
+        match &self.kind {
+            Kind::Local => Unknown::default(),
+            Kind::Consul(held) => held.shown().unknown,
+        }
+    }
+
     /// Writes down what is about to be asked, for an agent after us.
     ///
     /// # Errors
@@ -172,16 +213,28 @@ impl Held {
         format!("{}/repairs/{target}/{saga}", self.base)
     }
 
-    fn notes(&self) -> Result<Vec<Note>, ConsulError> {
+    fn notes(&self) -> Result<(Vec<Note>, Unknown), ConsulError> {
         let listing = self.consul.prefix(&format!("{}/repairs", self.base), None, None, true)?;
         let entries = listing.entries()?;
-        let values = entries.iter().take(NOTES).filter_map(|entry| entry.value().ok());
-        Ok(values.filter_map(|value| note(&value)).collect())
+        // A key that ends like a folder is one: Consul's own page makes them.
+        let notes = entries.iter().filter(|entry| !entry.key().ends_with('/'));
+        Ok(read(notes.map(|entry| entry.value().ok())))
     }
 }
 
-fn note(value: &[u8]) -> Option<Note> {
-    serde_json::from_slice(value).ok()
+/// The notes that these values are; at most [`NOTES`].
+fn read(values: impl Iterator<Item = Option<Vec<u8>>>) -> (Vec<Note>, Unknown) {
+    let (mut notes, mut unknown) = (Vec::new(), Unknown::default());
+    for (index, value) in values.enumerate() {
+        if index >= NOTES {
+            unknown.left_out += 1;
+        } else if let Some(note) = value.and_then(|value| serde_json::from_slice(&value).ok()) {
+            notes.push(note);
+        } else {
+            unknown.unreadable += 1;
+        }
+    }
+    (notes, unknown)
 }
 
 /// The thread's own part.
@@ -255,7 +308,8 @@ impl Keeper {
         if active {
             self.read_notes(now);
         } else if self.noted_at.take().is_some() {
-            self.held.shown().notes = Arc::default();
+            let mut shown = self.held.shown();
+            (shown.notes, shown.unknown) = (Arc::default(), Unknown::default());
         }
         let until = self.machine.expires_at().filter(|_| self.noted_at.is_some()).filter(|until| now < *until);
         let was_held = {
@@ -283,14 +337,18 @@ impl Keeper {
     /// Reads the notes once the lease is won, and again now and then while there are any.
     fn read_notes(&mut self, now: Mono) {
         let again = self.ttl.saturating_mul(NOTES_AGAIN);
-        let is_read = |at: Mono| now.since(at) < again || self.held.shown().notes.is_empty();
+        let is_read = |at: Mono| {
+            let shown = self.held.shown();
+            now.since(at) < again || (shown.notes.is_empty() && shown.unknown == Unknown::default())
+        };
         if self.noted_at.is_some_and(is_read) {
             return;
         }
         match self.held.notes() {
-            Ok(notes) => {
+            Ok((notes, unknown)) => {
                 self.noted_at = Some(now);
-                self.held.shown().notes = Arc::new(notes);
+                let mut shown = self.held.shown();
+                (shown.notes, shown.unknown) = (Arc::new(notes), unknown);
             }
             // Those that were read before stand; they are read again when it is their time.
             Err(_) if self.noted_at.is_some() => self.noted_at = Some(now),
@@ -332,5 +390,27 @@ fn work(held: &Held, own: &Heartbeat, ttl: Duration) -> Work {
         own: own.clone(),
         ttl,
         clock: held.clock.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_that_are_not_known_are_counted() {
+        let note = r#"{"target":"n1","saga":"s","agent":"a","verb":"stop","fence":{}}"#;
+        let is_read = serde_json::from_str::<Note>(note).is_ok();
+        let values = (0..NOTES + 7).map(|n| match n {
+            0 => None,
+            1 => Some(b"nonsense".to_vec()),
+            _ => Some(note.as_bytes().to_vec()),
+        });
+        let (notes, unknown) = read(values);
+        let unreadable = if is_read { 2 } else { NOTES };
+        assert_eq!((notes.len(), unknown), (NOTES - unreadable, Unknown { left_out: 7, unreadable }));
+        let words = unknown.words().unwrap();
+        assert!(words.contains("7 beyond the 10000 that are read") && words.contains("cannot be read"), "{words}");
+        assert_eq!(Unknown::default().words(), None);
     }
 }

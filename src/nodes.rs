@@ -245,7 +245,7 @@ impl Nodes {
             min_healthy,
             max_attempts: settings.max_attempts,
             poll: settings.poll.0,
-            cooldown: config.cooldowns().critical,
+            cooldown: config.root().cooldown.0,
             references: settings.references.iter().map(|key| SignalKey::new(key)).collect(),
         };
         Ok(Nodes { policy, nodes, switches, lease, lease_ttl: settings.lease_ttl.0 })

@@ -19,14 +19,16 @@ use crate::assemble;
 use crate::clock::{self, Clock};
 use crate::command::{self, Desk};
 use crate::config::{Config, Layers, Root};
+use crate::core::maintenance::Window;
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
 use crate::core::time::{Mono, Now, Wall, people};
-use crate::core::watch::{Policy, Watch};
+use crate::core::watch::{Cooldowns, Policy, Watch};
 use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
 use crate::hush::Hush;
+use crate::hush::windows::windows;
 use crate::nodes::Nodes;
 use crate::notifier::NOTIFIERS;
 use crate::repair::Repairs;
@@ -105,7 +107,7 @@ impl Program {
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
         let opened =
             Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
-        let mut watch = Watch::new(policy(config, once, path.is_some()));
+        let mut watch = Watch::new(policy(&root, once, path.is_some()));
         let mut seen_before = crate::repair::seen_alive(&opened.repairs);
         if once {
             seen_before.extend(remembered_nodes(&opened.store));
@@ -129,7 +131,6 @@ impl Program {
         tick.once = once;
         tick.hush = Hush::restored(&tick.store);
         tick.notes.clone_from(&notes);
-        tick.state_path = path.map(str::to_string);
         let view = View::new(published, clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
@@ -200,7 +201,7 @@ impl Program {
         let had_repairs = self.tick.repairs.is_some();
         self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
-        self.tick.watch.set_policy(policy(config, false, false));
+        self.tick.watch.set_policy(policy(&self.root, false, false));
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
@@ -300,6 +301,7 @@ impl Program {
     fn parts(&self, config: &Config, waker: &Waker) -> anyhow::Result<Parts> {
         let root = config.root();
         serve::check(config)?;
+        let windows = windows(config)?;
         if !root.enabled {
             return Ok(Parts::default());
         }
@@ -323,7 +325,15 @@ impl Program {
             None => None,
         };
         let repairs = if self.tick.once { None } else { assemble::repairs(config, &self.clock, waker)? };
-        Ok(Parts { gather: Some(gather), described, notifiers, deadman, repairs })
+        Ok(Parts {
+            gather: Some(gather),
+            described,
+            notifiers,
+            deadman,
+            repairs,
+            windows,
+            page: serve::public_url(config),
+        })
     }
 
     /// Repairs begin, go on by the new configuration, or end; one under way is never let go of.
@@ -355,16 +365,17 @@ impl Program {
 
     fn install(&mut self, parts: Parts, waker: &Waker) -> anyhow::Result<()> {
         let mut before = std::mem::take(&mut self.tick.couriers);
+        let manners = || Manners { page: parts.page.clone(), ..manners(&self.root) };
         for notifier in parts.notifiers {
             // A channel that stays keeps its courier: what it was told to wait for does not end with a reload.
             if let Some(place) = before.iter().position(|courier| courier.status().name() == notifier.name()) {
                 let courier = before.swap_remove(place);
-                courier.equip(notifier, manners(&self.root));
+                courier.equip(notifier, manners());
                 self.tick.couriers.push(courier);
                 continue;
             }
             let seed = self.clock.now().wall.0.unsigned_abs();
-            let courier = Courier::new(self.tick.store.clone(), notifier, manners(&self.root), seed);
+            let courier = Courier::new(self.tick.store.clone(), notifier, manners(), seed);
             let delivery = deliver::spawn(courier, self.clock.clone()).context("cannot start a courier")?;
             self.tick.couriers.push(delivery);
         }
@@ -378,6 +389,7 @@ impl Program {
             (new, _) => new,
         };
         self.install_repairs(parts.repairs, waker)?;
+        self.tick.hush.configure(parts.windows, self.root.zone().unwrap_or_default());
         self.described = parts.described;
         self.tick.idle = !self.root.enabled;
         if self.tick.idle {
@@ -417,6 +429,8 @@ struct Parts {
     notifiers: Vec<Box<dyn crate::notifier::Notifier>>,
     deadman: Option<Deadman>,
     repairs: Option<assemble::RepairParts>,
+    windows: Vec<Window>,
+    page: Option<String>,
 }
 
 /// What an earlier run kept of repairs.
@@ -431,13 +445,14 @@ fn manners(root: &Root) -> Manners {
         instance: root.instance.clone(),
         zone: root.zone().unwrap_or_default(),
         quiet: root.quiet_hours().unwrap_or_default(),
+        page: None,
     }
 }
 
-fn policy(config: &Config, once: bool, durable: bool) -> Policy {
+fn policy(root: &Root, once: bool, durable: bool) -> Policy {
     Policy {
-        cooldown: config.cooldowns(),
-        tick: config.root().tick.0,
+        cooldown: Cooldowns::all(root.cooldown.0),
+        tick: root.tick.0,
         warm_up: !once,
         confirm_at_once: once && !durable,
     }

@@ -15,13 +15,15 @@ use crate::act::{Operator, Tools};
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
+use crate::core::recovery::phrase::Phrase;
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::story::Fact;
 use crate::core::recovery::target::Kept;
-use crate::core::signal::{Answer, SignalKey};
+use crate::core::signal::{Answer, Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};
 use crate::core::watch::Watch;
 use crate::executor::Machines;
+use crate::hush::Hush;
 use crate::lease::Lease;
 use crate::nodes::Nodes;
 use crate::source::consul;
@@ -30,6 +32,9 @@ use crate::trace::Traces;
 
 /// A picture of the heartbeats that is older than this many ticks is none.
 const OLD: u32 = 3;
+
+/// The signal of notes that are not known. It is there once it has been trouble.
+pub const NOTES: &str = "recovery/notes";
 
 /// The repairs of one program.
 pub struct Repairs {
@@ -121,7 +126,15 @@ impl Repairs {
     }
 
     /// One pass, after the signals were judged; `beats` is what [`heartbeats`] found in its answers.
-    pub fn tick(&mut self, now: Now, watch: &Watch, beats: Seen, tick: Duration, condition: &Condition) -> Plan {
+    pub fn tick(
+        &mut self,
+        now: Now,
+        watch: &Watch,
+        hush: &Hush,
+        beats: Seen,
+        tick: Duration,
+        condition: &Condition,
+    ) -> Plan {
         match beats {
             Seen::Beats(beats) => self.beats = Some(beats),
             Seen::Blind => self.beats = None,
@@ -132,10 +145,12 @@ impl Repairs {
         }
         let notes = self.lease.notes();
         let look = |key: &SignalKey| look(watch, key);
+        let silenced = |key: &SignalKey| hush.cover(key, now.wall).is_some();
         let input = Input {
             beats: self.beats.as_deref(),
             fresh_since: watch.fresh_since(),
             look: &look,
+            silenced: &silenced,
             holds_lease: self.lease.holds(),
             notes: &notes,
             is_durable: *condition == Condition::File,
@@ -177,7 +192,14 @@ impl Repairs {
 
     /// What a person should know while it lasts.
     pub fn facts(&self, now: Now) -> Vec<Fact> {
-        self.fleet.own_facts(now)
+        let mut facts = self.fleet.own_facts(now);
+        facts.push(Fact {
+            key: NOTES.to_string(),
+            title: "notes about repairs".to_string(),
+            severity: Severity::Critical,
+            trouble: self.lease.unknown_notes().words().map(Phrase::seen),
+        });
+        facts
     }
 
     /// Every target as it stands.

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::lines::Lines;
+use self::lines::{Covers, Lines};
 use crate::clock::Clock;
 use crate::config::Root;
 use crate::core::decide::Action;
 use crate::core::recovery::plan::Mode;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Now, Wall};
+use crate::core::zone::Zone;
 use crate::executor::oci;
 use crate::past;
 use crate::repair::Repairs;
@@ -36,6 +37,7 @@ pub struct View {
     instance: String,
     enabled: bool,
     interval: Duration,
+    zone: Zone,
     started_at: Wall,
     count: u64,
     lateness: Duration,
@@ -54,6 +56,7 @@ impl View {
             instance: String::new(),
             enabled: true,
             interval: Duration::ZERO,
+            zone: Zone::default(),
             started_at,
             count: 0,
             lateness: Duration::ZERO,
@@ -67,7 +70,7 @@ impl View {
     /// Fills the strips of the last 24 hours from what the run before this one left; `left_at` is
     /// when it wrote last. To be called before the first pass.
     pub fn remember(&mut self, tick: &Tick, left_at: Wall) {
-        let filter = Filter { subject: None, since: None, limit: LOG };
+        let filter = Filter { limit: LOG, ..Filter::default() };
         let log = tick.store.history(&filter).unwrap_or_default();
         self.strips = past::strips(&log, tick.watch.standings(), left_at, self.clock.now().wall);
     }
@@ -77,6 +80,7 @@ impl View {
         self.instance.clone_from(&root.instance);
         self.enabled = root.enabled;
         self.interval = root.tick.0;
+        self.zone = root.zone().unwrap_or_default();
     }
 
     /// Where the picture is published.
@@ -95,10 +99,14 @@ impl View {
         let now = self.clock.now();
         self.count += 1;
         self.lateness = lateness.unwrap_or(self.lateness);
-        let signals =
-            if self.enabled { self.lines.signals(&tick.watch, &mut self.strips, now.wall) } else { Vec::new() };
+        let signals = if self.enabled {
+            let covers = Covers { changes: tick.hush.changes(), of: &|key| tick.hush.cover(key, now.wall) };
+            self.lines.signals(&tick.watch, &mut self.strips, &covers, now.wall)
+        } else {
+            Vec::new()
+        };
         let targets = tick.repairs.as_ref().map(|repairs| self.lines.targets(repairs.standings(now)));
-        let filter = Filter { subject: None, since: None, limit: RECENT };
+        let filter = Filter { limit: RECENT, ..Filter::default() };
         let recent: Vec<HistoryView> =
             tick.store.history(&filter).unwrap_or_default().into_iter().map(history_view).collect();
         let snapshot = Snapshot {
@@ -120,6 +128,8 @@ impl View {
             targets: targets.unwrap_or_default(),
             channels: channels(tick, now),
             sources: sources(tick),
+            silences: tick.hush.mutes(now.wall).into_iter().map(Into::into).collect(),
+            zone: self.zone.clone(),
             at: now,
             recent: recent.into(),
             counters: counters(tick, now),

@@ -18,6 +18,8 @@ use crate::core::recovery::story;
 use crate::core::recovery::target::{Kept, Phase};
 use crate::core::time::{Wall, people};
 use crate::core::tracked::Remembered;
+use crate::hush::Hush;
+use crate::hush::windows::windows;
 use crate::nodes::Nodes;
 use crate::serve::Snapshot;
 use crate::serve::health::{self, Health, HealthError};
@@ -132,12 +134,15 @@ fn address(config: &Config) -> anyhow::Result<Option<SocketAddr>> {
 }
 
 fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
+    let (now, zone) = (Clock::system().now().wall, config.root().zone().unwrap_or_default());
+    let mut hush = Hush::restored(store);
+    hush.configure(windows(config).unwrap_or_default(), zone.clone());
+    hush.look(now);
     let mut signals = Vec::new();
     for row in store.signals()? {
         // A row of another version is skipped rather than hiding all the others.
         let Ok(left) = serde_json::from_str::<Remembered>(&row.body) else { continue };
         signals.push(Arc::new(SignalView {
-            key: row.key,
             state: left.state,
             severity: left.severity,
             title: left.title.into(),
@@ -146,6 +151,10 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
             incident: left.alert.or(left.blind).map(|talk| talk.incident),
             reason: left.reason.into(),
             last_alert_at: left.last_alert_at,
+            silenced: hush.cover(&row.key, now).map(|cover| Arc::new(cover.into())),
+            about: left.about,
+            details: left.details,
+            key: row.key,
             strip: Arc::default(),
         }));
     }
@@ -163,6 +172,8 @@ fn left_in(store: &Store, config: &Config) -> anyhow::Result<Snapshot> {
         tick: Tick { last_at: store.last().map(|(at, _)| at), ..Tick::default() },
         at: Clock::system().now(),
         signals,
+        silences: hush.mutes(now).into_iter().map(Into::into).collect(),
+        zone,
         ..Snapshot::default()
     })
 }
@@ -192,7 +203,7 @@ fn targets_in(store: &Store, begins: Deed) -> anyhow::Result<Vec<Arc<TargetView>
 
 /// When the run that left the file began, as its log says; 1970 when the log does not go back so far.
 fn started_at(store: &Store) -> Wall {
-    let filter = Filter { subject: Some("watchdog".to_string()), since: None, limit: 100 };
+    let filter = Filter { subject: Some("watchdog".to_string()), limit: 100, ..Filter::default() };
     let log = store.history(&filter).unwrap_or_default();
     log.iter().find(|entry| entry.kind == "started").map(|entry| entry.at).unwrap_or_default()
 }

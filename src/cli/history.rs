@@ -1,5 +1,6 @@
 //! `watchdog history`: the audit log, newest last, from the state file or the daemon.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,18 +14,22 @@ use super::paint::{Paint, clean};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::value::Span;
+use crate::core::edge::Incident;
+use crate::core::name::in_url;
 use crate::serve::snapshot::HistoryView;
 use crate::store::{Filter, Store};
 
 /// Entries shown at most.
 const LIMIT: usize = 10_000;
+/// How far back an incident is looked for; nothing is kept for longer.
+const INCIDENT: Span = Span::seconds(31 * 24 * 3_600);
 
 /// What to show.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Only this signal, channel or target
+    /// Only this signal, channel or target, or an incident such as '#k3f9', also one that is over
     subject: Option<String>,
-    /// How far back, for example 24h or 7d
+    /// How far back, for example 24h or 7d; an incident is shown from its beginning
     #[arg(long, default_value = "24h", value_parser = Span::parse)]
     since: Span,
     /// One JSON object per line
@@ -34,9 +39,12 @@ pub struct Arguments {
 
 /// Prints the entries.
 pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut entries = entries(config, arguments)?;
-    entries.reverse();
-    let paint = Paint::stdout();
+    let incident = arguments.subject.as_deref().and_then(|subject| subject.trim().strip_prefix('#'));
+    let entries = match incident {
+        Some(incident) => of_incident(config, incident)?,
+        None => entries(config, arguments.subject.as_deref(), None, arguments.since)?,
+    };
+    let (paint, zone) = (Paint::stdout(), config.root().zone().unwrap_or_default());
     for entry in &entries {
         if arguments.json {
             say!("{}", serde_json::to_string(entry)?);
@@ -45,7 +53,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let incident = entry.incident.as_ref().map(|i| format!(" {i}")).unwrap_or_default();
         say!(
             "{}  {:<9} {}{}  {}",
-            paint.faint(&entry.at.to_string()),
+            paint.faint(&format!("{} {}", zone.date(entry.at), zone.clock(entry.at))),
             clean(&entry.kind),
             clean(&entry.subject),
             paint.faint(&incident),
@@ -54,30 +62,48 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     if entries.is_empty() {
         let about = arguments.subject.as_ref().map(|subject| format!(" about {}", clean(subject))).unwrap_or_default();
-        complain!("watchdog: nothing{about} in the last {}", arguments.since);
+        let since = if incident.is_some() { INCIDENT } else { arguments.since };
+        complain!("watchdog: nothing{about} in the last {since}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn entries(config: &Config, arguments: &Arguments) -> anyhow::Result<Vec<HistoryView>> {
+/// Everything that the log holds about one incident, oldest first.
+pub fn of_incident(config: &Config, incident: &str) -> anyhow::Result<Vec<HistoryView>> {
+    entries(config, None, Some(incident), INCIDENT)
+}
+
+/// Oldest first.
+fn entries(
+    config: &Config,
+    subject: Option<&str>,
+    incident: Option<&str>,
+    since: Span,
+) -> anyhow::Result<Vec<HistoryView>> {
     let state = &config.root().state;
     if !state.is_empty() && Path::new(state).exists() {
-        let since = Clock::system().now().wall.minus(arguments.since.0);
-        let filter = Filter { subject: arguments.subject.clone(), since: Some(since), limit: LIMIT };
+        let filter = Filter {
+            subject: subject.map(str::to_string),
+            incident: incident.map(|name| Incident(name.to_string())),
+            since: Some(Clock::system().now().wall.minus(since.0)),
+            limit: LIMIT,
+        };
         let found = Store::read(Path::new(state)).and_then(|store| store.history(&filter));
         let found = found.with_context(|| format!("cannot read the state file {state}"))?;
-        return Ok(found.into_iter().map(crate::view::history_view).collect());
+        return Ok(found.into_iter().rev().map(crate::view::history_view).collect());
     }
-    let mut path = format!("/api/v1/history?limit={LIMIT}&since={}", arguments.since);
-    if let Some(subject) = &arguments.subject {
-        path.push_str("&subject=");
-        path.extend(url_encoded(subject));
+    let mut path = format!("/api/v1/history?limit={LIMIT}&since={since}");
+    for (name, value) in [("subject", subject), ("incident", incident)] {
+        if let Some(value) = value {
+            let _ = write!(path, "&{name}={}", in_url(value));
+        }
     }
     let body = ask::get(config, &path)?;
-    let answer: Answer = serde_json::from_slice(&body).context("the daemon's answer cannot be read")?;
+    let mut answer: Answer = serde_json::from_slice(&body).context("the daemon's answer cannot be read")?;
     if !answer.complete {
         complain!("watchdog: the daemon remembers no more than these; set `state` to keep older entries");
     }
+    answer.entries.reverse();
     Ok(answer.entries)
 }
 
@@ -85,14 +111,4 @@ fn entries(config: &Config, arguments: &Arguments) -> anyhow::Result<Vec<History
 struct Answer {
     complete: bool,
     entries: Vec<HistoryView>,
-}
-
-fn url_encoded(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.bytes().map(|byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    })
 }

@@ -14,9 +14,11 @@ mod out;
 mod paint;
 mod privacy;
 mod run;
+mod screen;
 mod settings;
 mod silence;
 mod status;
+mod subject;
 mod ways;
 mod why;
 
@@ -75,16 +77,16 @@ enum Command {
     Check(check::Arguments),
     /// Ask the running daemon how things stand, or read the state file when there is none
     #[command(
-        after_help = "Exit code 0 when all is well, 1 while something fires, 3 without daemon and state file.\n\nExamples:\n  watchdog status\n  watchdog status --watch"
+        after_help = "Exit code 0 when all is well, 1 while something fires, 3 without daemon and state file.\n\nExamples:\n  watchdog status        what is not OK\n  watchdog status --all  everything\n  watchdog status --watch"
     )]
     Status(status::Arguments),
     /// The audit log: every edge, delivery, start and stop
     #[command(
-        after_help = "Examples:\n  watchdog history\n  watchdog history container/web --since 7d\n  watchdog history --json | jq -r .text"
+        after_help = "Examples:\n  watchdog history\n  watchdog history container/web --since 7d\n  watchdog history '#k3f9'\n  watchdog history --json | jq -r .text"
     )]
     History(history::Arguments),
     /// Why a signal fires or does not, and what would have to change
-    #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why '#k3f9'")]
+    #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why sonarr\n  watchdog why '#k3f9'")]
     Why(why::Arguments),
     /// Do not tell of a signal for a time that must end; it is judged and shown as always
     #[command(
@@ -93,8 +95,13 @@ enum Command {
     Silence(silence::Silence),
     /// End a silence before its time
     Unsilence(silence::Unsilence),
-    /// Which silences are in force
+    /// Which silences are in force, and which maintenance windows are open or next
     Silences(silence::List),
+    /// Forget a signal whose subject is gone for good; if it is seen again, it is a new one
+    #[command(
+        after_help = "Closes its open incident and ends its silence. Exit code 1 for a signal that nobody knows, and for one that is still\nreported: that would come back at once.\n\nExample:\n  watchdog forget node/n3"
+    )]
+    Forget(silence::Forget),
     /// On a node: hold its key in Consul while it lives, so that an agent elsewhere sees when it does not
     #[command(
         after_help = "Ends with 0 on SIGTERM or SIGINT, and leaves word that the stop was planned.\n\nExamples:\n  watchdog beacon\n  watchdog --set consul.address=http://consul:8500 beacon --node n1"
@@ -183,6 +190,7 @@ impl Cli {
             Command::Silence(arguments) => silence::silence(&load()?, &arguments),
             Command::Unsilence(arguments) => silence::unsilence(&load()?, &arguments),
             Command::Silences(arguments) => silence::list(&load()?, &arguments),
+            Command::Forget(arguments) => silence::forget(&load()?, &arguments),
             Command::Beacon(arguments) => beacon::run(&load()?, &arguments),
             Command::Config(command) => settings::run(&layers, &command),
             Command::Notify(notify::Command::Test) => notify::test(&load()?),

@@ -1,6 +1,7 @@
 //! `watchdog config check|show|explain`: is it valid, what is in force, where does it come from.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -11,8 +12,12 @@ use super::out::{self, complain, say};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::schema::{Field, Kind, Section};
-use crate::config::{self, Config, ConfigError, Layers, nearest, variable};
+use crate::config::veil::quoted;
+use crate::config::{self, Config, ConfigError, Layers, Problem, nearest, variable};
+use crate::core::glob::matches;
 use crate::doubts::doubts;
+use crate::hush::windows::windows;
+use crate::store::Store;
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -68,7 +73,27 @@ fn check(config: &Config) -> anyhow::Result<ExitCode> {
     for warning in &warnings {
         say!("  warning   {warning}");
     }
+    for note in unmatched(config) {
+        say!("  note      {note}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Globs of windows that match no signal that the state file knows. They may be about signals to come.
+fn unmatched(config: &Config) -> Vec<Problem> {
+    let state = &config.root().state;
+    let known = Some(state).filter(|state| !state.is_empty()).and_then(|state| Store::read(Path::new(state)).ok());
+    let known = known.and_then(|store| store.signals().ok()).unwrap_or_default();
+    let windows = windows(config).unwrap_or_default();
+    let mut notes = Vec::new();
+    for (index, window) in windows.iter().enumerate().filter(|_| !known.is_empty()) {
+        let lost = |pattern: &&String| !known.iter().any(|row| matches(pattern, row.key.as_str()));
+        for pattern in window.patterns.iter().filter(lost) {
+            let what = format!("{} matches no signal that the state file knows", quoted(pattern));
+            notes.push(config.problem(&format!("maintenance[{index}].match"), what));
+        }
+    }
+    notes
 }
 
 /// Every key with its effective value, as TOML. Keys without a value are comments.

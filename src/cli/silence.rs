@@ -1,4 +1,5 @@
-//! `watchdog silence`, `unsilence`, `silences`: what is not told for a time, over the command socket.
+//! `watchdog silence`, `unsilence`, `silences`, `forget`: what is not told for a time, or never again, over the command
+//! socket.
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::config::value::Span;
 use crate::core::time::{Wall, people};
 use crate::core::zone::Zone;
+use crate::serve::muted::{By, MuteView};
 
 /// What to silence, and until when.
 #[derive(Debug, Args)]
@@ -36,6 +38,13 @@ pub struct Silence {
 #[derive(Debug, Args)]
 pub struct Unsilence {
     /// The signal or glob as it was silenced, or a signal that is covered
+    signal: String,
+}
+
+/// What to forget.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// A signal's key, as `watchdog status --all` shows it: container/old-web-1
     signal: String,
 }
 
@@ -77,22 +86,42 @@ pub fn unsilence(config: &Config, arguments: &Unsilence) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lists the silences in force.
+/// Lists the silences in force, and the maintenance windows that are open or next.
 pub fn list(config: &Config, arguments: &List) -> anyhow::Result<ExitCode> {
     let (now, zone) = (Clock::system().now().wall, config.root().zone().unwrap_or_default());
     let reply = ask(&config.root().state, &Request::Silences)?;
+    let mutes: Vec<MuteView> = reply.mutes.into_iter().map(MuteView::from).collect();
     if arguments.json {
-        say!("{}", serde_json::to_string(&reply.silences)?);
+        say!("{}", serde_json::to_string(&mutes)?);
         return Ok(ExitCode::SUCCESS);
     }
-    for silence in &reply.silences {
-        let left = people(silence.until.since(now));
-        let reason = if silence.reason.is_empty() { String::new() } else { format!(": {}", clean(&silence.reason)) };
-        say!("{}  until {}, {left} left{reason}", clean(&silence.pattern), zone.instant(silence.until, now));
-    }
-    if reply.silences.is_empty() {
+    mutes.iter().for_each(|mute| say!("{}", line(mute, now, &zone)));
+    if mutes.is_empty() {
         say!("nothing is silenced");
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One silence or window: `probe/*  until 07:30:00 (5h left): upgrade`.
+pub fn line(mute: &MuteView, now: Wall, zone: &Zone) -> String {
+    let names = clean(&mute.r#match.join(", "));
+    let reason = if mute.reason.is_empty() { String::new() } else { format!(": {}", clean(&mute.reason)) };
+    let until = zone.instant(mute.until, now);
+    let planned = if mute.by == By::Maintenance { "maintenance " } else { "" };
+    if mute.active {
+        return format!("{names}  {planned}until {until} ({} left){reason}", people(mute.until.since(now)));
+    }
+    let (from, until) = (zone.instant(mute.since, now), zone.instant(mute.until, mute.since));
+    format!("{names}  next {planned}{from} to {until} (in {}){reason}", people(mute.since.since(now)))
+}
+
+/// Forgets a signal whose subject is gone for good.
+pub fn forget(config: &Config, arguments: &Forget) -> anyhow::Result<ExitCode> {
+    let reply = ask(&config.root().state, &Request::Forget { subject: arguments.signal.clone() })?;
+    if !reply.done {
+        return Ok(refused(&reply));
+    }
+    say!("{}", clean(&reply.text));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,32 +1,29 @@
 //! Globs over names: what people write to mean several things at once.
 
 /// Does the whole text match the pattern, where `*` stands for any characters and `?` for one? Linear in the
-/// product of both lengths, whatever the pattern.
+/// product of both lengths, whatever the pattern; allocates nothing.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
+    let (mut pattern, mut text) = (pattern.chars(), text.chars());
     // Where to go on when what follows the last star does not fit.
-    let mut retry: Option<(usize, usize)> = None;
-    while let Some(seen) = text.get(t) {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p + 1, t));
-                p += 1;
+    let mut retry = None;
+    loop {
+        let (before, seen_before) = (pattern.clone(), text.clone());
+        match (pattern.next(), text.next()) {
+            (Some('*'), _) => {
+                retry = Some((pattern.clone(), seen_before.clone()));
+                text = seen_before;
             }
-            Some(wanted) if *wanted == '?' || wanted == seen => {
-                p += 1;
-                t += 1;
+            (Some(wanted), Some(seen)) if wanted == '?' || wanted == seen => {}
+            (None, None) => return true,
+            (_, None) => return before.clone().all(|rest| rest == '*'),
+            (_, Some(_)) => {
+                let Some((after, mut from)) = retry.take() else { return false };
+                from.next();
+                (pattern, text) = (after.clone(), from.clone());
+                retry = Some((after, from));
             }
-            _ => match &mut retry {
-                Some((after, from)) => {
-                    *from += 1;
-                    (p, t) = (*after, *from);
-                }
-                None => return false,
-            },
         }
     }
-    pattern.iter().skip(p).all(|rest| *rest == '*')
 }
 
 #[cfg(test)]
@@ -46,6 +43,11 @@ mod tests {
             ("", "x", false),
             ("*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false),
             ("**", "anything", true),
+            ("a?*", "a", false),
+            ("ž*?", "žluť", true),
+            ("a*", "a", true),
+            ("a**", "a", true),
+            ("*a", "ab", false),
         ];
         for (pattern, text, expected) in table {
             assert_eq!(matches(pattern, text), expected, "{pattern} {text}");

@@ -65,6 +65,8 @@ pub struct Group {
     /// Since when its answers only set the baseline.
     cold_since: Mono,
     blind_in_a_row: u32,
+    /// When it last looked and saw something; `None` before the first time.
+    answered_at: Option<Mono>,
 }
 
 /// What all groups share in one pass.
@@ -86,6 +88,11 @@ impl Group {
     /// A source that has not answered yet: its first full answer only sets the baseline.
     pub fn new(now: Now) -> Group {
         Group { cold_since: now.mono, ..Group::default() }
+    }
+
+    /// True when this source can see and spoke of `tracked` in its last answer, and not from memory alone.
+    pub fn reports(&self, tracked: &Tracked) -> bool {
+        self.blind_in_a_row == 0 && self.answered_at.is_some_and(|at| tracked.is_reported(at))
     }
 
     /// The next full answer only sets the baseline.
@@ -112,6 +119,7 @@ impl Group {
         match answer.outcome {
             Ok(report) => {
                 self.blind_in_a_row = 0;
+                self.answered_at = Some(pass.now.mono);
                 let warming = pass.policy.warm_up && !self.warm;
                 self.warm = self.warm || self.waited(pass) || is_full(&report, pass.fresh_since);
                 let mut walk = Walk { at, warming, blind: Vec::new(), pass: &mut *pass };
@@ -238,6 +246,8 @@ impl Walk<'_, '_> {
             }
         }
         newcomers.extend(observations);
+        // What is gone was told when it went: the memory of it begins no signal.
+        newcomers.retain(|seen| !seen.more.as_ref().is_some_and(|more| more.gone) || unseen.contains(&seen.spec.key));
         for seen in newcomers {
             unseen.remove(&seen.spec.key);
             let tracked = signals

@@ -14,6 +14,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::edge::{Edge, EdgeKind, Incident};
+use super::name::in_url;
 use super::signal::Severity;
 use super::time::Wall;
 use super::zone::Zone;
@@ -163,10 +164,9 @@ pub fn compose(stories: &[Story], place: &Place<'_>) -> Message {
             if many.len() > STORM || cause.is_some() {
                 let mut sorted: Vec<&Story> = many.iter().collect();
                 sorted.sort_by_key(|story| (!tell::standing(story).opens(), tell::severity(story)));
-                lines.extend(sorted.into_iter().filter_map(|story| tell::digest(story, cause.is_some(), place)));
-                if cause.is_some() {
-                    tell::together(many, &mut lines);
-                }
+                lines.extend(sorted.iter().filter_map(|story| tell::digest(story, cause.is_some(), place)));
+                // What has one cause is looked into in one place.
+                sorted.first().filter(|_| cause.is_some()).into_iter().for_each(|one| tell::next(one, &mut lines));
             } else {
                 for story in many {
                     lines.push(Vec::new());
@@ -176,6 +176,24 @@ pub fn compose(stories: &[Story], place: &Place<'_>) -> Message {
         }
     }
     envelope(lines, stories)
+}
+
+/// The message with a last line that leads to the page at `page`: to the one signal that it is about, or to all of them.
+/// What is no longer watched has no page.
+#[must_use]
+pub fn linked(mut message: Message, stories: &[Story], page: &str) -> Message {
+    let page = page.trim_end_matches('/');
+    let link = match stories {
+        [] => return message,
+        [story] if tell::standing(story) == EdgeKind::Removed => return message,
+        [story] => {
+            let key = story.edges.last().map(|edge| in_url(edge.key.as_str())).unwrap_or_default();
+            format!("{page}/signal/{key}")
+        }
+        _ => format!("{page}/"),
+    };
+    message.lines.push(vec![Piece::plain(link)]);
+    message
 }
 
 /// The shortest form that still names every signal and incident: no styles, no facts. For a

@@ -29,6 +29,19 @@ pub fn fingerprint(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// A text as a part of a URL's path or query: everything but letters, digits, `-._~` and `/` percent-encoded.
+pub fn in_url(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +81,12 @@ mod tests {
                 .iter()
                 .all(|name| name.chars().count() <= 64 && name.chars().all(|c| plain(c) || c.is_ascii_digit()))
         );
+    }
+
+    #[test]
+    fn a_key_in_a_url_is_plain_ascii_without_anything_that_has_a_meaning_there() {
+        assert_eq!(in_url("container/shop-web.1"), "container/shop-web.1");
+        assert_eq!(in_url("host/disk:/srv data?#&%ž<\""), "host/disk%3A/srv%20data%3F%23%26%25%C5%BE%3C%22");
     }
 
     #[test]

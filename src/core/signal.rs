@@ -184,13 +184,11 @@ impl Observation {
         Observation { details: Some(Arc::new(details)), ..self }
     }
 
-    /// The same with these details, where there are any.
+    /// The same of what happened at this instant, where its source knows.
     #[must_use]
-    pub fn with_some(self, details: Option<Details>) -> Observation {
-        match details {
-            Some(details) => self.with(details),
-            None => self,
-        }
+    pub fn since(self, happened_at: Option<Wall>) -> Observation {
+        let more = self.more.as_deref().cloned().unwrap_or_default();
+        if happened_at.is_none() { self } else { self.knowing(More { happened_at, ..more }) }
     }
 
     /// The same with what its source knows besides.
@@ -210,6 +208,9 @@ pub struct More {
     /// the signal and handed back when the source is built again; `None` leaves what was kept. At most
     /// [`KEEP_LIMIT`] bytes: a longer text is not kept.
     pub keep: Option<String>,
+    /// Its subject is not there any more, and only the source's memory speaks of it: when a person says that it is
+    /// gone for good, the source can drop it. Never set for what the configuration names. Begins no signal.
+    pub gone: bool,
 }
 
 /// Bytes of [`More::keep`] at most.
@@ -259,8 +260,6 @@ pub struct Answer {
     pub at: Mono,
     /// What it saw, or why it could not look, in words.
     pub outcome: Result<Report, String>,
-    /// What a person should be told while it cannot look, or part of the picture is missing.
-    pub details: Option<Arc<Details>>,
 }
 
 /// How a signal stands, as people and other programs see it.

@@ -62,12 +62,73 @@ pub struct Silences {
     pub silences: Vec<Silence>,
     /// Signals that began to fire, or could not be checked any more, without being told.
     untold: BTreeSet<SignalKey>,
+    /// The local day whose first pass has named what is silenced: `2026-01-01`. Empty before the first.
+    pub told_day: String,
+}
+
+/// Something that mutes signals now, or a window that will next, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mute {
+    /// Keys, or globs.
+    pub patterns: Vec<String>,
+    /// A window of planned work, not a person's command.
+    pub is_planned: bool,
+    /// When it began or will begin.
+    pub since: Wall,
+    /// When it ends.
+    pub until: Wall,
+    /// It mutes now.
+    pub is_active: bool,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// What keeps news of a signal back at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cover {
+    /// The key or glob that names the signal.
+    pub pattern: String,
+    /// It is a window of planned work, and not a person's command.
+    pub is_planned: bool,
+    /// Until when.
+    pub until: Wall,
+    /// Why, in the person's own words; may be empty.
+    pub reason: String,
 }
 
 impl Silences {
     /// True when nothing is covered and nothing is owed.
     pub fn is_empty(&self) -> bool {
-        self.silences.is_empty() && self.untold.is_empty()
+        self.silences.is_empty() && !self.owes()
+    }
+
+    /// True when something was kept back that is to be told once nothing covers it.
+    pub fn owes(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// What was kept back and is not told yet.
+    pub fn untold(&self) -> impl Iterator<Item = &SignalKey> {
+        self.untold.iter()
+    }
+
+    /// This signal is no more: nothing is owed of it, and a silence for it alone ends. True when there was one.
+    pub fn forget(&mut self, key: &SignalKey) -> bool {
+        self.untold.remove(key);
+        let before = self.silences.len();
+        self.silences.retain(|silence| silence.pattern != key.as_str());
+        before != self.silences.len()
+    }
+
+    /// True in the first pass of each local day, when `today` is later than the day before; never for the first day
+    /// that is known, nor for a clock that went back.
+    pub fn begins_day(&mut self, today: &str) -> bool {
+        if self.told_day == today {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.told_day, today.to_string());
+        !before.is_empty() && *before < *today
     }
 
     /// The silence that covers this signal longest at `now`.
@@ -75,18 +136,18 @@ impl Silences {
         self.silences.iter().filter(|silence| silence.covers(key, now)).max_by_key(|silence| silence.until)
     }
 
-    /// Takes out of `edges` what is covered, and puts in what was covered until now and still lasts. `open` gives the
+    /// Takes out of `edges` what `covers`, and puts in what was covered until now and still lasts. `open` gives the
     /// edge that tells of what is open about a signal, `None` when nothing is. Gives back what is not told.
     pub fn sift(
         &mut self,
         edges: &mut Vec<Edge>,
-        now: Wall,
+        covers: impl Fn(&SignalKey) -> bool,
         mut open: impl FnMut(&SignalKey) -> Option<Edge>,
     ) -> Vec<Edge> {
         let mut kept_back = Vec::new();
         let mut told = Vec::with_capacity(edges.len());
         for edge in std::mem::take(edges) {
-            let is_covered = self.covering(&edge.key, now).is_some();
+            let is_covered = covers(&edge.key);
             let begins = edge.kind == EdgeKind::Alert || edge.kind == EdgeKind::Unknown && edge.was.is_empty();
             let was_untold = edge.kind.closes() && self.untold.remove(&edge.key);
             if was_untold || is_covered && edge.kind.opens() {
@@ -99,7 +160,7 @@ impl Silences {
                 told.push(edge);
             }
         }
-        let due: Vec<SignalKey> = self.untold.iter().filter(|key| self.covering(key, now).is_none()).cloned().collect();
+        let due: Vec<SignalKey> = self.untold.iter().filter(|key| !covers(key)).cloned().collect();
         for key in due {
             self.untold.remove(&key);
             told.extend(open(&key));
@@ -216,6 +277,44 @@ mod tests {
         Edge { kind, key: SignalKey::new("container/web"), was: was.to_string(), ..Edge::default() }
     }
 
+    fn sift(mutes: &mut Silences, edges: &mut Vec<Edge>, now: Wall, open: Option<Edge>) -> Vec<Edge> {
+        let in_force = mutes.clone();
+        mutes.sift(edges, |key| in_force.covering(key, now).is_some(), |_| open.clone())
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_its_silence_and_what_is_owed_along_and_leaves_globs() {
+        let now = at("2026-01-01T00:00:00Z");
+        let mut mutes = Silences::default();
+        mutes.add(silence("container/web", 2), now).unwrap();
+        mutes.add(silence("container/*", 1), now).unwrap();
+        sift(&mut mutes, &mut vec![edge(EdgeKind::Alert, "")], now, Some(edge(EdgeKind::Alert, "")));
+        assert!(mutes.owes());
+        assert!(mutes.forget(&SignalKey::new("container/web")));
+        assert!(!mutes.owes() && mutes.silences.len() == 1);
+        assert!(!mutes.forget(&SignalKey::new("container/web")));
+    }
+
+    #[test]
+    fn a_day_begins_once_and_not_for_a_clock_that_went_back() {
+        let mut mutes = Silences::default();
+        let days = [
+            ("2026-01-01", false),
+            ("2026-01-01", false),
+            ("2026-01-02", true),
+            ("2026-01-02", false),
+            ("2026-01-01", false),
+            ("2026-01-02", true),
+            ("2030-05-01", true),
+            ("2026-01-03", false),
+            ("2026-01-04", true),
+        ];
+        for (day, begins) in days {
+            assert_eq!(mutes.begins_day(day), begins, "{day}");
+            mutes = serde_json::from_str(&serde_json::to_string(&mutes).unwrap()).unwrap();
+        }
+    }
+
     #[test]
     fn what_begins_in_a_silence_is_told_at_its_end_when_it_still_lasts_and_never_when_it_is_over() {
         let now = at("2026-01-01T00:00:00Z");
@@ -223,20 +322,20 @@ mod tests {
             let mut mutes = Silences::default();
             mutes.add(silence("container/*", 2), now).unwrap();
             let mut edges = vec![edge(EdgeKind::Alert, "")];
-            assert_eq!(mutes.sift(&mut edges, now, |_| Some(edge(EdgeKind::Alert, ""))).len(), 1);
+            assert_eq!(sift(&mut mutes, &mut edges, now, Some(edge(EdgeKind::Alert, ""))).len(), 1);
             assert!(edges.is_empty());
             let restored: Silences = serde_json::from_str(&serde_json::to_string(&mutes).unwrap()).unwrap();
             assert_eq!(restored, mutes, "over a restart");
             let later = at("2026-01-01T03:00:00Z");
             if lasts {
-                mutes.sift(&mut edges, later, |_| Some(edge(EdgeKind::Alert, "")));
+                sift(&mut mutes, &mut edges, later, Some(edge(EdgeKind::Alert, "")));
                 assert_eq!(edges, [edge(EdgeKind::Alert, "")], "told when the silence ends");
             } else {
                 edges = vec![edge(EdgeKind::Recovery, "")];
-                assert_eq!(mutes.sift(&mut edges, later, |_| None).len(), 1);
+                assert_eq!(sift(&mut mutes, &mut edges, later, None).len(), 1);
                 assert!(edges.is_empty(), "nobody was told of it");
             }
-            assert_eq!(mutes.sift(&mut edges, later, |_| Some(edge(EdgeKind::Alert, ""))), [], "once");
+            assert_eq!(sift(&mut mutes, &mut edges, later, Some(edge(EdgeKind::Alert, ""))), [], "once");
         }
     }
 
@@ -246,10 +345,10 @@ mod tests {
         let mut mutes = Silences::default();
         mutes.add(silence("container/web", 2), now).unwrap();
         let mut edges = vec![edge(EdgeKind::Realert, "x"), edge(EdgeKind::Unknown, "x"), edge(EdgeKind::Repair, "")];
-        assert_eq!(mutes.sift(&mut edges, now, |_| Some(edge(EdgeKind::Alert, ""))).len(), 2);
+        assert_eq!(sift(&mut mutes, &mut edges, now, Some(edge(EdgeKind::Alert, ""))).len(), 2);
         assert_eq!(edges, [edge(EdgeKind::Repair, "")], "what is done about it is told");
         edges = vec![edge(EdgeKind::Recovery, "x")];
-        mutes.sift(&mut edges, now, |_| None);
+        sift(&mut mutes, &mut edges, now, None);
         assert_eq!(edges.len(), 1);
     }
 
@@ -259,8 +358,8 @@ mod tests {
         let mut mutes = Silences::default();
         mutes.add(silence("*", 1), now).unwrap();
         let mut edges = vec![edge(EdgeKind::Alert, "")];
-        assert_eq!(mutes.sift(&mut edges, now, |_| None).len(), 1);
-        mutes.sift(&mut edges, at("2026-01-01T02:00:00Z"), |_| Some(edge(EdgeKind::Alert, "")));
+        assert_eq!(sift(&mut mutes, &mut edges, now, None).len(), 1);
+        sift(&mut mutes, &mut edges, at("2026-01-01T02:00:00Z"), Some(edge(EdgeKind::Alert, "")));
         assert!(edges.is_empty() && mutes.expire(at("2026-01-01T02:00:00Z")).len() == 1 && mutes.is_empty());
     }
 }

@@ -90,7 +90,7 @@ pub struct Talk {
 }
 
 /// When a trouble began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Began {
     /// When it began: as its source knows it, else when it was noticed.
     pub since: Now,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::about::Details;
 use super::decide::{Action, Active, Decision, Reason, after, decide};
-use super::edge::{Edge, EdgeKind, Incident, Known};
+use super::edge::{Edge, EdgeKind, Incident};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
 use super::policy::Cooldowns;
 use super::rule::Test;
@@ -78,12 +78,14 @@ pub struct Tracked {
     /// Another signal that fires explains why this one cannot be seen.
     explained: bool,
     kept: Option<Box<Kept>>,
+    /// When the last of them happened, where its source knows.
+    kept_at: Option<Wall>,
     /// What the last look had to say besides its fact.
     details: Option<Arc<Details>>,
     /// What its source wants back when it is built again.
     for_source: Option<Arc<str>>,
-    /// How it stood when somebody could last tell.
-    known: Option<Known>,
+    /// Only its source's memory speaks of it.
+    is_gone: bool,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -109,10 +111,21 @@ impl Tracked {
             vouched_at: now,
             explained: false,
             kept: None,
+            kept_at: None,
             details: None,
             for_source: None,
-            known: None,
+            is_gone: false,
         }
+    }
+
+    /// True when its source spoke of it at `at` or later, and not from memory alone.
+    pub fn is_reported(&self, at: Mono) -> bool {
+        self.vouched_at.mono >= at && !self.is_gone
+    }
+
+    /// What the last look had to say besides its fact.
+    pub fn details(&self) -> Option<&Arc<Details>> {
+        self.details.as_ref()
     }
 
     /// True while it was said to be bad and not said to be over.
@@ -176,20 +189,18 @@ impl Tracked {
         let counted_on = matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
         self.dirty |= counted_on || flapping != self.memory.is_flapping();
         self.judgement = judgement;
-        if judgement.condition != Condition::Unknown {
-            self.known = Some(Known { is_ok: judgement.condition == Condition::Good, at: scene.now.wall });
-        }
         self.fact = seen.fact;
         self.details = seen.details;
         self.vouched_at = scene.now;
         let more = seen.more.map(|more| *more).unwrap_or_default();
+        self.is_gone = more.gone;
         if let Some(keep) =
             more.keep.filter(|keep| keep.len() <= KEEP_LIMIT && Some(&**keep) != self.for_source.as_deref())
         {
             self.for_source = Some(keep.into());
             self.dirty = true;
         }
-        self.tell_events(events, scene);
+        self.tell_events(events, more.happened_at, scene);
         self.settle(more.happened_at, scene)
     }
 
@@ -199,9 +210,8 @@ impl Tracked {
             self.memory.break_off();
             self.judgement = Judgement::default();
             self.blind_since = Some(Box::new(self.vouched_at));
-            self.details = None;
         }
-        self.tell_events(Events::default(), scene);
+        self.tell_events(Events::default(), None, scene);
         self.settle(None, scene)
     }
 
@@ -276,7 +286,7 @@ impl Tracked {
     }
 
     /// Events alert on each occurrence and keep no state; those of a warm-up are told after it.
-    fn tell_events(&mut self, events: Events, scene: &mut Scene<'_>) {
+    fn tell_events(&mut self, events: Events, at: Option<Wall>, scene: &mut Scene<'_>) {
         if events.count == 0 && self.kept.is_none() {
             return;
         }
@@ -285,19 +295,21 @@ impl Tracked {
             None => (events.count, self.fact.to_string()),
         });
         if !scene.warming {
-            for event in self.kept.take().map(|kept| *kept).into_iter().chain(happened) {
-                self.tell_event(event, scene);
+            let kept = self.kept.take().map(|kept| (*kept, self.kept_at.take()));
+            for (event, at) in kept.into_iter().chain(happened.map(|event| (event, at))) {
+                self.tell_event(event, at, scene);
             }
         } else if let Some((count, fact)) = happened {
             let before = self.kept.take().map_or(0, |kept| kept.0);
             self.kept = Some(Box::new((before.saturating_add(count), fact)));
+            self.kept_at = at;
             self.dirty = true;
         }
     }
 
-    fn tell_event(&mut self, (count, fact): Kept, scene: &mut Scene<'_>) {
+    fn tell_event(&mut self, (count, fact): Kept, at: Option<Wall>, scene: &mut Scene<'_>) {
         let now = scene.now;
-        let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::noticed(now), now);
+        let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::happened(at, now), now);
         let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
         let edge = self.edge(EdgeKind::Alert, &talk, now, reason);
         scene.edges.push(Edge { fact, ..edge });
@@ -402,42 +414,22 @@ impl Tracked {
             (None, Some(talk)) => (Topic::Blind, talk),
             (None, None) => return None,
         };
-        Some(self.edge(topic.opens(), talk, now, "its silence has ended".to_string()))
-    }
-
-    /// What is told of it: the fact, and what the look had to say besides, or else what is always said of it.
-    fn told(&self, kind: EdgeKind) -> (String, Details) {
-        let own = self.details.as_deref();
-        if !matches!(kind, EdgeKind::Alert | EdgeKind::Realert) {
-            // What can be checked again may be bad; that is told by itself.
-            let own = own.filter(|_| kind != EdgeKind::Seen);
-            return (self.fact.to_string(), own.cloned().unwrap_or_default());
-        }
-        let usual = self.spec.about.as_deref().and_then(|about| about.usual.as_deref());
-        let mut details = own.or(usual).cloned().unwrap_or_default();
-        let fact = match (self.judgement.why, self.spec.rule.test) {
-            (Why::Flapping(changes), _) => {
-                details.happened = Cow::Borrowed(words::FLAPS);
-                if details.advice.is_empty() {
-                    details.advice = Cow::Owned(format!("watchdog history '{}' --since 1h", self.spec.key));
-                }
-                words::flapping(changes, self.memory.is_good(), &self.fact)
-            }
-            (_, Test::Stalls) => words::stands(&self.fact, self.memory.held(), self.spec.rule.hold),
-            _ => self.fact.to_string(),
-        };
-        (fact, details)
+        Some(self.edge(topic.opens(), talk, now, "no longer silenced".to_string()))
     }
 
     fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
-        let (fact, details) = self.told(kind);
+        let mut details = self.details.as_deref().cloned().unwrap_or_default();
+        if kind.opens() && matches!(self.judgement.why, Why::Flapping(_)) {
+            // The last look alone may have been good.
+            details.happened = Cow::Borrowed("goes up and down");
+        }
         Edge {
             kind,
             key: self.spec.key.clone(),
             title: self.spec.title.to_string(),
             // The end is told as loudly as the worst of it.
             severity: talk.worst.filter(|_| kind.closes()).unwrap_or(self.spec.severity),
-            fact,
+            fact: self.fact.to_string(),
             since: talk.since_wall,
             at: now.wall,
             noticed: talk.noticed,
@@ -446,7 +438,6 @@ impl Tracked {
             reason,
             about: self.spec.about.clone().unwrap_or_default(),
             details,
-            known: self.known.filter(|_| kind == EdgeKind::Unknown),
             reminder: if kind == EdgeKind::Realert { talk.reminders } else { 0 },
             was: talk.was.clone(),
         }

@@ -5,6 +5,8 @@
 //! stepped clock) and then lets every source answer once before it counts again: blind time is
 //! neither good nor bad. A source that cannot see raises `source/<name>`; its signals turn unknown.
 
+mod forget;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use super::talk::Namer;
 use super::time::{Mono, Now, Wall};
 use super::tracked::{Remembered, Tracked};
 
+pub use self::forget::{Forgotten, Refusal};
 pub use super::policy::{Cooldowns, Policy};
 
 /// The name of the source that the program itself is: `source/*`, `clock/step`, `channel/*`.
@@ -295,7 +298,6 @@ impl Watch {
         };
         let happened_at = answer.outcome.as_ref().ok().and_then(|report| report.blind_since);
         let seen = Observation::new(spec, now.mono, reading, fact);
-        let seen = Observation { details: answer.details.clone(), ..seen };
         if happened_at.is_none() { seen } else { seen.knowing(More { happened_at, ..More::default() }) }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::hold::Hold;
 use super::status::{ChannelState, ChannelStatus};
 use crate::core::edge::Incident;
-use crate::core::message::{Message, Place, Sound, Story, brief, compose, stories};
+use crate::core::message::{Message, Place, Sound, Story, brief, compose, linked, stories};
 use crate::core::quiet::QuietHours;
 use crate::core::time::{Mono, Now};
 use crate::core::zone::Zone;
@@ -83,6 +83,8 @@ pub struct Manners {
     pub zone: Zone,
     /// When warnings and infos wait for the morning, if ever.
     pub quiet: Option<QuietHours>,
+    /// Where people find the page, if anywhere: messages end with a link to it.
+    pub page: Option<String>,
 }
 
 impl From<&str> for Manners {
@@ -231,6 +233,10 @@ impl Courier {
         let stories = stories(rows.into_iter().map(|row| row.edge).collect());
         let place = Place { instance: &self.manners.instance, zone: &self.manners.zone, now: now.wall };
         let message = compose(&stories, &place);
+        let message = match &self.manners.page {
+            Some(page) => linked(message, &stories, page),
+            None => message,
+        };
         Ok(Ok(Outgoing {
             ids,
             reply_to: self.reference(&message),
@@ -281,7 +287,6 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Ok;
             shown.last_error = None;
-            shown.last_advice = "";
             shown.counts.delivered += 1;
         });
         // More may have come in the meantime.
@@ -308,16 +313,16 @@ impl Courier {
             Class::RateLimited(after) => {
                 let spread = Duration::from_millis(self.jitter.below(SPREAD_MS));
                 if after > PACE {
-                    self.show(now, ChannelState::Retrying, error);
+                    self.show(now, ChannelState::Retrying, &error.what);
                 }
                 self.rest(now, after.min(REFUSED_WAIT) + spread, Asker::Channel)
             }
             _ if refused => {
-                self.show(now, ChannelState::Refused, error);
+                self.show(now, ChannelState::Refused, &error.what);
                 self.rest(now, REFUSED_WAIT, Asker::Refusal)
             }
             _ => {
-                self.show(now, ChannelState::Retrying, error);
+                self.show(now, ChannelState::Retrying, &error.what);
                 self.back_off(now)
             }
         }
@@ -335,7 +340,6 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Retrying;
             shown.last_error = Some(what);
-            shown.last_advice = "";
         });
         self.back_off(now)
     }
@@ -354,12 +358,11 @@ impl Courier {
         Rest::For(span)
     }
 
-    fn show(&mut self, now: Now, state: ChannelState, error: &SendError) {
-        self.note(now, &error.what);
+    fn show(&mut self, now: Now, state: ChannelState, what: &str) {
+        self.note(now, what);
         self.status.change(|shown| {
             shown.state = state;
-            shown.last_error = Some(error.what.clone());
-            shown.last_advice = error.advice;
+            shown.last_error = Some(what.to_string());
         });
     }
 

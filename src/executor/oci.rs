@@ -77,9 +77,10 @@ fn ocid(id: &str, region: Option<&str>) -> Result<(), String> {
         return Err(format!("\"{id}\" is not the OCID of an instance; it begins with ocid1.instance."));
     };
     match region {
-        Some(ours) if !theirs.is_empty() && crate::client::oci::realm::full(theirs) != ours => {
-            Err(format!("it is in region {theirs} and the credentials of [oci] are for {ours}"))
-        }
+        Some(ours) if !theirs.is_empty() && crate::client::oci::realm::full(theirs) != ours => Err(format!(
+            "it is in region {theirs} and the credentials of [oci] are for {ours}: correct instance_id, or name a \
+                 profile of {theirs} in oci.profile, or give this node a watchdog of its own"
+        )),
         _ => Ok(()),
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::muted::MuteView;
 use super::pieces::Pieces;
 use super::snapshot::{
     ChannelView, HistoryView, RECENT, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
 };
 use crate::config::value::Span;
+use crate::core::edge::Incident;
 use crate::core::time::Now;
 
 /// The body of `/api/v1/status`.
@@ -31,6 +33,7 @@ pub fn status(snapshot: &Snapshot, now: Now) -> Pieces {
         targets: &snapshot.targets,
         channels: &snapshot.channels,
         sources: &snapshot.sources,
+        silences: &snapshot.silences,
     };
     written(&status)
 }
@@ -42,7 +45,8 @@ pub fn history(snapshot: &Snapshot, now: Now, query: &str) -> Result<Pieces, Str
         .recent
         .iter()
         .take_while(|entry| snapshot.ago(entry.at, now) <= wanted.since)
-        .filter(|entry| wanted.subject.as_ref().is_none_or(|subject| *subject == entry.subject));
+        .filter(|entry| wanted.subject.as_ref().is_none_or(|subject| *subject == entry.subject))
+        .filter(|entry| wanted.incident.is_none() || wanted.incident == entry.incident);
     let entries: Vec<&HistoryView> = within.by_ref().take(wanted.limit).collect();
     let cut = within.next().is_some();
     // A full store of recent entries whose oldest is still wanted has forgotten some that are, too.
@@ -65,6 +69,7 @@ struct Status<'a> {
     targets: &'a [Arc<TargetView>],
     channels: &'a [ChannelView],
     sources: &'a [SourceView],
+    silences: &'a [MuteView],
 }
 
 #[derive(Serialize)]
@@ -78,12 +83,13 @@ struct History<'a> {
 struct Wanted {
     since: Duration,
     subject: Option<String>,
+    incident: Option<Incident>,
     limit: usize,
 }
 
 impl Wanted {
     fn parse(query: &str) -> Result<Wanted, String> {
-        let mut wanted = Wanted { since: Duration::from_hours(24), subject: None, limit: RECENT };
+        let mut wanted = Wanted { since: Duration::from_hours(24), subject: None, incident: None, limit: RECENT };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decoded(value).ok_or_else(|| "the query is not valid percent-encoded UTF-8".to_string())?;
@@ -93,13 +99,17 @@ impl Wanted {
                 }
                 "subject" if value.is_empty() => wanted.subject = None,
                 "subject" => wanted.subject = Some(value),
+                "incident" => {
+                    let name = value.strip_prefix('#').unwrap_or(&value);
+                    wanted.incident = (!name.is_empty()).then(|| Incident(name.to_string()));
+                }
                 "limit" => {
                     wanted.limit = match value.parse::<usize>() {
                         Ok(limit) if limit > 0 => limit.min(RECENT),
                         _ => return Err(format!("limit: write a whole number from 1 to {RECENT}")),
                     };
                 }
-                _ => return Err("unknown parameter; there are since, subject and limit".to_string()),
+                _ => return Err("unknown parameter; there are since, subject, incident and limit".to_string()),
             }
         }
         Ok(wanted)
@@ -144,10 +154,20 @@ mod tests {
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&value),
-            "channels enabled instance interval_ms mode signals sources started_at state_file targets tick version"
+            "channels enabled instance interval_ms mode signals silences sources started_at state_file targets tick version"
         );
         assert_eq!(keys(&value["tick"]), "age_ms count duration_ms last_at lateness_ms");
-        assert_eq!(keys(&value["signals"][0]), "detail incident key last_alert_at reason severity since state title");
+        assert_eq!(
+            keys(&value["signals"][0]),
+            "detail incident key last_alert_at reason severity silenced since state title"
+        );
+        assert_eq!(keys(&value["silences"][0]), "active by match reason since until");
+        assert_eq!(keys(&value["signals"][2]["silenced"]), "by pattern reason until");
+        assert_eq!(value["signals"][2]["silenced"]["until"], "2026-01-01T07:30:00Z");
+        assert_eq!(
+            (&value["silences"][1]["by"], &value["silences"][1]["active"]),
+            (&"maintenance".into(), &false.into())
+        );
         assert_eq!(keys(&value["targets"][0]), "attempts blocked name phase reason simulated since");
         assert_eq!(keys(&value["channels"][0]), "error name oldest_pending_s pending state");
         assert_eq!(keys(&value["sources"][0]), "duration_ms error last_ok_at name note state");
@@ -172,6 +192,7 @@ mod tests {
         assert_eq!(seen(&back), seen(&snapshot));
         assert_eq!(back.channels, snapshot.channels);
         assert_eq!(back.sources, snapshot.sources);
+        assert_eq!(back.silences, snapshot.silences);
         let known = |s: &Snapshot| s.targets.iter().map(|t| (t.name.clone(), t.reason.clone())).collect::<Vec<_>>();
         assert_eq!(known(&back), known(&snapshot));
         assert_eq!(back.started_at, snapshot.started_at);
@@ -194,13 +215,17 @@ mod tests {
             severity: None,
             text: String::new(),
         };
-        snapshot.recent = [entry(1, "a/ž"), entry(5, "b"), entry(90, "a/ž"), entry(3_000, "b")].into();
+        let incident = Some(Incident("k3f9".into()));
+        let oldest = HistoryView { incident, ..entry(3_000, "b") };
+        snapshot.recent = [entry(1, "a/ž"), entry(5, "b"), entry(90, "a/ž"), oldest].into();
         assert_eq!(entries(&snapshot, now, ""), (3, true));
         assert_eq!(entries(&snapshot, now, "since=1h"), (2, true));
         assert_eq!(entries(&snapshot, now, "since=100h"), (4, true));
         assert_eq!(entries(&snapshot, now, "subject=a%2F%C5%BE"), (2, true));
         assert_eq!(entries(&snapshot, now, "subject=a/ž&limit=1"), (1, false));
-        assert_eq!(entries(&snapshot, now, "limit=99999&subject="), (3, true));
+        assert_eq!(entries(&snapshot, now, "limit=99999&subject=&incident="), (3, true));
+        assert_eq!(entries(&snapshot, now, "since=100h&incident=%23k3f9"), (1, true));
+        assert_eq!(entries(&snapshot, now, "since=100h&incident=k3f8"), (0, true));
         for bad in
             ["since=soon", "limit=0", "limit=-1", "limit=x", "subject=%zz", "subject=%ff", "subject=%4", "who=me"]
         {

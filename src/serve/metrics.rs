@@ -119,6 +119,17 @@ fn signals(page: &mut Page, snapshot: &Snapshot) {
             page.sample("watchdog_signal_state", "", &labels, f64::from(u8::from(state == signal.state)));
         }
     }
+    page.family(
+        "watchdog_signal_silenced",
+        Kind::Gauge,
+        "1 for each signal of which no alerts are sent now, by a silence or a maintenance window.",
+    );
+    for signal in snapshot.signals.iter().filter(|signal| signal.silenced.is_some()) {
+        page.sample("watchdog_signal_silenced", "", &[("key", signal.key.as_str())], 1.0);
+    }
+    page.family("watchdog_silences_active", Kind::Gauge, "Silences in force and maintenance windows that are open.");
+    let active = snapshot.silences.iter().filter(|silence| silence.active).count();
+    page.sample("watchdog_silences_active", "", &[], active as f64);
     page.family("watchdog_decisions", Kind::Counter, "Decisions on signals, by what was decided.");
     for (action, count) in &snapshot.counters.decisions {
         page.sample("watchdog_decisions", "_total", &[("action", action)], *count as f64);

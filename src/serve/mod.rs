@@ -12,6 +12,7 @@ pub mod health;
 pub mod json;
 pub mod label;
 pub mod metrics;
+pub mod muted;
 pub mod page;
 pub mod pieces;
 pub mod route;
@@ -31,7 +32,7 @@ pub use self::snapshot::{Published, Snapshot};
 use crate::clock::Clock;
 use crate::config::schema::{Identity, Spelling};
 use crate::config::value::Secret;
-use crate::config::{Config, ConfigError, Problems};
+use crate::config::{Config, ConfigError, Problems, form};
 
 crate::settings! {
     /// Who may read the status page, JSON and metrics. Where they are served is the top-level key listen.
@@ -39,6 +40,9 @@ crate::settings! {
         /// Host names by which the server may be asked, besides localhost and literal addresses: the
         /// name of a compose service, of a reverse proxy. Without ports.
         allowed_hosts: Vec<String> = Vec::new(),
+        /// Where people reach the page from outside, http or https: https://status.example.org. Messages then end with a
+        /// link to the signal that they are about. Empty = no link.
+        public_url: String = String::new(),
         /// When set, every path but /healthz and /readyz wants it: as a bearer token, or as the
         /// password of a browser's login with any user name. At least 8 characters.
         token: Option<Secret> = None,
@@ -81,10 +85,31 @@ pub fn access(config: &Config, listen: SocketAddr) -> Result<Access, ConfigError
     if let Some(token) = &token {
         problems.check("serve.token", access::usable_token(token));
     }
+    problems.check("serve.public_url", usable_url(&settings.public_url));
     for name in &settings.allowed_hosts {
         problems.check("serve.allowed_hosts", access::usable_host(name));
     }
     problems.unless_any(Access::new(listen, &settings.allowed_hosts, token))
+}
+
+/// Where people reach the page, as messages link to it; `None` when nobody said.
+pub fn public_url(config: &Config) -> Option<String> {
+    let settings: Settings = config.section("serve").ok()?;
+    Some(settings.public_url).filter(|url| !url.is_empty())
+}
+
+/// A link that is sent to people, to which the name of a signal is added.
+fn usable_url(url: &str) -> Result<(), String> {
+    if url.is_empty() {
+        return Ok(());
+    }
+    form::url(url)?;
+    if url.contains('?') {
+        return Err(
+            "holds a query, after which no page can be named; write for example \"https://status.example.org\"".into(),
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -106,6 +131,11 @@ mod tests {
         for (text, key) in [
             ("listen = \"127.0.0.1:0\"\n[serve]\ntoken = \"short\"", "serve.token"),
             ("listen = \"127.0.0.1:0\"\n[serve]\ntoken = \"has a space in it\"", "serve.token"),
+            ("listen = \"127.0.0.1:0\"\n[serve]\npublic_url = \"ftp://x\"", "serve.public_url"),
+            ("listen = \"127.0.0.1:0\"\n[serve]\npublic_url = \"https://\"", "serve.public_url"),
+            ("listen = \"127.0.0.1:0\"\n[serve]\npublic_url = \"https://u:p@x\"", "serve.public_url"),
+            ("listen = \"127.0.0.1:0\"\n[serve]\npublic_url = \"https://x/?a=b\"", "serve.public_url"),
+            ("listen = \"127.0.0.1:0\"\n[serve]\npublic_url = \"javascript:alert(1)\"", "serve.public_url"),
             ("listen = \"127.0.0.1:0\"\n[serve]\nallowed_hosts = [\"http://x\"]", "serve.allowed_hosts"),
             ("listen = \"127.0.0.1:0\"\n[serve]\nallowed_hosts = [\"x:9106\"]", "serve.allowed_hosts"),
         ] {

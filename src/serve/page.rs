@@ -58,6 +58,7 @@ pub fn render(snapshot: &Snapshot, now: Now, view: View) -> String {
     headline::notes(&mut out, seen);
     signals::in_trouble(&mut out, seen);
     lists::repairs(&mut out, seen);
+    lists::silences(&mut out, seen);
     signals::well(&mut out, seen, view);
     lists::write(&mut out, seen, view);
     out.push_str("</main>");
@@ -80,13 +81,14 @@ impl Seen<'_> {
 
     /// `02:14:05`, with the date when that is not today's.
     fn instant(self, out: &mut String, at: Wall) {
-        let today = self.snapshot.at.wall.date();
-        let date = at.date();
+        let zone = &self.snapshot.zone;
+        let (date, today, clock) = (zone.date(at), zone.date(self.snapshot.at.wall), zone.clock(at));
         plain(out, format_args!("<time datetime=\"{}\">", at.rfc3339()));
         if date != today {
             plain(out, format_args!("{date} "));
         }
-        plain(out, format_args!("{}</time>", at.clock()));
+        // Which zone that is stands at the foot of the page.
+        plain(out, format_args!("{}</time>", clock.trim_end_matches(" UTC")));
     }
 }
 
@@ -126,7 +128,9 @@ fn foot(out: &mut String, snapshot: &Snapshot, view: View) {
     let other = View { all: !view.all, ..view };
     let folded = if view.all { "fold lists" } else { "unfold lists" };
     plain(out, format_args!("<a href=\"{}\">{folded}</a>", other.link()));
-    out.push_str("<a href=\"/api/v1/status\">JSON</a><a href=\"/metrics\">metrics</a></nav><p>All times are UTC. Each strip is the last 24 hours, now at the right; the higher, the worse.</p><p>watchdog ");
+    out.push_str("<a href=\"/api/v1/status\">JSON</a><a href=\"/metrics\">metrics</a></nav><p>Times are in ");
+    html(out, snapshot.zone.name(), 60);
+    out.push_str(". Each strip is the last 24 hours, now at the right; the higher, the worse.</p><p>watchdog ");
     html(out, &snapshot.version, 40);
     out.push_str(", running since ");
     plain(
@@ -134,8 +138,8 @@ fn foot(out: &mut String, snapshot: &Snapshot, view: View) {
         format_args!(
             "<time datetime=\"{0}\">{1} {2}</time>",
             snapshot.started_at,
-            snapshot.started_at.date(),
-            snapshot.started_at.clock()
+            snapshot.zone.date(snapshot.started_at),
+            snapshot.zone.clock(snapshot.started_at).trim_end_matches(" UTC")
         ),
     );
     out.push_str(", mode ");
@@ -229,7 +233,7 @@ mod tests {
         let later = Now { mono: Mono(now.mono.0 + 240_000), ..now };
         let page = render(&snapshot, later, View::default());
         assert_eq!(title(&page), "✕ Not looking – web-1");
-        assert!(page.contains("the last look was 4 min 3 s ago"), "{page}");
+        assert!(page.contains("the last look was 4m 3s ago"), "{page}");
         assert!(!page.contains("All well"));
     }
 
@@ -237,7 +241,7 @@ mod tests {
     fn undelivered_alerts_and_a_state_that_cannot_be_written_are_said_on_top() {
         let page = page(|s| s.state_file = StateFile::Failing("disk full".into()));
         let top = page.split_once("id=\"firing\"").unwrap().0;
-        assert!(top.contains("Alerts do not arrive") && top.contains("2 messages waiting, the oldest for 1 min 30 s"));
+        assert!(top.contains("Alerts do not arrive") && top.contains("2 messages waiting, the oldest for 1m 30s"));
         assert!(top.contains("no answer within 5s") && top.contains("disk full"));
         let quiet = self::page(|s| {
             s.channels[1].state = "ok".into();
@@ -255,9 +259,9 @@ mod tests {
                 .map(|id| page.find(&format!("id=\"{id}\"")).unwrap())
                 .collect();
         assert!(places.is_sorted(), "{places:?}");
-        assert!(page.contains("for <b>12 min 8 s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
+        assert!(page.contains("for <b>12m 8s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
         assert!(page.contains("#k3f9"));
-        assert!(page.contains("last 24 hours: firing 15 min, well 15 min, not watched 23 h 30 min"));
+        assert!(page.contains("last 24 hours: firing 15m, well 15m, not watched 23h 30m"));
     }
 
     #[test]

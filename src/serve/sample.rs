@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::muted::{By, MuteView, Silenced};
 use super::snapshot::{
     ChannelView, Counters, HistoryView, Recovery, SignalView, Snapshot, SourceView, StateFile, TargetView, Tick,
 };
@@ -10,6 +11,7 @@ use super::strip::Strip;
 use crate::core::edge::Incident;
 use crate::core::signal::{Severity, SignalKey, State};
 use crate::core::time::{Mono, Now, Wall};
+use crate::core::zone::Zone;
 
 /// 2026-01-01T00:00:00Z.
 const MIDNIGHT: i64 = 1_767_225_600_000;
@@ -28,12 +30,7 @@ pub fn sample() -> (Snapshot, Now) {
         interval_ms: 15_000,
         state_file: StateFile::Writable,
         tick: Tick { count: 42, last_at: Some(at.wall), duration_ms: 3.125, lateness_ms: 0.5, age_ms: 0 },
-        signals: vec![
-            signal("container/web", State::Firing, Severity::Critical, "exit code 137, out of memory"),
-            signal("host/memory", State::Ok, Severity::Warning, "41 % in use"),
-            signal("probe/db", State::Pending, Severity::Critical, "connection refused"),
-            signal("source/docker", State::Unknown, Severity::Info, "no answer yet"),
-        ],
+        signals: signals(),
         targets: vec![Arc::new(TargetView {
             name: "node/n1".into(),
             phase: "suspect".into(),
@@ -70,6 +67,8 @@ pub fn sample() -> (Snapshot, Now) {
                 ..SourceView::default()
             },
         ],
+        silences: silences(),
+        zone: Zone::default(),
         at,
         recent: [HistoryView {
             at: Wall(MIDNIGHT + 7_320_000),
@@ -83,6 +82,46 @@ pub fn sample() -> (Snapshot, Now) {
         counters: counters(),
     };
     (snapshot, now)
+}
+
+fn signals() -> Vec<Arc<SignalView>> {
+    let silenced = Silenced {
+        by: By::Silence,
+        pattern: "probe/*".into(),
+        until: Wall(MIDNIGHT + 27_000_000),
+        reason: "upgrade of <db>".into(),
+    };
+    let mut signals = vec![
+        signal("container/web", State::Firing, Severity::Critical, "exit code 137, out of memory"),
+        signal("host/memory", State::Ok, Severity::Warning, "41 % in use"),
+        signal("probe/db", State::Pending, Severity::Critical, "connection refused"),
+        signal("source/docker", State::Unknown, Severity::Info, "no answer yet"),
+    ];
+    if let Some(signal) = signals.get_mut(2) {
+        Arc::make_mut(signal).silenced = Some(Arc::new(silenced));
+    }
+    signals
+}
+
+fn silences() -> Vec<MuteView> {
+    vec![
+        MuteView {
+            by: By::Silence,
+            r#match: vec!["probe/*".into()],
+            since: Wall(MIDNIGHT + 7_000_000),
+            until: Wall(MIDNIGHT + 27_000_000),
+            active: true,
+            reason: "upgrade of <db>".into(),
+        },
+        MuteView {
+            by: By::Maintenance,
+            r#match: vec!["host/*".into(), "container/web".into()],
+            since: Wall(MIDNIGHT + 90_000_000),
+            until: Wall(MIDNIGHT + 97_200_000),
+            active: false,
+            reason: String::new(),
+        },
+    ]
 }
 
 fn counters() -> Counters {
@@ -122,6 +161,9 @@ pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> Arc<
         incident: firing.then(|| Incident("k3f9".into())),
         reason: "it was said, and the cooldown is not over".into(),
         last_alert_at: firing.then_some(Wall(MIDNIGHT + 7_320_000)),
+        silenced: None,
+        about: None,
+        details: None,
         strip: Arc::new(strip),
     })
 }

@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::muted::{MuteView, Silenced};
 use super::strip::Strip;
+use crate::core::about::{About, Details};
 use crate::core::edge::Incident;
 use crate::core::signal::{Severity, SignalKey, State};
 use crate::core::time::{Now, Wall};
+use crate::core::zone::Zone;
 
 /// Entries of history that a snapshot carries at most, newest first.
 pub const RECENT: usize = 1_000;
@@ -50,6 +53,11 @@ pub struct Snapshot {
     pub channels: Vec<ChannelView>,
     /// Everything that looks at the world, in the order of configuration, names unique.
     pub sources: Vec<SourceView>,
+    /// Silences in force and windows that are open, soonest end first; then the next times of the other windows.
+    pub silences: Vec<MuteView>,
+    /// The time zone of whoever reads the page. Not in the JSON.
+    #[serde(skip)]
+    pub zone: Zone,
     /// The clocks when this picture was made; all ages count from here. Not in the JSON.
     #[serde(skip)]
     pub at: Now,
@@ -105,13 +113,30 @@ pub struct SignalView {
     /// When it was last said.
     #[serde(with = "wall::option")]
     pub last_alert_at: Option<Wall>,
+    /// What keeps news of it back; `None` when they are told.
+    #[serde(default)]
+    pub silenced: Option<Arc<Silenced>>,
+    /// What a person calls it and what the user wrote about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<About>>,
+    /// What the last look had to say besides its fact: evidence, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Arc<Details>>,
     /// Its last 24 hours, shared by those for whom they were the same. On the page only.
     #[serde(skip)]
     pub strip: Arc<Strip>,
 }
 
+impl SignalView {
+    /// What a person calls it: its own name, else its title, else its key.
+    pub fn name(&self) -> &str {
+        let name = self.about.as_deref().map_or("", |about| &about.name);
+        [name, &self.title, self.key.as_str()].into_iter().find(|name| !name.trim().is_empty()).unwrap_or_default()
+    }
+}
+
 /// One thing that can be repaired.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TargetView {
     /// Its name.
     pub name: String,
@@ -336,7 +361,7 @@ impl Published {
 }
 
 /// Instants as RFC 3339 text.
-mod wall {
+pub(super) mod wall {
     use std::time::SystemTime;
 
     use serde::de::Error as _;
@@ -424,7 +449,7 @@ mod tests {
         let table: [Row<'_>; 7] = [
             (&|_| {}, 500_000, None),
             (&|_| {}, 544_999, None),
-            (&|_| {}, 545_000, Some("45 s ago")),
+            (&|_| {}, 545_000, Some("45s ago")),
             (&|s| s.enabled = false, 9_000_000, None),
             (&|s| s.tick.count = 0, 500_000, Some("first pass")),
             (&|s| s.state_file = StateFile::Failing("disk full".into()), 500_000, Some("disk full")),

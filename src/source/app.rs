@@ -5,7 +5,6 @@
 //! fetch has a total deadline and a body of at most 8 MiB; no redirect is followed. See
 //! `adr/0015-reading-the-application.md`.
 
-mod advice;
 mod answer;
 mod envelope;
 mod exposition;
@@ -31,8 +30,6 @@ use crate::client::resolve::{Lane, ResolveError};
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
-use crate::core::about::{About, Details};
-use crate::core::reach::Peer;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Now;
@@ -65,16 +62,13 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         };
     };
     let mut problems = Problems::new(config);
-    let about = About { group: settings::address(url).unwrap_or_default().into(), ..About::default() };
-    let down = Spec::new(
+    let down = Arc::new(Spec::new(
         SignalKey::new("app/down"),
         "application",
         Severity::Critical,
         Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
-    );
-    let down = Arc::new(down.about(about));
-    let shown = advice::shown(url);
-    let mut rules = Rules::build(&settings, &down.key, &shown, &mut problems);
+    ));
+    let mut rules = Rules::build(&settings.rule, settings.format, &down.key, &mut problems);
     let accept = accept(settings.format, rules.languages());
     let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
     problems.unless_any(())?;
@@ -93,7 +87,6 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     Ok(Some(Box::new(App {
         http,
         target,
-        url: shown,
         clock: outfit.clock.clone(),
         format: settings.format,
         stale_after: settings.stale_after,
@@ -119,8 +112,6 @@ fn accept(format: Format, (json, metrics): (bool, bool)) -> &'static str {
 struct App {
     http: Http,
     target: Target,
-    /// What is asked, as it may stand in a command.
-    url: String,
     clock: Clock,
     format: Format,
     stale_after: u32,
@@ -138,9 +129,9 @@ enum Fetched {
     /// It answers, but with nothing that can be read.
     Unreadable(String),
     /// It does not answer.
-    Down(String, Details),
+    Down(String),
     /// The fault may be on our side of the line.
-    Unseen(String, Details),
+    Unseen(String),
 }
 
 /// The fault may be on our side: what it says is nothing about the application.
@@ -169,16 +160,10 @@ impl Source for App {
                 }
             }
             Fetched::Unreadable(why) => self.blind(Reading::Up, "it answers", why, now),
-            Fetched::Unseen(why, details) => {
-                let mut report = self.blind(Reading::Unknown, "it could not be asked", why, now);
-                if let Some(down) = report.observations.last_mut() {
-                    down.details = Some(Arc::new(details));
-                }
-                report
-            }
-            Fetched::Down(why, details) => {
+            Fetched::Unseen(why) => self.blind(Reading::Unknown, "it could not be asked", why, now),
+            Fetched::Down(why) => {
                 let mut report = self.unknown("the application does not answer", now);
-                report.observations.push(self.look(Reading::Down, Cow::Owned(why), now).with(details));
+                report.observations.push(self.look(Reading::Down, Cow::Owned(why), now));
                 report
             }
         })
@@ -186,10 +171,6 @@ impl Source for App {
 
     fn patience(&self) -> Duration {
         self.target.timeout + READING
-    }
-
-    fn advice(&self, why: &str) -> Details {
-        advice::blind(why, &self.url)
     }
 }
 
@@ -200,29 +181,18 @@ impl App {
         let shown = &self.target.shown;
         match self.http.get(&self.target.url, &headers) {
             Ok(response) if (200..300).contains(&response.status) => Fetched::Answer(response),
-            Ok(response) => {
-                let fact = match response.status {
-                    status @ 300..=399 => format!("HTTP {status}, expected 200–299; redirects are not followed"),
-                    status => format!("HTTP {status}, expected 200–299"),
-                };
-                Fetched::Down(fact, advice::status(response.status, &self.url))
-            }
+            Ok(response) => Fetched::Down(match response.status {
+                status @ 300..=399 => format!("{shown} answers {status}, and redirects are not followed"),
+                status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
+                status => format!("{shown} answers {status}"),
+            }),
             Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
-            Err(error) => {
-                let (host, port) = (&self.target.host, self.target.port);
-                let details = advice::failed(&error, Peer { host, port }, &self.url);
-                match &error {
-                    // A name that goes away goes with its container; a resolver that is silent says nothing.
-                    HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. })) => {
-                        Fetched::Down(error.to_string(), details)
-                    }
-                    _ if is_unseen(&error) => {
-                        Fetched::Unseen(format!("{shown}: {error}"), advice::unseen(&error, &self.url))
-                    }
-                    HttpError::Refused(_) => Fetched::Down(error.to_string(), details),
-                    _ => Fetched::Down(format!("{shown}: {error}"), details),
-                }
+            // A name that goes away goes with its container; a resolver that is silent says nothing.
+            Err(HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. }))) => {
+                Fetched::Down(error.to_string())
             }
+            Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
+            Err(error) => Fetched::Down(format!("{shown}: {error}")),
         }
     }
 

@@ -6,29 +6,28 @@
 //! hidden by ACLs, data that was replaced (the index went back, or our sentinel key is gone) — never
 //! "everybody is missing" (F11–F13). See `adr/0023-reading-heartbeats.md`.
 
-mod advice;
 mod follow;
+mod known;
 mod picture;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::follow::{Follower, Reading as Looked};
+use self::known::{Kept, PREFIX, Tracked};
 use self::picture::Reader;
 pub use self::picture::Where;
 use super::{Ask, Entry, Outfit, Source};
 use crate::client::consul::{self, Consul};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::about::Details;
 use crate::core::beacon::LONGEST_WAIT;
-use crate::core::recovery::heartbeat::{Heartbeats, Life};
-use crate::core::rule::{Rule, Test};
-use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
+use crate::core::recovery::heartbeat::Heartbeats;
+use crate::core::signal::{Report, SignalKey};
 use crate::core::time::{Mono, people};
 use crate::nodes::Nodes;
+use crate::pace::Pace;
 
 /// The source's name.
 const NAME: &str = "consul";
@@ -62,8 +61,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     }
     let place = place(config, &nodes)?;
     let names = nodes.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
-    let heart = Heart::new(client, place, names, outfit.clone());
-    Ok(Some(Box::new(Heart { plans: advice::plans(&nodes), ..heart })))
+    Ok(Some(Box::new(Heart::new(client, place, names, outfit.clone()))))
 }
 
 /// Where the heartbeats are.
@@ -107,8 +105,6 @@ pub struct Heart {
     left_out: usize,
     /// Single passes that follow one another: what was lost is confirmed by the next of them.
     once: bool,
-    /// What will be done about each configured node when it is lost, in words.
-    plans: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -117,26 +113,6 @@ pub struct Heart {
 /// Why they cannot be believed, in words.
 pub fn confirm(consul: &Consul, place: &Where, clock: &Clock, node: &str) -> Result<Heartbeats, String> {
     Reader::confirm(consul, place, clock, node)
-}
-
-/// A node that has been spoken of.
-struct Tracked {
-    spec: Arc<Spec>,
-    /// In the picture reported last.
-    life: Life,
-    has_key: bool,
-    /// When it was last seen to have a key; moves on when it has none any more.
-    there_at: Mono,
-    sight: Sight,
-}
-
-/// Whether a node was ever seen to have a key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sight {
-    Never,
-    /// In an earlier run, or under the settings before these.
-    Before,
-    Now,
 }
 
 impl Heart {
@@ -156,7 +132,6 @@ impl Heart {
             began: None,
             left_out: 0,
             once: false,
-            plans: BTreeMap::new(),
         }
     }
 
@@ -172,9 +147,9 @@ impl Heart {
             Follower::start(
                 Reader::new(self.consul.clone(), self.place.clone()),
                 self.wait,
-                self.outfit.clock.clone(),
-                self.outfit.waker.clone(),
+                (self.outfit.clock.clone(), self.outfit.waker.clone()),
                 Arc::from(NAME),
+                Pace::of(&format!("consul {}", self.consul.address()), follow::BACKOFF),
             )
         });
         follower.latest()
@@ -182,7 +157,7 @@ impl Heart {
 
     fn report(&mut self, beats: &Arc<Heartbeats>) -> Report {
         // Pictures between which nothing changed share their nodes, and then nobody needs to be looked up.
-        if !Arc::ptr_eq(&beats.nodes, &self.last.nodes) {
+        if self.began.is_none() || !Arc::ptr_eq(&beats.nodes, &self.last.nodes) {
             self.compare(beats);
         }
         self.last = Heartbeats::clone(beats);
@@ -195,12 +170,10 @@ impl Heart {
         // What was lost while nobody looked may be Consul's data: nodes have their time to register again.
         let began = *self.began.get_or_insert(beats.at);
         let is_settled = self.once || beats.at.since(began) >= self.place.resettle;
-        let observations = self.specs.iter().map(|(name, known)| {
-            let seen = observe(known, beats.at, is_settled);
-            let details = advice::node(name, seen.reading, known.life, self.plans.get(name));
-            seen.with_some(details)
-        });
-        let observations = observations.collect();
+        let configured = &self.configured;
+        let observe =
+            |(name, known): (&Arc<str>, &mut Tracked)| known.observe(beats.at, is_settled, !configured.contains(name));
+        let observations = self.specs.iter_mut().map(observe).collect();
         let blind = (self.left_out > 0)
             .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not looked at", self.left_out));
         Report { observations, complete: true, blind, beats: Some(Arc::clone(beats)), ..Report::default() }
@@ -208,35 +181,35 @@ impl Heart {
 
     /// Takes over who is there, and who is not any more.
     fn compare(&mut self, beats: &Heartbeats) {
+        let now = self.outfit.clock.now();
+        let kept: BTreeMap<Arc<str>, Kept> = match self.began {
+            Some(_) => BTreeMap::new(),
+            None => self.outfit.kept.under::<Kept>(PREFIX).filter_map(|(key, kept)| Some((name(key)?, kept))).collect(),
+        };
         let room = REMEMBERED.saturating_sub(self.specs.len());
-        let others = beats.nodes.keys().filter(|name| !self.configured.contains(*name));
-        let others: Vec<_> = others.filter(|name| !self.specs.contains_key(*name)).collect();
+        let others = beats.nodes.keys().chain(kept.keys()).filter(|name| !self.configured.contains(*name));
+        let others: BTreeSet<_> = others.filter(|name| !self.specs.contains_key(*name)).collect();
         self.left_out = others.len().saturating_sub(room);
         let others = others.into_iter().take(room);
         let own = self.configured.iter().filter(|name| !self.specs.contains_key(*name));
+        let (apart, outfit) = (self.once.then_some(self.place.resettle), &self.outfit);
         let newcomer = |name: &Arc<str>| {
-            let spec = spec(name, self.once.then_some(self.place.resettle));
-            let sight = if self.outfit.seen_before.contains(name) { Sight::Before } else { Sight::Never };
-            let known = Tracked { spec, life: Life::Gone, has_key: false, there_at: beats.at, sight };
-            (Arc::clone(name), known)
+            let known = Tracked::new(name, beats.at, outfit.seen_before.contains(name), apart);
+            (Arc::clone(name), known.knowing(kept.get(name).copied(), outfit.kept.looked_at(), now))
         };
         // All at once: a tree that grows by one and one is half empty.
         let mut newcomers = others.chain(own).map(newcomer).collect();
         self.specs.append(&mut newcomers);
         for (name, known) in &mut self.specs {
-            let beat = beats.nodes.get(name);
-            if known.has_key {
-                // Until the look before this one.
-                known.there_at = self.last.at;
-            }
-            known.has_key = beat.is_some();
-            if known.has_key {
-                known.sight = Sight::Now;
-            }
-            known.life = beat.map_or(Life::Gone, |beat| beat.life);
+            known.take(beats.nodes.get(name), self.last.at, now);
         }
         self.may_forget = self.specs.iter().any(|(name, known)| !known.has_key && !self.configured.contains(name));
     }
+}
+
+/// The node whose signal this is.
+fn name(key: &SignalKey) -> Option<Arc<str>> {
+    key.as_str().strip_prefix(PREFIX).map(Arc::from)
 }
 
 impl Source for Heart {
@@ -266,36 +239,14 @@ impl Source for Heart {
         looked.outcome.map(|beats| self.report(&beats))
     }
 
-    fn advice(&self, why: &str) -> Details {
-        advice::blind(why)
+    fn forget(&mut self, key: &SignalKey) {
+        let gone = key.as_str().strip_prefix(known::PREFIX);
+        self.specs.retain(|name, known| known.has_key || self.configured.contains(name) || gone != Some(&**name));
     }
 
     fn patience(&self) -> Duration {
         self.consul.timeout() * 4 + Duration::from_secs(2)
     }
-}
-
-/// `apart`: single passes, of which a second one has to see it gone this long after the first.
-fn spec(name: &str, apart: Option<Duration>) -> Arc<Spec> {
-    // A session's end has been waited for by Consul: one look is enough.
-    let at_once = Rule::at_once(Test::Verdict);
-    let rule = apart.map_or(at_once, |hold| Rule { fail_after: 2, hold, ..at_once });
-    let key = SignalKey::new(&format!("node/{name}"));
-    Arc::new(Spec::new(key, format!("node {name}"), Severity::Critical, rule))
-}
-
-fn observe(known: &Tracked, at: Mono, is_settled: bool) -> Observation {
-    let (reading, fact) = match known.life {
-        Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
-        Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
-        Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
-        Life::Gone if known.sight == Sight::Before && is_settled => {
-            (Reading::Down, Cow::Borrowed("its heartbeat is gone: it was there once, and not since we look"))
-        }
-        Life::Gone if known.sight != Sight::Now => (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet")),
-        Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
-    };
-    Observation::new(&known.spec, at, reading, fact)
 }
 
 #[cfg(test)]
@@ -309,7 +260,7 @@ mod tests {
         assert_eq!(read("[consul]\nresettle = \"31s\""), Ok(Duration::from_secs(31)));
         for short in ["30s", "1s", "0s"] {
             let what = read(&format!("[consul]\nresettle = \"{short}\"")).unwrap_err();
-            assert!(what.contains("`consul.resettle`") && what.contains("the least is 31 s"), "{what}");
+            assert!(what.contains("`consul.resettle`") && what.contains("the least is 31s"), "{what}");
         }
     }
 }

@@ -43,7 +43,7 @@ use crate::client::docker::{Cause, Docker, DockerError, Inspected, Listed};
 use crate::config::schema::Identity;
 use crate::config::{Config, ConfigError};
 use crate::core::about::Details;
-use crate::core::signal::{More, Observation, Reading, Report};
+use crate::core::signal::{More, Observation, Reading, Report, SignalKey};
 use crate::core::time::{Mono, Now};
 
 /// The source's name.
@@ -297,6 +297,11 @@ impl Source for DockerSource {
         Ok(report)
     }
 
+    fn forget(&mut self, key: &SignalKey) {
+        // One that is there is met again by the next look.
+        self.tracks.retain(|_, track| track.specs.key() != key);
+    }
+
     fn patience(&self) -> Duration {
         // The list, the containers, the logs of jobs.
         self.outfit.timeout * 5 / 2 + Duration::from_millis(500)
@@ -334,8 +339,7 @@ impl DockerSource {
                     continue;
                 }
                 Ok(None) => {
-                    let named = self.selection.named().any(|name| self.selection.means(name, &track.called));
-                    let facts = track.lose(&look, named);
+                    let facts = track.lose(&look, is_named(&self.selection, &track.called));
                     gone::believed(facts, is_empty && !hint.destroyed, self.settings.forget_after.0)
                 }
             };
@@ -351,7 +355,9 @@ impl DockerSource {
             }
             going.note(&track.called, &verdict);
             again = again.into_iter().chain(verdict.again_in).min();
-            let more = More { happened_at: track.happened_at(verdict.reason, &hint, now), keep: track.keep(&look) };
+            let gone = verdict.reason == Reason::Missing && !is_named(&self.selection, &track.called);
+            let happened_at = track.happened_at(verdict.reason, &hint, now);
+            let more = More { happened_at, keep: track.keep(&look), gone };
             judged.insert(identity.clone(), Judged { facts, verdict, more });
         }
         let down = judged.iter().filter(|(_, one)| one.verdict.reading == Reading::Down);
@@ -391,7 +397,11 @@ impl DockerSource {
         } else {
             advice::advice(reason, &facts, &track.called, inspected, last)
         };
-        let spec = if planned { &track.specs.planned } else { &track.specs.usual };
+        let spec = match (planned, track.is_back() && reading == Reading::Up) {
+            (true, _) => &track.specs.planned,
+            (_, true) => &track.specs.back,
+            _ => &track.specs.usual,
+        };
         let told = reading == Reading::Down && !planned;
         let lines = if told { evidence::quoted(track.log.as_ref(), reason) } else { Vec::new() };
         let seen = Observation::new(spec, now.mono, reading, text).knowing(more);
@@ -436,4 +446,9 @@ struct Scene {
     once: bool,
     /// The engine has no container at all.
     is_empty: bool,
+}
+
+/// True when the settings say that it must be there.
+fn is_named(selection: &Selection, called: &Called) -> bool {
+    selection.named().any(|name| selection.means(name, called))
 }

@@ -15,10 +15,9 @@ use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, Oci, OciError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::core::about::{About, Details};
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
-use crate::core::time::Mono;
+use crate::core::time::{Mono, people};
 use crate::nodes::Nodes;
 use crate::wake::{Wake, Waker};
 
@@ -50,17 +49,12 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     }
     let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
     let oci = Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?;
-    let spec = Spec::new(
+    let spec = Arc::new(Spec::new(
         SignalKey::new("oci/instances"),
         "instances in Oracle Cloud",
         Severity::Warning,
         Rule::at_once(Test::Verdict),
-    );
-    let usual = Details::new(
-        "cannot all be found",
-        "correct instance_id of these nodes, or the policy of their compartment: oci compute instance get --instance-id ID",
-    );
-    let spec = Arc::new(spec.about(About { usual: Some(Arc::new(usual)), ..About::default() }));
+    ));
     let round = Round { oci, asked: asked.into(), clock: outfit.clock.clone() };
     Ok(Some(Box::new(Cloud { round, every, outfit: outfit.clone(), spec, follower: None })))
 }
@@ -123,7 +117,14 @@ fn judge(error: &OciError) -> Found {
             Found::Trouble(format!("{said}; check instance_id, its region, and the policy of its compartment"))
         }
         Class::Permanent => Found::Trouble(format!("{said}; check instance_id and [oci]")),
-        Class::RateLimited(wait) => Found::Blind(said, Some(wait.unwrap_or_default())),
+        Class::RateLimited(wait) => {
+            let again = wait.map(|wait| format!(", and is asked again in {}", people(wait))).unwrap_or_default();
+            let what = format!(
+                "{said}; Oracle had too many requests of this tenancy{again}: if that lasts, raise oci.ask_every, or \
+                 look for what else uses its API"
+            );
+            Found::Blind(what, Some(wait.unwrap_or_default()))
+        }
         Class::Auth => {
             Found::Blind(format!("{said}; no node can be repaired until [oci] has a key that is let in"), None)
         }
@@ -149,12 +150,12 @@ impl Known {
 
     /// In words, and whether anything is wrong.
     fn fact(&self, nodes: usize) -> (Reading, String) {
+        if self.troubles.is_empty() && self.asked < nodes {
+            // Those that nobody has looked at yet are not found.
+            return (Reading::Unknown, format!("{} of {nodes} instances looked at so far, and found", self.asked));
+        }
         if self.troubles.is_empty() {
-            let all = if nodes == 1 {
-                "1 instance".to_string()
-            } else {
-                format!("{} of {nodes} instances", self.asked.min(nodes))
-            };
+            let all = if nodes == 1 { "1 instance".to_string() } else { format!("all {nodes} instances") };
             return (Reading::Up, format!("{all} found"));
         }
         let named = self.troubles.iter().take(NAMED).map(|(node, what)| format!("node {node}: {what}"));
@@ -238,15 +239,6 @@ impl Source for Cloud {
         Ok(Report { observations, complete: false, blind: known.blind, ..Report::default() })
     }
 
-    fn advice(&self, why: &str) -> Details {
-        let advice = if why.contains("[oci]") || why.contains("401") || why.contains("key") {
-            "check the key, its fingerprint, the user and the tenancy in [oci]: oci iam region list"
-        } else {
-            "is there a way to Oracle's API, and is this machine's clock right? timedatectl; oci iam region list"
-        };
-        Details::new("cannot be read", advice)
-    }
-
     fn patience(&self) -> Duration {
         ONCE + self.outfit.timeout * 2
     }
@@ -298,7 +290,9 @@ fn publish(weak: &Weak<Shared>, asked: &Asked, found: &Found, next: usize, at: M
     let mut known = shared.known.lock().unwrap_or_else(PoisonError::into_inner);
     let before = (known.blind.is_some(), known.troubles.len(), known.at.is_some());
     known.take(&asked.node, found, at);
-    known.asked = known.asked.max(if next == 0 { usize::MAX } else { next });
+    if !matches!(found, Found::Blind(..)) {
+        known.asked = known.asked.max(if next == 0 { usize::MAX } else { next });
+    }
     let after = (known.blind.is_some(), known.troubles.len(), true);
     shared.changed.notify_all();
     before != after
@@ -338,6 +332,24 @@ mod tests {
             assert_eq!(pause(&blind(None), failures, true, every, 1), Duration::from_secs(waited), "{failures}");
         }
         assert_eq!(pause(&blind(Some(Duration::from_mins(20))), 1, true, every, 1), Duration::from_mins(20));
+    }
+
+    #[test]
+    fn instances_that_nobody_has_looked_at_yet_are_not_found() {
+        let shared = Arc::<Shared>::default();
+        let weak = Arc::downgrade(&shared);
+        let asked = |n: u32| Asked { node: Arc::from(format!("n{n}")), id: Arc::from("id") };
+        let fact = || shared.known.lock().unwrap().fact(3);
+        // A provider that refused first has shown nothing.
+        publish(&weak, &asked(0), &Found::Blind("429".to_string(), None), 0, Mono(1));
+        publish(&weak, &asked(0), &Found::Well, 1, Mono(2));
+        assert_eq!(fact(), (Reading::Unknown, "1 of 3 instances looked at so far, and found".to_string()));
+        publish(&weak, &asked(1), &Found::Well, 2, Mono(3));
+        assert_eq!(fact().0, Reading::Unknown);
+        publish(&weak, &asked(2), &Found::Well, 0, Mono(4));
+        assert_eq!(fact(), (Reading::Up, "all 3 instances found".to_string()));
+        publish(&weak, &asked(0), &Found::Well, 1, Mono(5));
+        assert_eq!(fact().0, Reading::Up, "what was found stands until the next round");
     }
 
     #[test]

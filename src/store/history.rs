@@ -87,15 +87,20 @@ pub fn select(db: &Connection, filter: &Filter) -> Result<Vec<HistoryEntry>> {
         conditions.push("subject = ?");
         values.push(Value::from(subject.clone()));
     }
+    if let Some(incident) = &filter.incident {
+        conditions.push("incident = ?");
+        values.push(Value::from(incident.0.clone()));
+    }
     if let Some(since) = filter.since {
         conditions.push("at >= ?");
         values.push(Value::from(since.0));
     }
     values.push(Value::from(i64::try_from(filter.limit.min(ANSWER_ROWS)).unwrap_or(0)));
     let conditions = if conditions.is_empty() { "TRUE".to_string() } else { conditions.join(" AND ") };
-    // "+id": with a condition its index is used to find and the few found are sorted, instead of
+    // "+id": with a condition on a column that has an index its index is used to find and the few found are sorted, instead of
     // walking the whole log backwards.
-    let order = if values.len() > 1 { "+id" } else { "id" };
+    let is_indexed = filter.subject.is_some() || filter.since.is_some();
+    let order = if is_indexed { "+id" } else { "id" };
     db.prepare_cached(&format!(
         "SELECT at, kind, subject, incident, severity, text FROM history WHERE {conditions} ORDER BY {order} DESC LIMIT ?"
     ))?

@@ -7,6 +7,7 @@
 //! so the bound is exceeded only while more signals than that are firing at once (F55).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use rusqlite::{Connection, Result, params};
 
@@ -16,6 +17,8 @@ use crate::core::edge::EdgeKind;
 pub const ROWS: i64 = 10_000;
 /// Names of other signals kept on a folded row.
 pub const NAMES: usize = 200;
+/// Begins the line after them that holds how many were left out. No signal's key begins so.
+const MORE: char = '+';
 
 /// One incident's rows.
 #[derive(Default)]
@@ -113,13 +116,15 @@ fn fold_into_newest(db: &Connection, mut incidents: Vec<Incident>) -> Result<()>
         return Ok(());
     }
     let (mut times, mut first) = (carrier.times, carrier.first);
-    let mut also: BTreeSet<&str> = carrier.also.lines().collect();
+    let (mut also, mut more) = names(&carrier.also);
     let mut remove = db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?;
     for incident in &incidents {
         for row in &incident.opening {
             times = times.saturating_add(row.times);
             first = first.min(row.first);
-            also.extend(row.also.lines());
+            let (others, beyond) = names(&row.also);
+            also.extend(others);
+            more = more.saturating_add(beyond);
             remove.execute([row.id])?;
         }
         also.insert(&incident.key);
@@ -131,14 +136,22 @@ fn fold_into_newest(db: &Connection, mut incidents: Vec<Incident>) -> Result<()>
         remove.execute([id])?;
     }
     also.remove(stays.key.as_str());
-    let names: Vec<&str> = also.into_iter().take(NAMES).collect();
-    db.prepare_cached("UPDATE outbox SET times = ?2, first = ?3, also = ?4 WHERE id = ?1")?.execute(params![
-        carrier.id,
-        times,
-        first,
-        names.join("\n")
-    ])?;
+    more = more.saturating_add(also.len().saturating_sub(NAMES));
+    let mut kept = also.into_iter().take(NAMES).collect::<Vec<&str>>().join("\n");
+    if more > 0 {
+        // Writing to a string cannot fail.
+        let _ = write!(kept, "\n{MORE}{more}");
+    }
+    db.prepare_cached("UPDATE outbox SET times = ?2, first = ?3, also = ?4 WHERE id = ?1")?
+        .execute(params![carrier.id, times, first, kept])?;
     Ok(())
+}
+
+/// The names on a folded row, and how many were left out.
+pub fn names(also: &str) -> (BTreeSet<&str>, usize) {
+    let beyond = |line: &str| line.strip_prefix(MORE).and_then(|count| count.parse::<usize>().ok());
+    let left_out = also.lines().filter_map(beyond).fold(0, usize::saturating_add);
+    (also.lines().filter(|line| !line.starts_with(MORE)).collect(), left_out)
 }
 
 #[cfg(test)]
@@ -259,7 +272,10 @@ mod tests {
         fold(&db, "tg", 0).unwrap();
         assert!(outbox::count(&db).unwrap() < 2_000);
         let names = told(&db).remove(0).2;
-        assert!(names.contains(" and more (see `watchdog history`)") && names.len() < 8_000, "{}", names.len());
+        let folded: usize = names.split(' ').next().unwrap().parse().unwrap();
+        let left_out = folded - 1 - NAMES;
+        assert!(names.contains(&format!(" and up to {left_out} more (see `watchdog history`)")), "{names}");
+        assert!(names.len() < 8_000, "{}", names.len());
         change.commit().unwrap();
     }
 

@@ -237,6 +237,8 @@ pub struct HistoryEntry {
 pub struct Filter {
     /// Only this subject.
     pub subject: Option<String>,
+    /// Only of this incident.
+    pub incident: Option<Incident>,
     /// Only at or after this instant.
     pub since: Option<Wall>,
     /// At most this many (and never more than 10,000), the newest.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use crate::core::edge::{Edge, EdgeKind};
 use crate::core::time::{Mono, Now, Wall};
 
-use super::merge::NAMES;
+use super::merge::{self, NAMES};
 use super::schema::sum;
 use super::{Backlog, Pending};
 
@@ -134,14 +134,16 @@ pub fn remove(db: &Connection, channel: &str, ids: &[i64]) -> Result<Vec<Edge>> 
     Ok(edges)
 }
 
-/// The other signals that were folded into a row, in words.
-fn also(names: &str) -> String {
-    match names.lines().count() {
-        0 => String::new(),
-        count => {
-            let rest = if count < NAMES { "" } else { " and more (see `watchdog history`)" };
-            format!(", also {}{rest}", names.replace('\n', ", "))
-        }
+/// The other signals that were folded into a row, in words. One that was left out and folded again counts twice.
+fn also(text: &str) -> String {
+    let (names, left_out) = merge::names(text);
+    let shown = names.iter().copied().collect::<Vec<&str>>().join(", ");
+    match (names.len(), left_out) {
+        (0, _) => String::new(),
+        // Rows of earlier versions do not say how many.
+        (count, 0) if count >= NAMES => format!(", also {shown} and more (see `watchdog history`)"),
+        (_, 0) => format!(", also {shown}"),
+        _ => format!(", also {shown} and up to {left_out} more (see `watchdog history`)"),
     }
 }
 

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use crate::core::recovery::plan::Standing;
 use crate::core::signal::{SignalKey, Spec, State};
+use crate::core::silence::Cover;
 use crate::core::time::Wall;
 use crate::core::tracked::{Grounds, Tracked};
 use crate::core::watch::Watch;
+use crate::serve::muted::Silenced;
 use crate::serve::snapshot::{SignalView, TargetView};
 use crate::serve::strip::Strip;
 
@@ -23,8 +25,18 @@ pub struct Lines {
     /// The places of `signals`, sorted by key.
     order: Vec<usize>,
     targets: Vec<Arc<TargetView>>,
+    /// How often what is silenced had changed when the lines were made.
+    changes: u64,
     /// The past of a signal that has none.
     blank: Arc<Strip>,
+}
+
+/// What keeps news back, and how often that has changed.
+pub struct Covers<'a> {
+    /// While it stays the same, so does what `of` gives.
+    pub changes: u64,
+    /// What keeps news of a signal back.
+    pub of: &'a dyn Fn(&SignalKey) -> Option<Cover>,
 }
 
 struct Line {
@@ -39,6 +51,7 @@ struct Neighbour {
     /// A day, the state noted in it, and the day that came of it.
     day: Option<(Arc<Strip>, State, Arc<Strip>)>,
     reason: Arc<str>,
+    silenced: Option<Arc<Silenced>>,
 }
 
 impl Lines {
@@ -48,13 +61,15 @@ impl Lines {
         &mut self,
         watch: &Watch,
         strips: &mut BTreeMap<SignalKey, Strip>,
+        covers: &Covers<'_>,
         now: Wall,
     ) -> Vec<Arc<SignalView>> {
+        let is_as_before = std::mem::replace(&mut self.changes, covers.changes) == covers.changes;
         let before = std::mem::take(&mut self.signals);
         self.signals.reserve_exact(before.len());
         let mut before = before.into_iter().peekable();
         let mut astray: BTreeMap<SignalKey, Line> = BTreeMap::new();
-        let mut neighbour = Neighbour { now, day: None, reason: Arc::default() };
+        let mut neighbour = Neighbour { now, day: None, reason: Arc::default(), silenced: None };
         let mut is_same = true;
         for tracked in watch.tracked() {
             let known = before.next_if(|line| Arc::ptr_eq(&line.spec, &tracked.spec)).or_else(|| {
@@ -67,7 +82,11 @@ impl Lines {
                 Some(line) => Arc::clone(&line.view.strip),
                 None => strips.remove(&tracked.spec.key).map_or_else(|| Arc::clone(&self.blank), Arc::new),
             };
-            self.signals.push(line(tracked, known, &past, &mut neighbour));
+            let silenced = match &known {
+                Some(line) if is_as_before => line.view.silenced.clone(),
+                _ => (covers.of)(&tracked.spec.key).map(|cover| neighbour.silenced(cover.into())),
+            };
+            self.signals.push(line(tracked, known, &past, silenced, &mut neighbour));
         }
         if !is_same || before.next().is_some() {
             self.signals.shrink_to_fit();
@@ -115,6 +134,13 @@ impl Neighbour {
         after
     }
 
+    fn silenced(&mut self, silenced: Silenced) -> Arc<Silenced> {
+        match &self.silenced {
+            Some(same) if **same == silenced => Arc::clone(same),
+            _ => Arc::clone(self.silenced.insert(Arc::new(silenced))),
+        }
+    }
+
     fn reason(&mut self, reason: &str) -> Arc<str> {
         if *self.reason != *reason {
             self.reason = Arc::from(reason);
@@ -123,7 +149,13 @@ impl Neighbour {
     }
 }
 
-fn line(tracked: &Tracked, known: Option<Line>, past: &Arc<Strip>, neighbour: &mut Neighbour) -> Line {
+fn line(
+    tracked: &Tracked,
+    known: Option<Line>,
+    past: &Arc<Strip>,
+    silenced: Option<Arc<Silenced>>,
+    neighbour: &mut Neighbour,
+) -> Line {
     let (spec, grounds) = (&tracked.spec, tracked.grounds());
     let strip = neighbour.day(past, tracked.state);
     let stands = |line: &Line| {
@@ -133,6 +165,8 @@ fn line(tracked: &Tracked, known: Option<Line>, past: &Arc<Strip>, neighbour: &m
             && (view.state, view.since) == (tracked.state, Some(tracked.since))
             && (view.last_alert_at, view.incident.as_ref()) == (tracked.last_alert_at, tracked.incident())
             && view.detail == tracked.fact
+            && view.silenced == silenced
+            && view.details.as_ref() == tracked.details()
             && Arc::ptr_eq(&view.strip, &strip)
     };
     known.filter(stands).unwrap_or_else(|| Line {
@@ -146,11 +180,19 @@ fn line(tracked: &Tracked, known: Option<Line>, past: &Arc<Strip>, neighbour: &m
             detail: tracked.fact.clone(),
             since: Some(tracked.since),
             incident: tracked.incident().cloned(),
-            reason: neighbour.reason(&tracked.reason()),
+            reason: neighbour.reason(&reason(tracked, silenced.is_some())),
             last_alert_at: tracked.last_alert_at,
+            silenced,
+            about: spec.about.clone(),
+            details: tracked.details().cloned(),
             strip,
         }),
     })
+}
+
+fn reason(tracked: &Tracked, is_silenced: bool) -> String {
+    let reason = tracked.reason();
+    if is_silenced { format!("{reason}; silenced, so nothing is sent") } else { reason }
 }
 
 fn name(view: &TargetView) -> &str {
@@ -184,6 +226,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::core::glob;
     use crate::core::recovery::phrase::Phrase;
     use crate::core::recovery::target::Phase;
     use crate::core::rule::{Rule, Test};
@@ -196,6 +239,8 @@ mod tests {
         watch: Watch,
         lines: Lines,
         strips: BTreeMap<SignalKey, Strip>,
+        silenced: Option<&'static str>,
+        changes: u64,
         now: Now,
     }
 
@@ -208,14 +253,21 @@ mod tests {
         fn new() -> Page {
             let (cooldown, tick) = (Duration::from_hours(1), Duration::from_secs(15));
             let policy = Policy {
-                cooldown: crate::core::policy::Cooldowns::all(cooldown),
+                cooldown: crate::core::watch::Cooldowns::all(cooldown),
                 tick,
                 warm_up: false,
                 confirm_at_once: true,
             };
             // At the beginning of a quarter of an hour.
             let now = Now { wall: Wall(1_767_225_600_000), mono: Mono(1_000_000), awake: Mono(1_000_000) };
-            Page { watch: Watch::new(policy), lines: Lines::default(), strips: BTreeMap::new(), now }
+            Page {
+                watch: Watch::new(policy),
+                lines: Lines::default(),
+                strips: BTreeMap::new(),
+                silenced: None,
+                changes: 0,
+                now,
+            }
         }
 
         fn sees(&mut self, seen: &[(&Arc<Spec>, Reading)]) -> Vec<Arc<SignalView>> {
@@ -227,9 +279,15 @@ mod tests {
             };
             let report =
                 Report { observations: seen.iter().map(observe).collect(), complete: true, ..Report::default() };
-            let answer = Answer { source: Arc::from("a"), at: self.now.mono, outcome: Ok(report), details: None };
+            let answer = Answer { source: Arc::from("a"), at: self.now.mono, outcome: Ok(report) };
             self.watch.tick(self.now, vec![answer]);
-            self.lines.signals(&self.watch, &mut self.strips, self.now.wall)
+            let silenced = |key: &SignalKey| {
+                let names = self.silenced.as_ref().is_some_and(|pattern| glob::matches(pattern, key.as_str()));
+                let until = self.now.wall.plus(Duration::from_hours(1));
+                names.then(|| Cover { pattern: "*".into(), is_planned: false, until, reason: String::new() })
+            };
+            let covers = Covers { changes: self.changes, of: &silenced };
+            self.lines.signals(&self.watch, &mut self.strips, &covers, self.now.wall)
         }
     }
 
@@ -304,6 +362,26 @@ mod tests {
         let third = page.sees(&[(&anew, Reading::Up), (&b, Reading::Up)]);
         assert!(!Arc::ptr_eq(of(&second, "b"), of(&third, "b")));
         assert_eq!(of(&third, "b").strip.quarters(Some(State::Ok)), 2);
+    }
+
+    #[test]
+    fn what_is_silenced_says_so_and_what_silences_is_asked_for_only_when_that_changed() {
+        let mut page = Page::new();
+        let [a, b] = ["a", "b"].map(spec);
+        let first = page.sees(&[(&a, Reading::Up), (&b, Reading::Up)]);
+        assert!(first.iter().all(|line| line.silenced.is_none()));
+        page.silenced = Some("a");
+        let unasked = page.sees(&[(&a, Reading::Up), (&b, Reading::Up)]);
+        assert!(of(&unasked, "a").silenced.is_none(), "nothing changed, as it was told");
+        page.changes += 1;
+        let second = page.sees(&[(&a, Reading::Up), (&b, Reading::Up)]);
+        assert!(of(&second, "a").silenced.is_some() && of(&second, "a").reason.ends_with("nothing is sent"));
+        assert!(of(&second, "b").silenced.is_none() && Arc::ptr_eq(of(&first, "b"), of(&second, "b")));
+        let third = page.sees(&[(&a, Reading::Down), (&b, Reading::Up)]);
+        assert!(of(&third, "a").silenced.is_some(), "it is kept from line to line");
+        (page.silenced, page.changes) = (None, 2);
+        let last = page.sees(&[(&a, Reading::Down), (&b, Reading::Up)]);
+        assert!(of(&last, "a").silenced.is_none() && !of(&last, "a").reason.contains("silenced"));
     }
 
     fn standing(name: &str, attempts: u32) -> Standing {

@@ -211,3 +211,38 @@ fn a_reload_of_a_broken_file_tells_its_place_and_nothing_of_its_secrets() {
     assert_silent("reload", &format!("{told:?}"));
     daemon.terminate();
 }
+
+#[test]
+fn a_header_that_is_given_by_a_file_is_sent_and_shown_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, api) = (Peer::start(Manner::answer("200 OK", "x 1\n")), Peer::start(Manner::answer("200 OK", "ok")));
+    std::fs::write(dir.path().join("key"), "canary7f3a\n").unwrap();
+    let headers = "headers = { X-Api-Key_file = \"key\", X-Tenant = \"a\" }";
+    let text = format!(
+        "listen = \"\"\n[host]\nenabled = false\n[docker]\nenabled = false\n[app]\nmetrics_url = \"{}/metrics\"\n{headers}\n\
+         [[probe]]\nname = \"api\"\ntarget = \"{}/\"\n{headers}\n",
+        app.url(),
+        api.url()
+    );
+    configure(dir.path(), &text);
+    let (_, said) = all_said(dir.path(), &[], &[]);
+    assert_silent("a header by its file", &said);
+    assert!(said.contains("X-Api-Key_file") && !said.contains("is a secret in the open"), "{said}");
+    for peer in [&app, &api] {
+        let heard = peer.heard();
+        let heads = heard.iter().map(|head| head.to_lowercase()).collect::<Vec<_>>();
+        let sent = |line: &str| heads.iter().all(|head| head.lines().any(|sent| sent == line));
+        assert!(!heads.is_empty() && sent("x-api-key: canary7f3a") && sent("x-tenant: a"), "{heads:?}");
+        assert!(!heads.iter().any(|head| head.contains("_file")), "{heads:?}");
+    }
+    // In both ways at once, and a file that is not there.
+    for (headers, words) in [
+        ("{ X-Api-Key = \"canary7f3a\", x-api-key_file = \"key\" }", "are set; keep one"),
+        ("{ X-Api-Key_file = \"nowhere\" }", "nowhere"),
+    ] {
+        configure(dir.path(), &format!("[app]\nmetrics_url = \"{}\"\nheaders = {headers}\n", app.url()));
+        let (_, said) = all_said(dir.path(), &[], &[]);
+        assert_silent(headers, &said);
+        assert!(said.contains(words) && said.contains("app.headers."), "{said}");
+    }
+}

@@ -8,7 +8,7 @@ use watchdog::core::edge::{Edge, EdgeKind};
 use watchdog::core::rule::{Rule, Test};
 use watchdog::core::signal::{Answer, Reading, Report, Severity, SignalKey, Spec, State};
 use watchdog::core::time::Mono;
-use watchdog::core::watch::{Outcome, Policy};
+use watchdog::core::watch::{Outcome, Policy, Watch};
 
 use crate::world::{World, answer, full, policy, saw, spec};
 
@@ -208,7 +208,7 @@ fn a_suspend_opens_a_warm_up_and_is_told_and_ages_begin_again() {
     world.sleep(Duration::from_hours(8));
     let out = world.see(&spec, Reading::Down);
     assert_eq!(said(&out), [("clock/step", EdgeKind::Alert)]);
-    assert_eq!(out.edges[0].fact, "this machine was suspended for 8 h");
+    assert_eq!(out.edges[0].fact, "this machine was suspended for 8h");
     assert_eq!(world.watch.fresh_since(), world.now.mono);
     for _ in 0..19 {
         assert!(world.see(&spec, Reading::Down).edges.is_empty(), "eight hours asleep are not five minutes seen bad");
@@ -405,4 +405,79 @@ fn the_programs_own_signals_are_always_in_sight() {
     let seen = vec![saw(&channel, late, Reading::Down)];
     let own = answer(watchdog::core::watch::OWN, Mono(0), Ok(Report { observations: seen, ..Report::default() }));
     assert_eq!(said(&world.pass(vec![own])), [("channel/telegram", EdgeKind::Alert)]);
+}
+
+/// The next of several single passes over what the one before left.
+fn next_pass(world: &mut World, reboot: bool) {
+    if reboot {
+        (world.now.mono, world.now.awake) = (Mono(30_000), Mono(30_000));
+    }
+    let keys = world.watch.keys();
+    let rows = keys.into_iter().map(|key| {
+        let text = serde_json::to_string(&world.watch.remembered(&key).unwrap()).unwrap();
+        (key, serde_json::from_str(&text).unwrap())
+    });
+    let rows = rows.collect();
+    world.watch = Watch::new(Policy { warm_up: false, ..policy() });
+    world.watch.restore(rows, world.now, !reboot, true);
+}
+
+#[test]
+fn what_nobody_can_see_for_long_is_told_by_single_passes_too() {
+    for reboot in [false, true] {
+        let (mut world, spec) =
+            (World::new(Policy { warm_up: false, ..policy() }), spec("a/web", Rule::at_once(Test::Verdict)));
+        assert!(world.see(&spec, Reading::Up).edges.is_empty());
+        let mut told = Vec::new();
+        let began = world.now.wall;
+        for pass in 0..6 {
+            world.pass_time(Duration::from_mins(3));
+            next_pass(&mut world, reboot && pass == 3);
+            told.extend(world.see(&spec, Reading::Unknown).edges);
+        }
+        assert_eq!(told.iter().map(|edge| edge.kind).collect::<Vec<_>>(), [EdgeKind::Unknown], "{told:?}");
+        assert!(told[0].since.since(began) < Duration::from_mins(4), "since it could not be seen: {told:?}");
+        assert!(told[0].lasted >= Duration::from_mins(10), "{told:?}");
+        next_pass(&mut world, false);
+        assert_eq!(said(&world.see(&spec, Reading::Up)), [("a/web", EdgeKind::Seen)]);
+    }
+}
+
+#[test]
+fn what_takes_several_passes_to_confirm_has_lasted_since_the_first_of_them() {
+    let rule = Rule { fail_after: 3, ..Rule::at_once(Test::Verdict) };
+    let (mut world, spec) = (World::new(Policy { warm_up: false, ..policy() }), spec("a/web", rule));
+    assert!(world.see(&spec, Reading::Up).edges.is_empty());
+    let mut told = Vec::new();
+    world.pass_time(Duration::from_mins(5));
+    let first = world.now.wall;
+    for _ in 0..3 {
+        next_pass(&mut world, false);
+        told.extend(world.see(&spec, Reading::Down).edges);
+        world.pass_time(Duration::from_mins(5));
+    }
+    assert_eq!(told.iter().map(|edge| edge.kind).collect::<Vec<_>>(), [EdgeKind::Alert], "{told:?}");
+    assert!(told[0].since.since(first) <= TICK && told[0].lasted >= Duration::from_mins(10), "{told:?}");
+}
+
+#[test]
+fn an_event_is_dated_by_its_source_also_when_it_happened_in_a_warm_up() {
+    for warm_up in [false, true] {
+        for restart in [false, true] {
+            let (mut world, spec) =
+                (World::new(Policy { warm_up, ..policy() }), spec("a/event", Rule::at_once(Test::Event)));
+            world.pass_time(TICK);
+            let (at, happened) = (world.now.mono, world.now.wall.minus(Duration::from_hours(3)));
+            let event = saw(&spec, at, Reading::Happened(1)).since(Some(happened));
+            let mut told = world.pass(vec![full("eye", at, vec![event])]).edges;
+            assert_eq!(told.is_empty(), warm_up);
+            if restart {
+                world.restart(false);
+            }
+            told.extend(world.see(&spec, Reading::Happened(0)).edges);
+            told.extend(world.see(&spec, Reading::Happened(0)).edges);
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!((told[0].since, told[0].noticed.is_some()), (happened, true), "{warm_up} {restart}");
+        }
+    }
 }

@@ -136,3 +136,27 @@ fn the_image_is_built_with_the_compiler_that_the_crate_names() {
         "the Dockerfile does not build with rust {wanted}"
     );
 }
+
+#[test]
+fn the_walk_through_the_kinds_of_signals_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let walk = std::fs::read_to_string(root.join("adr/0037-no-green-without-evidence.md")).unwrap();
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let is_test = |word: &&str| word.matches('_').count() > 3 && !word.contains([' ', '/']);
+    let named: Vec<&str> = walk.split('`').skip(1).step_by(2).filter(is_test).collect();
+    assert!(named.len() > 50, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}

@@ -167,9 +167,11 @@ fn what_a_command_stopped_while_nobody_looked_wakes_nobody() {
     let all = || world.telegram.delivered().iter().map(|message| message.text.clone()).collect::<String>();
     let is_told = |name: &str| all().contains(&world.key(name));
     crate::daemon::wait("both to be told", || (is_told("kept") && is_told("plain")).then_some(()));
-    assert!(all().contains("was stopped by a command") && !all().contains("🔴"), "{}", all());
+    assert!(all().contains("→ docker start") && !all().contains("🔴"), "{}", all());
     let told = world.telegram.delivered();
-    assert!(told.len() <= 2 && loud(&told) == 0, "{told:#?}");
+    assert_eq!((told.len(), loud(&told)), (1, 0), "one hand, one message: {told:#?}");
+    let first = told[0].text.lines().next().unwrap();
+    assert_eq!(first, "🔵 web-1 · containers: 2 were stopped by a command");
     world.end(daemon, told.len());
 
     world.setup = world.setup.set("docker.planned", "critical");

@@ -233,3 +233,55 @@ fn a_deleted_topic_is_told_once_with_what_to_do_and_as_over_when_it_takes_messag
     daemon.terminate();
     assert_eq!(telegram.delivered().len(), 4);
 }
+
+/// An engine whose containers can be seen and whose stream of events ends as soon as it is opened.
+fn engine_without_events() -> docker::Peer {
+    docker::Peer::start(|path| match path {
+        "/_ping" => docker::json(200, "1.41", "OK"),
+        _ if path.contains("/events?") => docker::json(500, "1.41", "{\"message\":\"no\"}"),
+        _ => docker::json(200, "1.41", "[]"),
+    })
+}
+
+#[test]
+fn ten_reloads_open_the_stream_of_events_no_more_often_than_none_would() {
+    let engine = engine_without_events();
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new("100ms").set("docker.enabled", true);
+    setup.set("docker.socket", engine.socket().to_str().unwrap()).write(dir.path());
+    let began = Instant::now();
+    let daemon = Daemon::start(dir.path());
+    wait("the third try", || (engine.count("/events?") >= 3).then_some(()));
+    for times in 1..=10 {
+        reload(&daemon, times);
+    }
+    // Waits of 0.5 s, 1 s, 2 s, …
+    let most = 1 + (began.elapsed().as_millis() / 500 + 1).ilog2() as usize;
+    let asked = engine.count("/events?");
+    assert!(asked <= most, "asked {asked} times in {:?}, at most {most} expected", began.elapsed());
+    daemon.terminate();
+}
+
+#[test]
+fn ten_reloads_ask_a_consul_that_fails_no_more_often_than_none_would() {
+    let consul = http::Peer::start(Manner::answer("500 Internal Server Error", "no leader"));
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new("100ms").set("consul.address", consul.url());
+    setup.block("[[node]]\nname = \"n1\"\nexecutor = \"none\"\n").write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    let asked = || consul.heard().iter().filter(|head| head.contains("recurse")).count();
+    // The fourth try is followed by a wait of 4 s, those after it by 5 s.
+    wait("the fourth try", || (asked() >= 4).then_some(()));
+    let (before, began) = (asked(), Instant::now());
+    for times in 1..=10 {
+        reload(&daemon, times);
+    }
+    let most = before + 1 + usize::try_from(began.elapsed().as_secs() / 4).unwrap();
+    assert!(asked() <= most, "asked {} times in {:?}, at most {most} expected", asked() - before, began.elapsed());
+    // The reason is known from the first pass on, although nobody was asked again.
+    daemon.wait_pass();
+    let status = daemon.status();
+    let source = status["signals"].as_array().unwrap().iter().find(|signal| signal["key"] == "source/consul").cloned();
+    assert!(source.unwrap()["detail"].as_str().unwrap().contains("500"), "{status}");
+    daemon.terminate();
+}

@@ -1,16 +1,16 @@
 //! Reading heartbeats from a Consul that says of itself that it is not to be believed, in ways that a real one
 //! shows seldom: nothing of it may look like a node that is gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use watchdog::clock::Clock;
 use watchdog::core::recovery::heartbeat::Life;
-use watchdog::core::signal::{Reading, Report};
-use watchdog::core::time::{Mono, Now};
+use watchdog::core::signal::{Reading, Report, SignalKey};
+use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::source::consul::{Heart, Where, confirm};
-use watchdog::source::{Ask, Outfit, Source};
+use watchdog::source::{Ask, Kept, Outfit, Source};
 use watchdog::wake::Waker;
 
 use crate::daemon::wait;
@@ -44,8 +44,13 @@ impl Rig {
 
     /// A Consul with these keys, read by somebody who knows these nodes from before.
     fn with(keys: &[&str], seen_before: &[&str]) -> Rig {
+        Rig::after(keys, seen_before, Kept::default(), Clock::system().now())
+    }
+
+    /// The same, and with what the source before this one kept.
+    fn after(keys: &[&str], seen_before: &[&str], kept: Kept, now: Now) -> Rig {
         let kv = Kv::start(keys);
-        let (clock, hand) = Clock::by_hand(Clock::system().now());
+        let (clock, hand) = Clock::by_hand(now);
         let outfit = Outfit {
             clock: clock.clone(),
             waker: Waker::new(),
@@ -53,7 +58,7 @@ impl Rig {
             tick: Duration::from_secs(1),
             previous_boot: None,
             seen_before: Arc::new(seen_before.iter().map(|name| Arc::from(*name)).collect()),
-            kept: watchdog::source::Kept::default(),
+            kept,
         };
         let configured = BTreeSet::from([Arc::from("n1"), Arc::from("n2")]);
         let heart = Heart::new(client(&kv.url(), None), place(), configured, outfit);
@@ -97,7 +102,7 @@ fn is_blind(words: &str) -> impl Fn(&Result<Report, String>) -> bool {
 fn doubts() -> [(Change, &'static str); 3] {
     [
         (|held| held.known_leader = false, "no leader"),
-        (|held| held.last_contact = 5_001, "5 s ago"),
+        (|held| held.last_contact = 5_001, "5.0s ago"),
         (|held| held.filtered = true, "key_prefix \"watchdog/nodes\" read"),
     ]
 }
@@ -202,7 +207,7 @@ fn data_that_was_replaced_is_not_believed_until_nodes_had_time_to_register_again
         rig.kv.held().index += 1;
         rig.wait("the wait", is_blind("more to register again")).unwrap_err();
         rig.pass_time(RESETTLE.saturating_sub(Duration::from_secs(1)));
-        rig.wait("the end of the wait", is_blind("have 1 s more")).unwrap_err();
+        rig.wait("the end of the wait", is_blind("have 1.0s more")).unwrap_err();
         rig.pass_time(Duration::from_secs(2));
         let report = rig.wait("sight", Result::is_ok).unwrap();
         // It was seen by this run before: now it is really missing.
@@ -242,5 +247,76 @@ fn a_picture_that_nobody_renews_is_none() {
     rig.pass_time(Duration::from_secs(10));
     assert!(rig.observe(false).is_ok(), "a read may take its time");
     rig.pass_time(Duration::from_secs(10));
-    assert!(is_blind("no answer from Consul for 20 s")(&rig.observe(false)), "{:?}", rig.observe(false));
+    assert!(is_blind("no answer from Consul for 20s")(&rig.observe(false)), "{:?}", rig.observe(false));
+}
+
+/// What a report wanted kept.
+fn kept(report: &Report, before: &mut BTreeMap<SignalKey, Arc<str>>) {
+    for seen in &report.observations {
+        let keep = seen.more.as_deref().and_then(|more| more.keep.clone());
+        before.extend(keep.map(|keep| (seen.spec.key.clone(), Arc::from(keep))));
+    }
+}
+
+fn happened_at(report: &Report, key: &str) -> Option<Wall> {
+    let seen = report.observations.iter().find(|seen| seen.spec.key.as_str() == key)?;
+    seen.more.as_deref()?.happened_at
+}
+
+#[test]
+fn a_node_is_lost_since_it_was_last_seen_whoever_saw_it() {
+    let mut rig = Rig::new();
+    let report = rig.wait("both to be well", |report| report.as_ref().is_ok_and(is_well)).unwrap();
+    let mut all = BTreeMap::new();
+    kept(&report, &mut all);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let quiet = rig.observe(false).unwrap();
+    assert!(quiet.observations.iter().all(|seen| seen.more.is_none()), "what stands as it stood is not kept again");
+    // Lost under our eyes: since the look before.
+    let before = rig.clock.now().wall;
+    {
+        let mut held = rig.kv.held();
+        held.keys.remove(N1);
+        held.index += 1;
+    }
+    let report =
+        rig.wait("n1 to go", |report| report.as_ref().is_ok_and(|r| readings(r)[0].1 == Reading::Down)).unwrap();
+    assert_eq!(happened_at(&report, "node/n1"), Some(before));
+    let mut lost = all.clone();
+    kept(&report, &mut lost);
+    // Lost while nobody looked, and found so two hours later, by a source that is told when the one before looked last.
+    let left = rig.clock.now();
+    let hours = Duration::from_hours(2);
+    let now = Now { wall: left.wall.plus(hours), mono: left.mono.plus(hours), awake: left.awake.plus(hours) };
+    for (bodies, since) in [(all, left.wall), (lost, before)] {
+        let mut rig = Rig::after(&[N2, SENTINEL], &[], Kept::new(bodies, Some(left.mono), true), now);
+        let _ = rig.wait("n1 to be missed", |report| {
+            report.as_ref().is_ok_and(|r| readings(r) == [("node/n1", Reading::Unknown), ("node/n2", Reading::Up)])
+        });
+        rig.pass_time(RESETTLE);
+        let gone = |report: &Result<Report, String>| report.as_ref().is_ok_and(|r| readings(r)[0].1 == Reading::Down);
+        let report = rig.wait("n1 to be gone", gone).unwrap();
+        assert_eq!(happened_at(&report, "node/n1"), Some(since));
+    }
+}
+
+#[test]
+fn a_node_that_nobody_configured_is_missed_after_a_restart_until_it_is_forgotten() {
+    let now = Clock::system().now();
+    let body: Arc<str> = Arc::from("{}");
+    let bodies = || BTreeMap::from([(SignalKey::new("node/n3"), Arc::clone(&body))]);
+    let is_missed = |report: &Report| readings(report).iter().any(|(key, _)| *key == "node/n3");
+    let seen = Kept::new(bodies(), Some(now.mono.minus(Duration::from_mins(5))), true);
+    let mut rig = Rig::after(&[N1, N2, SENTINEL], &[], seen, now);
+    let report = rig.wait("a picture", Result::is_ok).unwrap();
+    assert!(is_missed(&report), "{report:?}");
+    rig.pass_time(RESETTLE);
+    let report = rig.wait("n3 to be gone", |report| {
+        report.as_ref().is_ok_and(|r| readings(r).contains(&("node/n3", Reading::Down)))
+    });
+    assert!(happened_at(&report.unwrap(), "node/n3").is_some());
+    let long_ago = Kept::new(bodies(), Some(now.mono.minus(Duration::from_hours(25))), true);
+    let mut rig = Rig::after(&[N1, N2, SENTINEL], &[], long_ago, now);
+    let report = rig.wait("a picture", Result::is_ok).unwrap();
+    assert!(!is_missed(&report), "{report:?}");
 }

@@ -30,6 +30,9 @@ fn signal(key: &str, detail: &str) -> SignalView {
         incident: None,
         reason: Arc::default(),
         last_alert_at: None,
+        silenced: None,
+        about: None,
+        details: None,
         strip: Arc::default(),
     }
 }

@@ -102,31 +102,14 @@ fn a_health_check_says_what_happened() {
     assert!(said().contains("no daemon answers"), "{}", said());
 }
 
+/// Words that blame somebody else, or say something of what was not seen.
+const WRONG: [&str; 7] =
+    ["does not resolve", "set host.proc", "refused", "is Docker running", "exit code", "· probe/", "· host/"];
+
 #[test]
 fn out_of_descriptors_nothing_else_is_blamed() {
-    let dir = tempfile::tempdir().unwrap();
-    let (page, there) = (free_address(), TcpListener::bind("127.0.0.1:0").unwrap());
-    let port = there.local_addr().unwrap().port();
-    // Holds each connection until its client ends it: one that ends at once is no sign of life.
-    let hold = |mut client: TcpStream| thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
-    let accepting = thread::spawn(move || {
-        while let Ok((client, _)) = there.accept() {
-            drop(hold(client));
-        }
-    });
-    let probes = format!(
-        "[[probe]]\nname = \"named\"\ntarget = \"tcp://localhost:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\
-         [[probe]]\nname = \"numbered\"\ntarget = \"tcp://127.0.0.1:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\
-         [[probe]]\nname = \"command\"\ncommand = [\"true\"]\ninterval = \"100ms\"\nfail_after = 1\n"
-    );
-    let setup = Setup::new("100ms").set("listen", page.to_string()).set("host.enabled", true).set("log", "info");
-    // A busy machine is none of this.
-    let setup = setup.set("host.load_per_cpu", 0).set("host.memory_pct", 0);
-    setup.set("docker.enabled", true).set("docker.socket", "/var/run/docker.sock").block(&probes).write(dir.path());
-    let program = watchdog(dir.path());
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 36 && exec \"$0\""]).arg(program.get_program()).current_dir(dir.path());
-    let daemon = Daemon::start_with(command.stdin(Stdio::null()));
+    let (_dir, page, mut command) = limited(36);
+    let daemon = Daemon::start_with(&mut command);
     daemon.wait_state("probe/named", "ok");
     let crowd = Crowd::start(page, 60);
     wait(
@@ -140,7 +123,7 @@ fn out_of_descriptors_nothing_else_is_blamed() {
     drop(crowd);
     daemon.wait_state("probe/named", "ok");
     let said: String = daemon.stdout().chars().take(told).collect();
-    for wrong in ["does not resolve", "set host.proc", "refused", "is Docker running", "exit code"] {
+    for wrong in WRONG {
         assert!(!said.contains(wrong), "{wrong}: {said}");
     }
     let history = String::from_utf8_lossy(&daemon.get("/api/v1/history").body).into_owned();
@@ -149,8 +132,62 @@ fn out_of_descriptors_nothing_else_is_blamed() {
         let subject = entry["subject"].as_str().unwrap();
         assert!(!subject.starts_with("probe/") && !subject.starts_with("host/"), "{entry}");
     }
-    drop(daemon);
-    drop(accepting);
+}
+
+/// So few that not even the page can be served: it is said on the console.
+#[test]
+fn with_twenty_descriptors_in_all_nothing_else_is_blamed() {
+    let (_dir, _, mut command) = limited(20);
+    let daemon = Daemon::begin(&mut command);
+    wait(
+        || format!("the shortage to be told: {}{}", daemon.stdout(), daemon.stderr()),
+        || daemon.stdout().contains("LimitNOFILE").then_some(()),
+    );
+    thread::sleep(Duration::from_secs(3));
+    let said = daemon.stdout();
+    for wrong in WRONG {
+        assert!(!said.contains(wrong), "{wrong}: {said}");
+    }
+    assert!(said.contains("its limit is 20"), "{said}");
+    assert!(!daemon.stderr().contains("panicked"), "{}", daemon.stderr());
+    let (status, took) = daemon.terminate();
+    assert!(status.success() && took < Duration::from_secs(5), "{status} {took:?}");
+}
+
+/// A daemon with checks of every kind that may open `most` files, and where its page is.
+fn limited(most: usize) -> (tempfile::TempDir, SocketAddr, Command) {
+    let dir = tempfile::tempdir().unwrap();
+    let (page, there) = (free_address(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = there.local_addr().unwrap().port();
+    // Holds each connection until its client ends it: one that ends at once is no sign of life.
+    let hold = |mut client: TcpStream| thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
+    thread::spawn(move || {
+        while let Ok((client, _)) = there.accept() {
+            drop(hold(client));
+        }
+    });
+    let probes = format!(
+        "[[probe]]\nname = \"named\"\ntarget = \"tcp://localhost:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\
+         [[probe]]\nname = \"numbered\"\ntarget = \"tcp://127.0.0.1:{port}\"\ninterval = \"100ms\"\nfail_after = 1\n\
+         [[probe]]\nname = \"command\"\ncommand = [\"true\"]\ninterval = \"100ms\"\nfail_after = 1\n"
+    );
+    let setup = Setup::new("100ms").set("listen", page.to_string()).set("host.enabled", true).set("log", "info");
+    // A busy machine is none of this.
+    let setup = setup.set("host.load_per_cpu", 0).set("host.memory_pct", 0);
+    setup
+        .set("docker.enabled", true)
+        .set("docker.socket", "/var/run/docker.sock")
+        .set("docker.containers", ["nobody-*"].as_slice())
+        .block(&probes)
+        .write(dir.path());
+    let program = watchdog(dir.path());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("ulimit -n {most} && exec \"$0\"")])
+        .arg(program.get_program())
+        .current_dir(dir.path());
+    command.stdin(Stdio::null());
+    (dir, page, command)
 }
 
 /// The library by which `faketime` shows a program another time; the program itself is then our own child.

@@ -260,7 +260,8 @@ fn notes_are_kept_and_found_by_subject_and_time() {
         };
         store.note(at(n), &entry).unwrap();
     }
-    let filter = Filter { subject: Some("telegram".to_string()), since: Some(at(3).wall), limit: 2 };
+    let filter =
+        Filter { subject: Some("telegram".to_string()), since: Some(at(3).wall), limit: 2, ..Filter::default() };
     let texts: Vec<_> = store.history(&filter).unwrap().into_iter().map(|line| line.text).collect();
     assert_eq!(texts, ["8", "6"]);
 }

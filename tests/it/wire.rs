@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod proxied;
+mod trusted;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

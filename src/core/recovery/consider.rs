@@ -45,6 +45,11 @@ pub(super) struct Confirmation<'a> {
 impl Fleet {
     /// Considers a new repair of one node.
     pub(super) fn consider(&mut self, name: &Arc<str>, now: Now, input: &Input<'_>, plan: &mut Plan) {
+        if let Some(member) = self.members.get_mut(name)
+            && member.is_silenced(input)
+        {
+            member.silenced_at = Some(now.mono);
+        }
         let Some(member) = self.members.get(name) else { return };
         let is_well = member.target.kept.was_alive && !member.target.is_ill();
         if member.repair.is_some() || is_well || !member.node.repairable {
@@ -215,8 +220,8 @@ impl Fleet {
             .is_some_and(|(told, at)| *told == member.blocked && (again.is_zero() || now.mono.since(*at) < again));
         if !is_told {
             member.told = Some(Box::new((member.blocked.clone(), now.mono)));
-            // A storm is told once, as a fact about all of them, not once for each.
-            if !member.blocked.contains(&Blocked::TooManyMissing) {
+            // A storm is told once, as a fact about all of them, not once for each; who silenced it knows why.
+            if !member.blocked.contains(&Blocked::TooManyMissing) && !member.blocked.contains(&Blocked::Silenced) {
                 plan.edges.push(story::blocked(member, input, now, &self.policy));
             }
         }
@@ -248,6 +253,7 @@ impl Fleet {
             has_attempts: member.target.kept.attempts < self.policy.max_attempts
                 && member.target.kept.given_up.is_none(),
             is_elsewhere: !member.target.kept.own,
+            is_heard: member.silenced_at.is_none_or(|at| now.mono.since(at) >= member.node.times.after),
         }
     }
 

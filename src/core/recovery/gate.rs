@@ -36,6 +36,8 @@ pub struct Facts {
     pub has_attempts: bool,
     /// It is not the machine that we run on, as far as its heartbeat tells (F79).
     pub is_elsewhere: bool,
+    /// Nobody silenced it, and no planned work covers it, for as long as it takes to call a node lost.
+    pub is_heard: bool,
 }
 
 /// Why a machine is not touched; the words of the contract.
@@ -68,11 +70,13 @@ pub enum Blocked {
     AttemptsExhausted,
     /// It is the machine that we run on.
     OwnMachine,
+    /// A person silenced it, or planned work is going on.
+    Silenced,
 }
 
 impl Blocked {
     /// Every reason, in the order in which they are told.
-    pub const ALL: [Blocked; 13] = [
+    pub const ALL: [Blocked; 14] = [
         Blocked::NeverSeen,
         Blocked::ObserverBlind,
         Blocked::TooManyMissing,
@@ -86,6 +90,7 @@ impl Blocked {
         Blocked::NoStateFile,
         Blocked::AttemptsExhausted,
         Blocked::OwnMachine,
+        Blocked::Silenced,
     ];
 
     /// The word of the contract.
@@ -104,6 +109,7 @@ impl Blocked {
             Blocked::NoStateFile => "no-state-file",
             Blocked::AttemptsExhausted => "attempts-exhausted",
             Blocked::OwnMachine => "own-machine",
+            Blocked::Silenced => "silenced",
         }
     }
 
@@ -128,6 +134,9 @@ impl Blocked {
             Blocked::AttemptsExhausted => "it must be healthy for attempts_reset_after, or be repaired by hand",
             Blocked::OwnMachine => {
                 "this agent runs on it and would take itself down: an agent elsewhere must repair it, or a person"
+            }
+            Blocked::Silenced => {
+                "its silence or maintenance window must end (watchdog silences), and `after` must pass once more"
             }
         }
     }
@@ -155,6 +164,7 @@ pub fn gate(facts: Facts) -> Vec<Blocked> {
         (facts.is_durable, Blocked::NoStateFile),
         (facts.has_attempts, Blocked::AttemptsExhausted),
         (facts.is_elsewhere, Blocked::OwnMachine),
+        (facts.is_heard, Blocked::Silenced),
     ];
     holds.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
 }
@@ -180,17 +190,18 @@ mod tests {
             is_durable: holds(10),
             has_attempts: holds(11),
             is_elsewhere: holds(12),
+            is_heard: holds(13),
         }
     }
 
     #[test]
-    fn of_all_8192_combinations_one_opens_the_gate_and_each_missing_fact_is_named() {
+    fn of_all_16384_combinations_one_opens_the_gate_and_each_missing_fact_is_named() {
         let mut open = 0;
         for bits in 0..1_u16 << Blocked::ALL.len() {
             let blocked = gate(facts(bits));
             let missing: Vec<Blocked> =
                 (0_u16..).zip(Blocked::ALL).filter(|(n, _)| bits & (1 << n) == 0).map(|(_, reason)| reason).collect();
-            assert_eq!(blocked, missing, "{bits:013b}");
+            assert_eq!(blocked, missing, "{bits:014b}");
             open += usize::from(blocked.is_empty());
         }
         assert_eq!(open, 1);
@@ -202,7 +213,7 @@ mod tests {
         assert_eq!(
             words.join(" "),
             "never-seen observer-blind too-many-missing in-flight budget-spent evidence-disagrees not-running \
-             not-leader paused warming-up no-state-file attempts-exhausted own-machine"
+             not-leader paused warming-up no-state-file attempts-exhausted own-machine silenced"
         );
         for reason in Blocked::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());

@@ -10,11 +10,12 @@ use super::gate::Blocked;
 use super::journal::{Event, Record, Told};
 use super::pace::Pace;
 use super::phrase::{Deed, Phrase};
-use super::plan::{Line, Node, Place, Plan};
+use super::plan::{Input, Line, Node, Place, Plan};
 use super::procedure::Step;
 use super::saga::{End, Saga, Stage};
 use super::subject::{Fence, Seen, State};
 use super::target::{Phase, Target};
+use crate::core::signal::SignalKey;
 use crate::core::time::{Mono, Now};
 
 /// The versions that a machine shows when it is only simulated.
@@ -44,6 +45,8 @@ pub struct Member {
     pub dirty: bool,
     /// It is configured no more and stays only for the repair under way.
     pub leaving: bool,
+    /// The last pass in which it was ill and somebody had silenced it, or planned work covered it.
+    pub silenced_at: Option<Mono>,
     /// No note of another agent about it is asked to be taken away again before this.
     pub forget_at: Mono,
 }
@@ -137,6 +140,7 @@ impl Member {
             trouble: None,
             dirty: false,
             leaving: false,
+            silenced_at: None,
             forget_at: Mono(i64::MIN),
         }
     }
@@ -144,6 +148,11 @@ impl Member {
     /// Its name.
     pub fn name(&self) -> Arc<str> {
         Arc::clone(&self.node.name)
+    }
+
+    /// True while somebody has silenced it, or planned work covers it.
+    pub fn is_silenced(&self, input: &Input<'_>) -> bool {
+        (input.silenced)(&SignalKey::new(&format!("node/{}", self.node.name)))
     }
 
     /// True while it counts as being repaired.

@@ -121,6 +121,8 @@ pub struct Input<'a> {
     pub fresh_since: Mono,
     /// How a signal stands; `None` when there is none of that name.
     pub look: &'a dyn Fn(&SignalKey) -> Option<Looked>,
+    /// Somebody silenced this signal, or planned work covers it: its subject is not touched.
+    pub silenced: &'a dyn Fn(&SignalKey) -> bool,
     /// We hold the lease.
     pub holds_lease: bool,
     /// Repairs that agents wrote down and did not finish, as far as they were read; none without the lease.

@@ -151,6 +151,7 @@ impl Fleet {
             && input.is_durable
             && self.few_are_ill
             && !self.policy.paused
+            && !member.is_silenced(input)
             && self.policy.mode == Mode::Active
             && self.evidence(member, input, None)
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
@@ -108,6 +108,7 @@ pub struct Kept {
     /// It is not configured any more, and was last known to be there then.
     pub left_at: Option<Wall>,
     /// Why nothing is done, for commands without a daemon.
+    #[serde(serialize_with = "words_of_old")]
     pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.
     pub given_up: Option<String>,
@@ -361,4 +362,10 @@ impl Kept {
     pub fn since_wall(&self) -> Wall {
         self.since.wall
     }
+}
+
+/// Without the words that a version before this one could not read: it would take the whole row for unreadable. They
+/// are found anew with the first pass.
+fn words_of_old<S: Serializer>(blocked: &[Blocked], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(blocked.iter().filter(|reason| **reason != Blocked::Silenced))
 }

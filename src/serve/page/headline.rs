@@ -110,7 +110,6 @@ impl Headline {
                 ago(out, snapshot.age(seen.now));
                 out.push_str(", at ");
                 seen.instant(out, at);
-                out.push_str(" UTC");
             }
             None => out.push_str("has not looked yet"),
         }

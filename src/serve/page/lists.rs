@@ -64,6 +64,32 @@ fn sources(out: &mut String, seen: Seen<'_>) {
     out.push_str("</ul></section>");
 }
 
+/// What is silenced now, and which windows come next; nothing where there are none.
+pub fn silences(out: &mut String, seen: Seen<'_>) {
+    let silences = &seen.snapshot.silences;
+    if silences.is_empty() {
+        return;
+    }
+    out.push_str("<section aria-labelledby=\"h-silences\"><h2 id=\"h-silences\">Silences</h2><ul class=\"parts\">");
+    for silence in silences.iter().take(SHOWN) {
+        out.push_str("<li class=\"quiet\"><code>");
+        html(out, &silence.r#match.join(", "), 200);
+        plain(out, format_args!("</code><span class=\"state\">{}</span><span class=\"more\">", silence.by.as_str()));
+        if silence.active {
+            out.push_str("until ");
+            seen.instant(out, silence.until);
+        } else {
+            out.push_str("next ");
+            seen.instant(out, silence.since);
+            out.push_str(" to ");
+            seen.instant(out, silence.until);
+        }
+        out.push_str("</span>");
+        error(out, Some(silence.reason.as_str()).filter(|reason| !reason.is_empty()));
+    }
+    out.push_str("</ul></section>");
+}
+
 /// What may be repaired: each that is not simply healthy, and how many are.
 pub fn repairs(out: &mut String, seen: Seen<'_>) {
     let targets = &seen.snapshot.targets;

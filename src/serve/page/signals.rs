@@ -62,6 +62,7 @@ fn card(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     out.push_str("</p>");
     paragraph(out, "detail", &signal.detail, 500);
     times(out, seen, signal);
+    silenced(out, seen, signal);
     paragraph(out, "reason", &signal.reason, 300);
     strip(out, &signal.strip);
     out.push_str("</article>");
@@ -74,6 +75,20 @@ fn times(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     if let Some(said) = signal.last_alert_at {
         out.push_str(" · last said ");
         ago(out, seen.ago(said));
+    }
+    out.push_str("</p>");
+}
+
+fn silenced(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
+    let Some(silenced) = &signal.silenced else { return };
+    out.push_str("<p class=\"silenced\">silenced until ");
+    seen.instant(out, silenced.until);
+    plain(out, format_args!(" by {} <code>", silenced.by.as_str()));
+    html(out, &silenced.pattern, 200);
+    out.push_str("</code>");
+    if !silenced.reason.is_empty() {
+        out.push_str(": ");
+        html(out, &silenced.reason, 200);
     }
     out.push_str("</p>");
 }

@@ -14,7 +14,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::schema::{Kind, Setting};
 use crate::config::value::{Secret, Span};
-use crate::config::{Config, ConfigError, Problem, form};
+use crate::config::{Config, ConfigError, Problem, form, headers};
 use crate::core::signal::Severity;
 
 /// The section's name.
@@ -34,7 +34,8 @@ crate::settings! {
         stale_after: u32 = 3,
         /// Limit of one fetch, from the lookup of the name to the last byte. Default: the top-level timeout.
         timeout: Option<Span> = None,
-        /// Headers sent with every fetch, for example { X-Tenant = "a" }. Secrets belong in authorization.
+        /// Headers sent with every fetch, for example { X-Tenant = "a" }. A secret belongs in a file, which is named by
+        /// the header's name with _file behind it: { X-Api-Key_file = "/run/secrets/key" }.
         headers: BTreeMap<String, String> = BTreeMap::new(),
         /// The Authorization header, for example "Bearer abc".
         authorization: Option<Secret> = None,
@@ -77,12 +78,6 @@ crate::settings! {
         r#for: Option<Span> = None,
         /// How much it matters: critical, warning or info.
         severity: Severity = Severity::Critical,
-        /// What whoever is woken by it should know, in one line: it stands in each message about it.
-        note: String = String::new(),
-        /// Where the instructions for it are: an http or https URL, which stands in each message about it.
-        runbook: String = String::new(),
-        /// Least time between two reminders of it; 0 = never again. Default: the cooldown of its severity.
-        cooldown: Option<Span> = None,
         /// Hysteresis: once it fires on a threshold, it is good again only at this value.
         clear: Option<f64> = None,
         /// Bad looks in a row before it fires, at least 1. One is enough: patience is said by `for`.
@@ -150,10 +145,6 @@ pub struct Target {
     pub url: String,
     /// Host and port, for people.
     pub shown: String,
-    /// The host alone.
-    pub host: String,
-    /// The port that is asked.
-    pub port: u16,
     /// Every header of the request.
     pub headers: Vec<(String, String)>,
     /// Limit of one fetch.
@@ -205,14 +196,19 @@ pub fn target(
         problems.refuse("metrics_url", what);
         String::new()
     });
-    let mut headers = Vec::new();
-    for (name, value) in &settings.headers {
-        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value).is_err() {
+    let read = headers::read(&settings.headers).unwrap_or_else(|wrong| {
+        wrong.into_iter().for_each(|one| problems.refuse(&format!("headers.{}", one.key), one.what));
+        Vec::new()
+    });
+    let mut sent: Vec<(String, String)> = Vec::new();
+    for (name, value) in read {
+        if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value.expose()).is_err() {
             problems.refuse(&format!("headers.{name}"), "is not a header that HTTP can carry");
         }
-        headers.push((name.clone(), value.clone()));
+        sent.push((name, value.expose().to_string()));
     }
-    let given = |wanted: &str| settings.headers.keys().any(|name| name.eq_ignore_ascii_case(wanted));
+    let names: Vec<String> = sent.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    let given = |wanted: &str| names.iter().any(|name| name == wanted);
     match problems.config.secret(
         "app.authorization",
         settings.authorization.as_ref(),
@@ -225,21 +221,17 @@ pub fn target(
         Ok(Some(secret)) if HeaderValue::from_str(secret.expose()).is_err() => {
             problems.refuse("authorization", "holds a character that HTTP cannot carry");
         }
-        Ok(Some(secret)) => headers.push(("Authorization".to_string(), secret.expose().to_string())),
+        Ok(Some(secret)) => sent.push(("Authorization".to_string(), secret.expose().to_string())),
         Ok(None) => {}
     }
     if !given("accept") {
-        headers.push(("Accept".to_string(), accept.to_string()));
+        sent.push(("Accept".to_string(), accept.to_string()));
     }
-    let uri: Option<Uri> = url.parse().ok();
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().to_string();
-    let usual = if uri.as_ref().and_then(Uri::scheme_str) == Some("https") { 443 } else { 80 };
-    let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(usual);
-    Target { url: url.to_string(), shown, host, port, headers, timeout }
+    Target { url: url.to_string(), shown, headers: sent, timeout }
 }
 
 /// Host and port of a URL that can be asked.
-pub fn address(url: &str) -> Result<String, String> {
+fn address(url: &str) -> Result<String, String> {
     form::url(url).map_err(|what| {
         let more = if url.contains('@') { "; send them by app.authorization (\"Basic …\")" } else { "" };
         format!("{what}{more}")

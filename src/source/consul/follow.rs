@@ -2,7 +2,8 @@
 //!
 //! Publishes each picture and wakes the loop when a node came or went, or when Consul became visible or
 //! invisible; anything else waits for the next tick. Reads are at least [`SPACING`] apart, so that a
-//! busy Consul is not asked in a circle. Ends with the source that started it, after the read under way.
+//! busy Consul is not asked in a circle. Ends with the source that started it, after the read under way; the wait
+//! after a failure goes on in the thread that comes after it.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
@@ -12,14 +13,15 @@ use super::picture::Reader;
 use crate::clock::Clock;
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::time::Mono;
+use crate::pace::Pace;
 use crate::source::SourceName;
 use crate::wake::{Wake, Waker};
 
 /// Least time between the beginnings of two reads that brought news; below the second within which a
 /// loss has to be seen.
 const SPACING: Duration = Duration::from_millis(400);
-/// Waits after failures.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Waits after failures; the pace of one Consul.
+pub const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// What was read last.
 #[derive(Debug, Clone)]
@@ -30,7 +32,6 @@ pub struct Reading {
     pub at: Mono,
 }
 
-#[derive(Default)]
 struct Shared {
     latest: Mutex<Option<Reading>>,
 }
@@ -42,19 +43,34 @@ pub struct Follower {
 
 impl Follower {
     /// Starts the thread. Where none can be had, nothing is ever read, and the source says so.
-    pub fn start(mut reader: Reader, wait: Duration, clock: Clock, waker: Waker, name: SourceName) -> Follower {
-        let shared = Arc::new(Shared::default());
+    pub fn start(
+        mut reader: Reader,
+        wait: Duration,
+        (clock, waker): (Clock, Waker),
+        name: SourceName,
+        pace: Pace,
+    ) -> Follower {
+        let left = pace.left();
+        let rests = pace.why().filter(|_| !left.is_zero());
+        let known = rests.map(|why| Reading { outcome: Err(why), at: clock.now().mono });
+        let shared = Arc::new(Shared { latest: Mutex::new(known) });
         let weak = Arc::downgrade(&shared);
         let follow = move || {
-            let mut failures = 0;
+            thread::sleep(left);
             while weak.strong_count() > 0 {
                 let began = Instant::now();
                 let outcome = reader.read(Some(wait), &clock);
-                failures = if outcome.is_ok() { 0 } else { failures + 1 };
+                let rest = match &outcome {
+                    Ok(_) => {
+                        pace.worked();
+                        SPACING.saturating_sub(began.elapsed())
+                    }
+                    Err(why) => pace.failed(began.elapsed(), why),
+                };
                 if publish(&weak, Reading { outcome, at: clock.now().mono }) {
                     waker.wake(Wake::Look(Arc::clone(&name)));
                 }
-                thread::sleep(rest(failures, began.elapsed()));
+                thread::sleep(rest);
             }
         };
         let thread = thread::Builder::new().name("heartbeats".to_string()).stack_size(512 * 1024).spawn(follow);
@@ -68,15 +84,6 @@ impl Follower {
     pub fn latest(&self) -> Option<Reading> {
         self.shared.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// How long to wait before the next read.
-fn rest(failures: u32, took: Duration) -> Duration {
-    let least = match failures {
-        0 => SPACING,
-        n => BACKOFF.0.saturating_mul(1 << (n - 1).min(8)).min(BACKOFF.1),
-    };
-    least.saturating_sub(took)
 }
 
 /// Shows a picture; true when somebody should look at once.
@@ -100,26 +107,4 @@ fn differ(before: &Heartbeats, now: &Heartbeats) -> bool {
     let mut pairs = before.nodes.iter().zip(now.nodes.iter());
     before.nodes.len() != now.nodes.len()
         || pairs.any(|((a, x), (b, y))| a != b || x.life != y.life || x.boot != y.boot)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_are_spaced_and_failures_wait_longer_up_to_a_limit() {
-        let ms = Duration::from_millis;
-        for (failures, took, waited) in [
-            (0, 0, 400),
-            (0, 300, 100),
-            (0, 15_000, 0),
-            (1, 0, 500),
-            (2, 0, 1_000),
-            (4, 0, 4_000),
-            (99, 0, 5_000),
-            (1, 900, 0),
-        ] {
-            assert_eq!(rest(failures, ms(took)), ms(waited), "{failures} {took}");
-        }
-    }
 }

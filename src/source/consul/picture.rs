@@ -53,6 +53,8 @@ pub struct Reader {
 #[derive(Default)]
 struct Found {
     nodes: Vec<(Arc<str>, Beat)>,
+    /// Keys of nodes beyond [`NODES`].
+    left_out: usize,
     planned: BTreeMap<Arc<str>, Mono>,
 }
 
@@ -133,13 +135,20 @@ impl Reader {
         let mut found = Found::default();
         let mut note = |entry: &Entry<'_>| self.note(entry, clock, &mut found);
         let listing = self.consul.prefix_each(&self.place.prefix, index, wait, consistent, &mut note);
-        Ok((listing.map_err(|error| error.to_string())?, found))
+        let listing = listing.map_err(|error| error.to_string())?;
+        // Whoever was left out would pass for gone.
+        if found.left_out > 0 {
+            let (prefix, more) = (&self.place.prefix, found.left_out);
+            return Err(format!("at most {NODES} nodes are read under {prefix}, and {more} more are there"));
+        }
+        Ok((listing, found))
     }
 
     fn note(&self, entry: &Entry<'_>, clock: &Clock, found: &mut Found) -> Result<(), ConsulError> {
         let name = entry.key().strip_prefix(&self.place.prefix).and_then(|rest| rest.strip_prefix('/'));
         let Some(name) = name.filter(|name| !name.is_empty() && !name.contains('/')) else { return Ok(()) };
         if found.nodes.len() >= NODES {
+            found.left_out += 1;
             return Ok(());
         }
         let value = entry.value()?;

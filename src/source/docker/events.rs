@@ -16,6 +16,7 @@ use super::select::LABELS;
 use crate::client::docker::{Docker, Event, Listed, Next, Nudge};
 use crate::clock::Clock;
 use crate::core::time::{Mono, Wall};
+use crate::pace::Pace;
 use crate::wake::{Wake, Waker};
 
 /// Containers that hints are kept for at most; the one longest without news makes room.
@@ -26,8 +27,8 @@ const CRASHES: usize = 32;
 const DESTROYED: usize = 1_024;
 /// A stream that brought nothing for so long is opened anew.
 const IDLE: Duration = Duration::from_mins(5);
-/// Waits between attempts to open the stream: doubling from the first to the last.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Waits between attempts to open the stream, doubling from the first to the last; the pace of one engine.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// How far back events are asked for at the start, in nanoseconds.
 const BEFORE: i64 = 3_600_000_000_000;
@@ -302,14 +303,24 @@ impl Thread {
         };
         let began = self.follow.clock.now().wall.0.saturating_mul(1_000_000);
         let mut last = Some(began.saturating_sub(BEFORE));
-        let mut pause = BACKOFF.0;
+        let pace = Pace::of(&format!("docker {}", self.follow.socket.display()), BACKOFF);
+        self.rest(&docker, Instant::now() + pace.left());
         while !lock(&self.board).over {
             let opened = Instant::now();
             let why = self.follow_once(&mut docker, &mut last, began);
-            lock(&self.board).live = false;
+            let over = {
+                let mut board = lock(&self.board);
+                board.live = false;
+                board.over
+            };
             tracing::debug!(%why, "the stream of Docker events ended");
-            pause = if opened.elapsed() > BACKOFF.1 { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
-            self.rest(&docker, Instant::now() + pause);
+            if opened.elapsed() > BACKOFF.1 {
+                pace.worked();
+            }
+            // That nobody listens any more is no failure of the engine.
+            if !over {
+                self.rest(&docker, Instant::now() + pace.failed(Duration::ZERO, &why));
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::DockerSource;
 use super::jobs::{Lines, last_lines};
-use super::track::Track;
 use super::verdict::Reason;
 use crate::core::time::Mono;
 
@@ -32,9 +31,9 @@ pub struct Log {
 
 impl Log {
     /// True when it says nothing about what is wrong now.
-    fn is_old(&self, track: &Track, reason: Reason, now: Mono) -> bool {
-        let other = self.id != track.id() || self.reason != reason;
-        other || (self.started_at != track.started_at() && now.since(self.read_at) >= AGAIN)
+    fn is_old(&self, id: &str, started_at: &str, reason: Reason, now: Mono) -> bool {
+        let other = self.id != id || self.reason != reason;
+        other || (self.started_at != started_at && now.since(self.read_at) >= AGAIN)
     }
 }
 
@@ -63,7 +62,8 @@ impl DockerSource {
         let mut read = BTreeSet::new();
         for (identity, reason) in failing.filter(|(_, reason)| is_explained(*reason) && count > 0) {
             let Some(track) = self.tracks.get_mut(identity) else { continue };
-            if track.log.as_ref().is_some_and(|log| !log.is_old(track, reason, now)) {
+            let (id, started_at) = (track.id().to_string(), track.started_at().to_string());
+            if track.log.as_ref().is_some_and(|log| !log.is_old(&id, &started_at, reason, now)) {
                 continue;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -71,11 +71,10 @@ impl DockerSource {
                 Err("too many containers failed at once".to_string())
             } else {
                 let terminal = track.inspected.as_ref().is_some_and(|inspected| inspected.config.tty);
-                let log = self.docker.logs(track.id(), count, terminal, left);
+                let log = self.docker.logs(&id, count, terminal, left);
                 log.map(|log| last_lines(&log, count as usize)).map_err(|error| error.cause.to_string())
             };
             read.insert(identity);
-            let (id, started_at) = (track.id().to_string(), track.started_at().to_string());
             track.log = Some(Log { id, started_at, reason, read_at: now, lines });
         }
     }

@@ -1,7 +1,7 @@
 //! The signal of one container: its key, the name that a person uses, what it shares with others.
 //!
-//! Each container has two specs of one key: the usual one, and one for what a command did, which has a severity of
-//! its own and is told once (`adr/0034-who-did-it.md`). Both are made when a container is met under another name or
+//! Each container has several specs of one key: the usual one, and one for what a command did, which has a severity
+//! of its own and is told once (`adr/0034-who-did-it.md`). Both are made when a container is met under another name or
 //! with other labels, and handed out again and again after that.
 
 use std::sync::Arc;
@@ -20,14 +20,19 @@ const NAME_LENGTH: usize = 128;
 /// Characters of a name or a project that are shown.
 const SHOWN: usize = 64;
 
-/// The two specs of one container.
+/// The specs of one container.
 #[derive(Debug, Clone)]
 pub struct Specs {
     /// For what happens by itself.
     pub usual: Arc<Spec>,
     /// For what a command did.
     pub planned: Arc<Spec>,
+    /// For when it is back from that.
+    pub back: Arc<Spec>,
 }
+
+/// What planned news of containers that belong to no project have in common: somebody works here.
+const CONTAINERS: &str = "containers";
 
 impl Specs {
     /// Its key.
@@ -78,10 +83,12 @@ impl DockerSource {
             wishes.severity.unwrap_or(self.settings.severity),
             Rule { unknown_after, ..Rule::at_once(Test::Verdict) },
         );
-        let usual = Arc::new(spec.about(about));
+        // Two that fail by themselves have nothing in common but the machine; two that are stopped have the person.
+        let cause = if about.cause.is_empty() { CONTAINERS.into() } else { Arc::clone(&about.cause) };
+        let back = Arc::new(spec.clone().about(About { cause, ..about.clone() }));
         let severity = self.settings.planned.severity();
-        let planned = Arc::new(Spec { severity, meant: true, ..Spec::clone(&usual) });
-        Specs { usual, planned }
+        let planned = Arc::new(Spec { severity, meant: true, ..Spec::clone(&back) });
+        Specs { usual: Arc::new(spec.about(about)), planned, back }
     }
 }
 

@@ -65,6 +65,8 @@ pub struct Track {
     meant: bool,
     /// It was bad by itself, and not well since.
     failing: bool,
+    /// Whether the last verdict that was not a wait was that a command did it, and whether the one before was.
+    planned: (bool, bool),
     seen_running: bool,
     looping: bool,
     /// Until when a run that began before anybody looked proves nothing.
@@ -116,6 +118,7 @@ impl Track {
             since: Mono::default(),
             meant: false,
             failing: false,
+            planned: (false, false),
             seen_running: false,
             looping: false,
             unproven_until: None,
@@ -284,6 +287,9 @@ impl Track {
             self.was_down = verdict.reading == Reading::Down;
             self.failing |= self.was_down && !verdict.reason.is_planned();
             self.failing &= verdict.reading != Reading::Up;
+            if verdict.reading != Reading::Unknown {
+                self.planned = (verdict.reason.is_planned(), self.planned.0);
+            }
             // One that somebody stopped, for all that is known yet, did not complete its work.
             self.was_completed = verdict.reason == Reason::Completed && facts.how == How::Itself;
         }
@@ -410,6 +416,11 @@ impl Track {
         self.failing
     }
 
+    /// It is back from what a command did, since this very look.
+    pub fn is_back(&self) -> bool {
+        self.planned == (false, true)
+    }
+
     /// When the run began that it is in, or that ended last, in the engine's words.
     pub fn started_at(&self) -> &str {
         &self.phase.started_at
@@ -496,7 +507,7 @@ mod tests {
         fn begin() -> Story {
             let (key, rule) = (SignalKey::new("container/web"), Rule::at_once(Test::Verdict));
             let spec = Arc::new(Spec::new(key, "container web", Severity::Critical, rule));
-            let specs = Specs { usual: Arc::clone(&spec), planned: spec };
+            let specs = Specs { usual: Arc::clone(&spec), planned: Arc::clone(&spec), back: spec };
             let called = Called { identity: "name web".into(), name: "web".into(), ..Called::default() };
             let now = Now { wall: Wall(NINE), mono: Mono(1_000_000), awake: Mono(1_000_000) };
             Story { track: Track::new(specs, called), now, last: None, away: None, hint: Hint::default() }

@@ -28,8 +28,9 @@ use crate::client::proxy::{Environment, Proxies};
 use crate::client::resolve::{Lane, is_link_local, zone};
 use crate::client::trust::{Keys, Terms, Trust, Wrong};
 use crate::config::form;
+use crate::config::headers::{FILE, read as read_headers};
 use crate::config::value::Secret;
-use crate::config::written::wrote;
+use crate::config::veil::is_secret_name;
 use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
@@ -87,7 +88,6 @@ impl<'a> Workshop<'a> {
             _ => Some(Target::parse(&settings.target, kind).map_err(|e| wrong("target", e))?),
         };
         let dependency = target.as_ref().and_then(Target::place).map(dependency);
-        let place = target.as_ref().and_then(Target::endpoint);
         if let Some(place) = target.as_ref().and_then(Target::place) {
             may_talk_to(place, settings).map_err(|what| wrong("target", what))?;
         }
@@ -107,10 +107,8 @@ impl<'a> Workshop<'a> {
         let title = format!("{kind} {short}");
         // People know a check by the name that they gave it; what it asks stands beside.
         let about = About { name: settings.name.as_str().into(), group: title.as_str().into(), ..About::default() };
-        let about = wrote(about, &settings.note, &settings.runbook, settings.cooldown)
-            .map_err(|(field, what)| wrong(field, what))?;
         let spec = Spec::new(key, title, settings.severity, rule).about(about);
-        Ok(Probe { spec: Arc::new(spec), pace, check, dependency, place })
+        Ok(Probe { spec: Arc::new(spec), pace, check, dependency })
     }
 
     fn pace(&self, settings: &Settings) -> Result<Pace, Fault> {
@@ -307,13 +305,20 @@ fn trust_kind(settings: &Settings) -> TrustKind {
 /// What a probe sends beside what every request has.
 fn headers(settings: &Settings) -> Result<HeaderMap, Fault> {
     let mut headers = if settings.keep_alive { HeaderMap::new() } else { plain_headers() };
-    for (name, value) in &settings.headers {
+    let read = read_headers(&settings.headers).map_err(|all| {
+        let all: Vec<String> = all.iter().map(|one| format!("\"{}\": {}", one.key.escape_debug(), one.what)).collect();
+        wrong("headers", all.join("; "))
+    })?;
+    for (name, value) in read {
         let bad = |what: &str| wrong("headers", format!("\"{}\" {what}", name.escape_debug()));
         if TAKEN.contains(&name.to_ascii_lowercase().as_str()) {
             return Err(bad("cannot be set here; for credentials use user and password, or authorization"));
         }
         let header = HeaderName::try_from(name.as_str()).map_err(|_| bad("is not a header's name"))?;
-        headers.insert(header, HeaderValue::try_from(value.as_str()).map_err(|_| bad("has a bad value"))?);
+        let is_secret = is_secret_name(&name) || settings.headers.contains_key(&format!("{name}{FILE}"));
+        let mut value = HeaderValue::try_from(value.expose()).map_err(|_| bad("has a bad value"))?;
+        value.set_sensitive(is_secret);
+        headers.insert(header, value);
     }
     let secret =
         Secret::resolve("authorization", settings.authorization.as_ref(), settings.authorization_file.as_deref())

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,15 +29,20 @@ pub struct TlsPeer {
 impl TlsPeer {
     /// Shows these certificates, its own first, with the key of the first.
     pub fn start(chain: &[&str], key: &str) -> TlsPeer {
-        TlsPeer::serve(chain, key, None)
+        TlsPeer::serve(chain, key, None, None)
+    }
+
+    /// The same before a peer that speaks plain HTTP: hands on one request per connection, and its answer.
+    pub fn before(chain: &[&str], key: &str, behind: SocketAddr) -> TlsPeer {
+        TlsPeer::serve(chain, key, None, Some(behind))
     }
 
     /// The same, and wants a certificate that this authority signed.
     pub fn wants_client(chain: &[&str], key: &str, authority: &str) -> TlsPeer {
-        TlsPeer::serve(chain, key, Some(authority))
+        TlsPeer::serve(chain, key, Some(authority), None)
     }
 
-    fn serve(chain: &[&str], key: &str, authority: Option<&str>) -> TlsPeer {
+    fn serve(chain: &[&str], key: &str, authority: Option<&str>, behind: Option<SocketAddr>) -> TlsPeer {
         let chain = chain.iter().map(|name| CertificateDer::from_pem_file(pem(name)).unwrap()).collect();
         let key = PrivateKeyDer::from_pem_file(pem(key)).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -58,7 +63,7 @@ impl TlsPeer {
         let listener = Listener::start(move || {
             let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
             move |stream: TcpStream, _: &Ended| {
-                let _ = answer(stream, config, &seen);
+                let _ = answer(stream, config, &seen, behind);
             }
         });
         TlsPeer { listener, handshakes }
@@ -79,7 +84,12 @@ impl TlsPeer {
     }
 }
 
-fn answer(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<HandshakeKind>>) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    seen: &Mutex<Vec<HandshakeKind>>,
+    behind: Option<SocketAddr>,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut session = ServerConnection::new(config).unwrap();
     let outcome = session.complete_io(&mut stream);
@@ -93,10 +103,28 @@ fn answer(mut stream: TcpStream, config: Arc<ServerConfig>, seen: &Mutex<Vec<Han
     let mut head = Vec::new();
     let mut piece = [0; 512];
     while !head.ends_with(b"\r\n\r\n") {
-        match tls.read(&mut piece)? {
+        // One byte at a time: what follows is the body.
+        match tls.read(piece.get_mut(..1).unwrap_or_default())? {
             0 => return Ok(()),
             n => head.extend_from_slice(piece.get(..n).unwrap_or_default()),
         }
+    }
+    if let Some(behind) = behind {
+        let text = String::from_utf8_lossy(&head).to_lowercase();
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        tls.read_exact(&mut body)?;
+        let mut plain = TcpStream::connect(behind)?;
+        plain.set_read_timeout(Some(Duration::from_secs(20)))?;
+        plain.write_all(&[head, body].concat())?;
+        loop {
+            match plain.read(&mut piece)? {
+                0 => break,
+                n => tls.write_all(piece.get(..n).unwrap_or_default())?,
+            }
+        }
+        tls.conn.send_close_notify();
+        return tls.flush();
     }
     tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")?;
     tls.conn.send_close_notify();

@@ -217,3 +217,31 @@ fn a_date_fires_at_the_first_look_also_with_a_look_a_day() {
     assert_eq!(peer.handshakes().len(), 0, "no handshake with it came to an end");
     daemon.terminate();
 }
+
+#[test]
+fn a_certificate_is_bad_since_its_date_and_not_since_somebody_looked() {
+    let own = TlsPeer::start(&["own.pem"], "own.key");
+    let trusted = format!("ca_file = {:?}\n", pem("own.pem"));
+    let days_since = |clock: &Clock, seen: &Observation| {
+        let at = seen.more.as_deref().and_then(|more| more.happened_at).unwrap_or_else(|| panic!("{seen:?}"));
+        clock.now().wall.since(at).as_secs() / 86_400
+    };
+    let number = |fact: &str, before: &str| {
+        let words: Vec<&str> = fact.split(before).next().unwrap().split_whitespace().collect();
+        words.last().unwrap().parse::<u64>().unwrap()
+    };
+    let clock = day(40_000);
+    for scheme in ["tls", "https"] {
+        let seen = look_at(&format!("target = \"{scheme}://{}\"\n{trusted}", own.place()), &clock);
+        if scheme == "tls" || seen.fact.contains("expired") {
+            assert_eq!(days_since(&clock, &seen), number(&seen.fact, " days ago"), "{}", seen.fact);
+        }
+    }
+    // Too few days are left since so many days before its end.
+    let valid = look_at(&format!("target = \"tls://{}\"\n{trusted}", own.place()), &day(0));
+    let left = number(&valid.fact, " days");
+    let clock = day(i64::try_from(left).unwrap() - 5);
+    let seen = look_at(&format!("target = \"tls://{}\"\n{trusted}min_days = 14", own.place()), &clock);
+    assert!(seen.reading == Reading::Down && seen.fact.contains("fewer than 14 days"), "{}", seen.fact);
+    assert!((8..=9).contains(&days_since(&clock, &seen)), "{seen:?}");
+}

@@ -30,7 +30,7 @@ fn a_node_whose_key_nobody_holds_is_not_waited_for_beyond_its_time_to_boot() {
     world.beats.insert(Arc::from("n1"), unheld());
     let waited = world.until(MINUTE * 11, |world| world.kept_of("n1").phase != Phase::Waiting);
     assert!(waited >= MINUTE * 9, "{waited:?}");
-    assert_eq!((world.kept_of("n1").phase, world.said("no heartbeat within 10 min")), (Phase::Suspect, 1));
+    assert_eq!((world.kept_of("n1").phase, world.said("no heartbeat within 10m")), (Phase::Suspect, 1));
     assert_eq!(world.forgotten.len(), 1, "the note for other agents goes");
     // It proves no death either: nothing more is done to the machine.
     world.time_passes(HOUR * 5);
@@ -94,6 +94,32 @@ fn detail(event: &Event) -> Option<usize> {
         Event::Replied { detail, .. } => Some(detail.chars().count()),
         _ => None,
     }
+}
+
+#[test]
+fn a_silenced_machine_is_not_touched_nor_is_the_silenced_time_counted() {
+    let mut world = World::of(3);
+    world.time_passes(MINUTE * 10);
+    world.silenced.insert("node/n1".to_string());
+    world.heartbeat_dies("n1");
+    world.time_passes(HOUR);
+    assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::Silenced]), "{}", world.story());
+    assert_eq!(world.said("not touched: silenced"), 0, "who silenced it knows why");
+    // What is kept can be read by a version that does not know the word.
+    assert!(!world.kept["n1"].contains("silenced"), "{}", world.kept["n1"]);
+    world.silenced.clear();
+    let after = world.until(HOUR, |world| !world.asked.is_empty());
+    assert!(after >= MINUTE * 5, "the time begins anew: {after:?}");
+}
+
+#[test]
+fn a_silence_never_holds_back_the_start_that_is_owed() {
+    let mut world = World::of(3);
+    world.time_passes(MINUTE * 10);
+    world.heartbeat_dies("n1");
+    world.until(HOUR, |world| !world.asked.is_empty());
+    world.silenced.insert("node/n1".to_string());
+    world.until(HOUR, |world| world.asked.iter().any(|(_, verb, ..)| *verb == Verb::START));
 }
 
 /// A world of three in which the agent runs on n1.

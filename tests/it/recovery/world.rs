@@ -47,6 +47,8 @@ pub struct World {
     pub beats: BTreeMap<Arc<str>, Beat>,
     pub sees_consul: bool,
     pub evidence: BTreeMap<String, State>,
+    /// Signals that somebody silenced.
+    pub silenced: BTreeSet<String>,
     /// Evidence is looked at with each pass.
     pub probes: bool,
     pub holds_lease: bool,
@@ -135,6 +137,7 @@ impl World {
             beats: BTreeMap::new(),
             sees_consul: true,
             evidence: BTreeMap::new(),
+            silenced: BTreeSet::new(),
             probes: true,
             holds_lease: true,
             is_durable: true,
@@ -252,7 +255,9 @@ impl World {
             let state = *evidence.get(key.as_str())?;
             Some(Looked { state, seen_at: Some(seen_at), incident: None })
         };
+        let silenced = |key: &SignalKey| self.silenced.contains(key.as_str());
         let input = Input {
+            silenced: &silenced,
             beats: self.sees_consul.then_some(&beats),
             fresh_since: self.fresh_since,
             look: &look,

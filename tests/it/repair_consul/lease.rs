@@ -198,3 +198,24 @@ fn a_note_about_a_node_that_nobody_here_knows_is_told_until_somebody_removes_it(
     all[0].wait_state("recovery/unconfigured", "ok");
     scene.assert_untouched();
 }
+
+#[test]
+fn a_note_that_cannot_be_read_is_told_until_it_is_gone() {
+    if !parts::consul() {
+        return;
+    }
+    let (scene, consul) = (Scene::new(&["n1"]), Consul::dev(Dev::default()));
+    let _beat = Beat::start(&consul, "n1", "boot-1");
+    let client = consul.client();
+    let key = "watchdog/repairs/n9/of-another-version";
+    for (key, value) in [(key, &b"nonsense"[..]), ("watchdog/repairs/", b"")] {
+        assert!(client.put(key, value, watchdog::client::consul::How::Plain).unwrap());
+    }
+    let agent = scene.start(&plan(&scene, &consul, "agent-1"));
+    agent.wait_state("recovery/notes", "firing");
+    scene.wait_told("1 in a form that cannot be read");
+    client.delete(key, None).unwrap();
+    agent.wait_state("recovery/notes", "ok");
+    scene.assert_untouched();
+    agent.terminate();
+}

@@ -1,0 +1,125 @@
+//! What is known of one node: whether it was ever seen, when it was last seen alive, and how it stands.
+//!
+//! What a loss is judged by is kept with the node's signal and comes back after a restart, after a reload and in the
+//! next of several single passes, also of a node that nobody configured. Reads no clock and asks nobody.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::recovery::heartbeat::{Beat, Life};
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{More, Observation, Reading, Severity, SignalKey, Spec};
+use crate::core::time::{Mono, Now, Wall};
+
+/// Signals of nodes begin so.
+pub const PREFIX: &str = "node/";
+
+/// What is kept of a node that was seen alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// When it was last seen to have a key, once it has none any more.
+    lost_at: Option<Wall>,
+}
+
+/// A node that has been spoken of.
+pub struct Tracked {
+    spec: Arc<Spec>,
+    /// In the picture reported last.
+    life: Life,
+    /// It had a key in the picture reported last.
+    pub has_key: bool,
+    /// When it was last seen to have a key; moves on when it has none any more.
+    pub there_at: Mono,
+    /// The same by the wall clock, once it has none any more.
+    lost_at: Option<Wall>,
+    sight: Sight,
+    /// What was handed over to be kept.
+    handed: Option<Kept>,
+}
+
+/// Whether a node was ever seen to have a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Never,
+    /// In an earlier run, or under the settings before these.
+    Before,
+    Now,
+}
+
+impl Tracked {
+    /// A node that nothing is known of at `at`, but that it was `seen_before`. `apart`: single passes, of which a second
+    /// one has to see it gone this long after the first.
+    pub fn new(name: &str, at: Mono, seen_before: bool, apart: Option<Duration>) -> Tracked {
+        let sight = if seen_before { Sight::Before } else { Sight::Never };
+        let spec = spec(name, apart);
+        Tracked { spec, life: Life::Gone, has_key: false, there_at: at, lost_at: None, sight, handed: None }
+    }
+
+    /// The same, with what a source before this one kept. One that it saw alive was last seen when that source looked
+    /// last, at `looked_at`.
+    #[must_use]
+    pub fn knowing(self, kept: Option<Kept>, looked_at: Option<Mono>, now: Now) -> Tracked {
+        let Some(kept) = kept else { return self };
+        let lost_at = kept.lost_at.or_else(|| looked_at.map(|at| now.wall.minus(now.mono.since(at))));
+        let there_at = lost_at.map_or(self.there_at, |at| now.mono.minus(now.wall.since(at)));
+        Tracked { sight: Sight::Before, there_at, lost_at, handed: Some(kept), ..self }
+    }
+
+    /// Takes over what a picture says of it; the one before was taken at `before`.
+    pub fn take(&mut self, beat: Option<&Beat>, before: Mono, now: Now) {
+        if self.has_key {
+            // Until the look before this one.
+            self.there_at = before;
+        }
+        match beat {
+            Some(_) => (self.sight, self.lost_at) = (Sight::Now, None),
+            None if self.has_key => self.lost_at = Some(now.wall.minus(now.mono.since(before))),
+            None => {}
+        }
+        self.has_key = beat.is_some();
+        self.life = beat.map_or(Life::Gone, |beat| beat.life);
+    }
+
+    /// How it stands. Before things have settled, one that was only seen by somebody else is not missed. Of one that is
+    /// gone and `is_stranger`, whom nobody configured, only memory speaks.
+    pub fn observe(&mut self, at: Mono, is_settled: bool, is_stranger: bool) -> Observation {
+        let (reading, fact) = match self.life {
+            Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
+            Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
+            Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
+            Life::Gone if self.sight == Sight::Before && is_settled => {
+                (Reading::Down, Cow::Borrowed("its heartbeat is gone: it was there once, and not since we look"))
+            }
+            Life::Gone if self.sight != Sight::Now => {
+                (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet"))
+            }
+            Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
+        };
+        let seen = Observation::new(&self.spec, at, reading, fact);
+        let kept = (self.sight != Sight::Never).then_some(Kept { lost_at: self.lost_at });
+        // Ten thousand nodes that stand as they stood hand over nothing.
+        let is_news = kept != self.handed;
+        self.handed = kept;
+        // Texts and numbers only: this cannot fail.
+        let keep = kept.filter(|_| is_news).and_then(|kept| serde_json::to_string(&kept).ok());
+        let happened_at = self.lost_at.filter(|_| reading == Reading::Down);
+        let gone = is_stranger && self.life == Life::Gone && !self.has_key;
+        if keep.is_none() && happened_at.is_none() && !gone {
+            return seen;
+        }
+        seen.knowing(More { happened_at, keep, gone })
+    }
+}
+
+/// `apart`: single passes, of which a second one has to see it gone this long after the first.
+fn spec(name: &str, apart: Option<Duration>) -> Arc<Spec> {
+    // A session's end has been waited for by Consul: one look is enough.
+    let at_once = Rule::at_once(Test::Verdict);
+    let rule = apart.map_or(at_once, |hold| Rule { fail_after: 2, hold, ..at_once });
+    let key = SignalKey::new(&format!("{PREFIX}{name}"));
+    Arc::new(Spec::new(key, format!("node {name}"), Severity::Critical, rule))
+}
