@@ -389,14 +389,10 @@ impl DockerSource {
         let text = fact::fact(reason, &facts, &self.limits, &told);
         let last = track.last_exit.unwrap_or(facts.exit_code);
         let planned = reading == Reading::Down && reason.is_planned();
-        // What nobody wants to be told of is no trouble, unless somebody was told that it is in trouble.
+        // Where nobody wants to be told of it there is nothing to judge, unless somebody was told that it fails.
         let untold = planned && self.settings.planned == Planned::None && !track.is_failing();
-        let reading = if untold { Reading::Up } else { reading };
-        let details = if untold {
-            Details::new("is off by a command", "")
-        } else {
-            advice::advice(reason, &facts, &track.called, inspected, last)
-        };
+        let reading = if untold { Reading::Idle } else { reading };
+        let details = advice::advice(reason, &facts, &track.called, inspected, last);
         let spec = match (planned, track.is_back() && reading == Reading::Up) {
             (true, _) => &track.specs.planned,
             (_, true) => &track.specs.back,
