@@ -70,8 +70,8 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         Reason::Stopped => format!("stopped, exit code 0, though its restart policy is {}", policy(facts.policy)),
         Reason::Failed => failed(facts, told),
         Reason::Paused => "paused by a command".to_string(),
-        Reason::Dead => "dead: the engine could not remove it whole".to_string(),
-        Reason::NeverStarted => format!("created and not started for more than {}", people(limits.start_grace)),
+        Reason::Dead => "dead: the engine could not remove it completely".to_string(),
+        Reason::NeverStarted => format!("created, but not started for more than {}", people(limits.start_grace)),
         Reason::CannotStart => format!("cannot be started, {}", code(facts.exit_code)),
         Reason::StuckRemoving => format!("being removed for more than {}", people(limits.grace)),
         Reason::Missing => "missing: there is no such container".to_string(),
@@ -80,6 +80,7 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         if matches!(reason, Reason::CannotStart | Reason::Dead) && !inspected.state.error.is_empty() {
             let _ = write!(text, ": {}", clean(&veil::prose(&inspected.state.error), TAIL));
         }
+        text.push_str(and_then(reason, facts));
         if reason != Reason::CrashLoop && facts.restarts > 0 {
             let _ = write!(text, "; {} in {}", times(facts.restarts, "restart"), people(told.window));
         }
@@ -91,10 +92,26 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
     text
 }
 
+/// What the engine does about it.
+fn and_then(reason: Reason, facts: &Facts) -> &'static str {
+    use super::verdict::Standing;
+    match (reason, facts.policy) {
+        (Reason::CrashLoop, _) if facts.standing != Standing::Exited => "; Docker keeps restarting it",
+        (Reason::Failed | Reason::OutOfMemory, Policy::No) if facts.standing == Standing::Exited => {
+            "; not restarted (restart policy no)"
+        }
+        (Reason::Failed | Reason::OutOfMemory, Policy::OnFailure) if facts.standing == Standing::Exited => {
+            "; not restarted again (restart policy on-failure)"
+        }
+        (Reason::OutOfMemory, _) if facts.standing == Standing::Restarting => "; Docker restarts it",
+        _ => "",
+    }
+}
+
 fn failed(facts: &Facts, told: &Told<'_>) -> String {
     let exit = code(facts.exit_code);
     if facts.how == How::Unclear {
-        return format!("ended on a signal, {exit}; whether a command sent it, no event tells");
+        return format!("ended by a signal, {exit}; no event says whether a command sent it");
     }
     if !is_signalled(facts.exit_code) || facts.how != How::Itself {
         return format!("exited by itself, {exit}");
@@ -104,7 +121,7 @@ fn failed(facts: &Facts, told: &Told<'_>) -> String {
         (137, 1..) => format!(", memory limit {}", bytes(limit)),
         _ => String::new(),
     };
-    format!("ended on a signal that no docker command sent, {exit}{limit}")
+    format!("ended by a signal that no docker command sent, {exit}{limit}")
 }
 
 /// Why part of the picture is missing: how many, who, and the first reason.
@@ -284,12 +301,12 @@ mod tests {
             (
                 Reason::Failed,
                 Facts { exit_code: 143, how: How::Unclear, ..f },
-                "ended on a signal, exit code 143 (SIGTERM); whether a command sent it, no event tells; image nginx:1.27",
+                "ended by a signal, exit code 143 (SIGTERM); no event says whether a command sent it; image nginx:1.27",
             ),
             (
                 Reason::Failed,
                 Facts { exit_code: 137, ..f },
-                "ended on a signal that no docker command sent, exit code 137 (SIGKILL); image nginx:1.27",
+                "ended by a signal that no docker command sent, exit code 137 (SIGKILL); image nginx:1.27",
             ),
             (
                 Reason::ByCommand,

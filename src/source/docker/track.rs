@@ -323,6 +323,7 @@ impl Track {
                 log.iter().rev().take_while(|check| check.exit_code != 0).last().and_then(|check| date(&check.start))
             }
             Reason::NeverStarted | Reason::CannotStart => self.created_at,
+            Reason::Paused | Reason::StuckRemoving | Reason::Missing => Some(by_wall(self.since)),
             _ => None,
         }
     }
