@@ -376,7 +376,7 @@ fn fleet() {
     let nodes: Vec<Node> = (0..COUNT).map(node).collect();
     let names: Vec<Arc<str>> = nodes.iter().map(|node| Arc::clone(&node.name)).collect();
     let alive = |name: &Arc<str>| {
-        let beat = Look { life: Life::Alive, session: Some("s".into()), boot: Some("b".into()), says_planned: false };
+        let beat = Look { life: Life::Alive, session: Some("s".into()), boot: Some("b".into()), planned: None };
         (Arc::clone(name), beat)
     };
     let well: Arc<BTreeMap<Arc<str>, Look>> = Arc::new(names.iter().map(alive).collect());

@@ -30,6 +30,7 @@ use crate::config::value::Span;
 use crate::config::veil::quoted;
 use crate::config::{Config, ConfigError, Problems, form, host_name};
 use crate::core::beacon::{Beacon, Heartbeat, Policy, State};
+use crate::core::recovery::heartbeat::LONGEST_PLAN;
 use crate::core::time::{Mono, people};
 use crate::serve;
 use crate::serve::server::Server;
@@ -49,6 +50,9 @@ crate::settings! {
         /// Time between two writings of the key's value, at least ttl: its beat then shows progress. Each one is work for
         /// Consul and wakes every agent.
         rewrite: Span = Span::seconds(600),
+        /// How long a planned stop of the beacon (SIGTERM) is maintenance, at most 24h: no alert, no repair. A node that is
+        /// not back by then is told as lost.
+        planned: Span = Span::seconds(600),
         /// Address of the beacon's own /metrics and /healthz; empty = off. Who may ask is in [serve].
         listen: String = String::new(),
     }
@@ -103,6 +107,9 @@ impl Plan {
             let what = format!("{} is not at least 100ms and less than beacon.ttl ({})", settings.renew, settings.ttl);
             problems.refuse("beacon.renew", what);
         }
+        if settings.planned.0 > Duration::from_secs(LONGEST_PLAN) {
+            problems.refuse("beacon.planned", format!("{} is longer than 24h", settings.planned));
+        }
         problems.check("beacon.listen", form::listen(&settings.listen));
         let listen = settings.listen.parse::<SocketAddr>().ok();
         // Of three renewals in a TTL one may hang and one fail.
@@ -113,7 +120,13 @@ impl Plan {
         };
         let key = format!("{prefix}/{node}");
         let version = env!("CARGO_PKG_VERSION").to_string();
-        let own = Heartbeat { node, version, ttl_s: ttl.as_secs(), ..Heartbeat::default() };
+        let own = Heartbeat {
+            node,
+            version,
+            ttl_s: ttl.as_secs(),
+            planned_s: Some(settings.planned.0.as_secs()),
+            ..Heartbeat::default()
+        };
         Ok(Plan {
             consul,
             key,

@@ -40,6 +40,9 @@ pub struct Heartbeat {
     pub version: String,
     /// The session's TTL in seconds.
     pub ttl_s: u64,
+    /// How long a planned stop of it is maintenance, in seconds; absent in what earlier versions wrote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub planned_s: Option<u64>,
     /// When the beacon was told to stop, RFC 3339; absent while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planned_stop: Option<String>,

@@ -137,22 +137,27 @@ impl Heart {
 
     /// Reads once, without waiting for news.
     fn look_once(&self) -> Looked {
-        let mut reader = Reader::for_one_look(self.consul.clone(), self.place.clone());
+        let reader = Reader::for_one_look(self.consul.clone(), self.place.clone());
+        let mut reader = reader.knowing(self.planned_before());
         let outcome = reader.read(None, &self.outfit.clock);
         Looked { outcome, at: self.outfit.clock.now().mono }
     }
 
     fn latest(&mut self) -> Option<Looked> {
-        let follower = self.follower.get_or_insert_with(|| {
-            Follower::start(
-                Reader::new(self.consul.clone(), self.place.clone()),
-                self.wait,
-                (self.outfit.clock.clone(), self.outfit.waker.clone()),
-                Arc::from(NAME),
-                Pace::of(&format!("consul {}", self.consul.address()), follow::BACKOFF),
-            )
-        });
-        follower.latest()
+        if self.follower.is_none() {
+            let reader = Reader::new(self.consul.clone(), self.place.clone()).knowing(self.planned_before());
+            let pace = Pace::of(&format!("consul {}", self.consul.address()), follow::BACKOFF);
+            let (clock, waker) = (self.outfit.clock.clone(), self.outfit.waker.clone());
+            self.follower = Some(Follower::start(reader, self.wait, (clock, waker), Arc::from(NAME), pace));
+        }
+        self.follower.as_ref().and_then(Follower::latest)
+    }
+
+    /// Since when nodes said to those before us that they stop as planned.
+    fn planned_before(&self) -> BTreeMap<Arc<str>, Mono> {
+        let now = self.outfit.clock.now();
+        let kept = self.outfit.kept.under::<Kept>(PREFIX);
+        kept.filter_map(|(key, kept)| Some((name(key)?, kept.planned_since(now)?))).collect()
     }
 
     fn report(&mut self, beats: &Arc<Heartbeats>) -> Report {

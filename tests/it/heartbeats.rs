@@ -320,3 +320,39 @@ fn a_node_that_nobody_configured_is_missed_after_a_restart_until_it_is_forgotten
     let report = rig.wait("a picture", Result::is_ok).unwrap();
     assert!(!is_missed(&report), "{report:?}");
 }
+
+#[test]
+fn a_planned_stop_holds_for_its_time_whoever_watches_and_is_recalled_then() {
+    let stop = r#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_s":600,"planned_stop":"2026-01-01T00:00:00Z"}"#;
+    let state = |report: &Report| readings(report)[0].1;
+    let fact = |report: &Report| report.observations[0].fact.to_string();
+    let mut rig = Rig::new();
+    let _ = rig.wait("both to be well", |report| report.as_ref().is_ok_and(is_well));
+    let stopped = rig.clock.now();
+    {
+        let mut held = rig.kv.held();
+        held.keys.insert(N1.to_string(), (stop.to_string(), None));
+        held.index += 1;
+    }
+    let planned = |report: &Result<Report, String>| report.as_ref().is_ok_and(|r| state(r) == Reading::Unknown);
+    let report = rig.wait("the planned stop", planned).unwrap();
+    assert_eq!(fact(&report), "it said that it stops as planned: maintenance for 10m at most");
+    let mut all = BTreeMap::new();
+    kept(&report, &mut all);
+    // Single passes, one every four minutes: each is another source, and the third finds the time to be over.
+    let body = (stop.to_string(), None);
+    let mut seen = Vec::new();
+    for pass in 1..=3 {
+        let span = Duration::from_mins(4) * pass;
+        let now = Now { wall: stopped.wall.plus(span), mono: stopped.mono.plus(span), awake: stopped.awake.plus(span) };
+        let before = now.mono.minus(Duration::from_mins(4));
+        let mut rig = Rig::after(&[N2, SENTINEL], &[], Kept::new(all.clone(), Some(before), true), now);
+        rig.kv.held().keys.insert(N1.to_string(), body.clone());
+        let report = rig.observe(true).unwrap();
+        kept(&report, &mut all);
+        seen.push((state(&report), fact(&report), happened_at(&report, "node/n1")));
+    }
+    assert_eq!((seen[0].0, seen[1].0, seen[2].0), (Reading::Unknown, Reading::Unknown, Reading::Down), "{seen:?}");
+    assert_eq!(seen[2].1, "it stopped as planned and has not come back within 10m (beacon.planned)");
+    assert_eq!(seen[2].2, Some(stopped.wall), "since it stopped");
+}

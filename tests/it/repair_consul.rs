@@ -70,10 +70,14 @@ impl Scene {
 
     /// A real beacon for this node, renewed ten times in its TTL.
     fn beacon(&self, node: &str, consul: &str, ttl: &str, renew: &str) -> Daemon {
+        self.beacon_with(node, consul, |setup| setup.set("beacon.ttl", ttl).set("beacon.renew", renew))
+    }
+
+    fn beacon_with(&self, node: &str, consul: &str, settings: impl FnOnce(Setup) -> Setup) -> Daemon {
         let dir = self.home.path().join(format!("beacon-{node}"));
         std::fs::create_dir_all(&dir).unwrap();
         let setup = Setup::default().set("consul.address", consul).set("beacon.listen", "127.0.0.1:0");
-        setup.set("beacon.node", node).set("beacon.ttl", ttl).set("beacon.renew", renew).write(&dir);
+        settings(setup.set("beacon.node", node)).write(&dir);
         let daemon = Daemon::start_with(watchdog(&dir).arg("beacon"));
         wait(|| format!("the beacon of {node}"), || (daemon.get("/healthz").status == 200).then_some(()));
         daemon

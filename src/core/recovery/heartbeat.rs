@@ -12,8 +12,11 @@ use std::time::Duration;
 use crate::core::beacon::Heartbeat;
 use crate::core::time::Mono;
 
-/// A planned stop is believed for twice the TTL that it names, and never for longer than twice this; seconds.
+/// The longest TTL that is believed, in seconds. A planned stop of a beacon that does not say for how long is believed
+/// for twice its TTL.
 const LONGEST_TTL: u64 = 600;
+/// The longest that a planned stop is believed, in seconds.
+pub const LONGEST_PLAN: u64 = 86_400;
 
 /// All heartbeats in one look at Consul.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,8 +43,8 @@ pub struct Beat {
     pub session: Option<Arc<str>>,
     /// The boot of the node, where its value says so.
     pub boot: Option<Arc<str>>,
-    /// Its value says that it stops as planned, for however long.
-    pub says_planned: bool,
+    /// Its value says that it stops as planned; for how long that is believed.
+    pub planned: Option<Duration>,
 }
 
 /// Does a node live?
@@ -63,15 +66,19 @@ impl Beat {
     pub fn read(session: Option<&str>, value: &[u8], planned_for: Duration) -> Beat {
         let written = Heartbeat::parse(value);
         let ttl = Duration::from_secs(written.as_ref().map_or(0, |heartbeat| heartbeat.ttl_s).clamp(1, LONGEST_TTL));
-        let planned = written.as_ref().is_some_and(|heartbeat| heartbeat.planned_stop.is_some());
+        let planned = written.as_ref().filter(|heartbeat| heartbeat.planned_stop.is_some());
+        let planned = planned.map(|heartbeat| match heartbeat.planned_s {
+            Some(seconds) => Duration::from_secs(seconds.min(LONGEST_PLAN)),
+            None => ttl * 2,
+        });
         let life = match (session, planned) {
-            (Some(_), false) => Life::Alive,
-            (_, true) if planned_for < ttl * 2 => Life::Planned,
-            (_, true) => Life::Gone,
-            (None, false) => Life::Unheld,
+            (Some(_), None) => Life::Alive,
+            (_, Some(limit)) if planned_for < limit => Life::Planned,
+            (_, Some(_)) => Life::Gone,
+            (None, None) => Life::Unheld,
         };
         let boot = written.map(|heartbeat| heartbeat.boot_id).filter(|boot| !boot.is_empty());
-        Beat { life, session: session.map(Arc::from), boot: boot.map(Arc::from), says_planned: planned }
+        Beat { life, session: session.map(Arc::from), boot: boot.map(Arc::from), planned }
     }
 
     /// The same, sharing with an earlier look the texts that are as they were: looks in which little changed
@@ -95,9 +102,12 @@ mod tests {
     fn a_node_lives_while_a_session_holds_its_key() {
         let ours = br#"{"node":"n1","boot_id":"b","beat":7,"ttl_s":30}"#;
         let stop = br#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_stop":"2026-01-01T00:00:00Z"}"#;
+        let long = br#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_s":600,"planned_stop":"2026-01-01T00:00:00Z"}"#;
+        let none = br#"{"node":"n1","boot_id":"b","ttl_s":30,"planned_s":0,"planned_stop":"2026-01-01T00:00:00Z"}"#;
+        let ever = br#"{"node":"n1","boot_id":"b","planned_s":99999999999,"planned_stop":"2026-01-01T00:00:00Z"}"#;
         let other: &[u8] = b"2026-01-01T00:00:00Z";
         let s = Duration::from_secs;
-        let table: [Row<'_>; 8] = [
+        let table: [Row<'_>; 13] = [
             (Some("s"), ours, s(0), Life::Alive, Some("b")),
             (Some("s"), other, s(0), Life::Alive, None),
             (Some("s"), b"\xff\x00{", s(0), Life::Alive, None),
@@ -106,6 +116,11 @@ mod tests {
             (None, stop, s(0), Life::Planned, Some("b")),
             (None, stop, s(59), Life::Planned, Some("b")),
             (None, stop, s(60), Life::Gone, Some("b")),
+            (None, long, s(599), Life::Planned, Some("b")),
+            (None, long, s(600), Life::Gone, Some("b")),
+            (None, none, s(0), Life::Gone, Some("b")),
+            (None, ever, s(86_399), Life::Planned, Some("b")),
+            (None, ever, s(86_400), Life::Gone, Some("b")),
         ];
         for (session, value, planned_for, life, boot) in table {
             let beat = Beat::read(session, value, planned_for);

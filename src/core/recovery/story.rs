@@ -196,7 +196,10 @@ pub fn changed(member: &Member, change: &Change) -> Line {
             let done = format_args!("{back}, {took} after the repair began");
             ("repaired", deed.says(done, format_args!("{back}, {took} after the repair would have begun")))
         }
-        Change::Planned => ("planned", Phrase::seen("it stops as planned: maintenance until its TTL has passed twice")),
+        Change::Planned => (
+            "planned",
+            Phrase::seen("it stops as planned: maintenance for as long as its beacon said (beacon.planned)"),
+        ),
         Change::NotBack => {
             let done = "no heartbeat within its time to boot";
             ("not-back", deed.says(done, "no heartbeat within the time that it would have to boot"))
@@ -217,8 +220,9 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
     let (fact, reason) = match change {
         Change::Lost | Change::Forgiven => return None,
         Change::Planned => {
-            let fact =
-                Phrase::seen("stops as planned: maintenance, nothing is repaired until its TTL has passed twice");
+            let fact = Phrase::seen(
+                "stops as planned: maintenance, nothing is repaired for as long as its beacon said (beacon.planned)",
+            );
             let reason = Phrase::seen("its beacon said so");
             return Some(Edge { severity: Severity::Info, ..edge(member, deed, now, fact, reason) });
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::recovery::heartbeat::{Beat, Life};
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{More, Observation, Reading, Severity, SignalKey, Spec};
-use crate::core::time::{Mono, Now, Wall};
+use crate::core::time::{Mono, Now, Wall, people};
 
 /// Signals of nodes begin so.
 pub const PREFIX: &str = "node/";
@@ -23,6 +23,15 @@ pub const PREFIX: &str = "node/";
 pub struct Kept {
     /// When it was last seen to have a key, once it has none any more.
     lost_at: Option<Wall>,
+    /// When it was first seen to say that it stops as planned, while it says so.
+    planned_at: Option<Wall>,
+}
+
+impl Kept {
+    /// Since when it says that it stops as planned, by the clocks of now.
+    pub fn planned_since(&self, now: Now) -> Option<Mono> {
+        self.planned_at.map(|at| now.mono.minus(now.wall.since(at)))
+    }
 }
 
 /// A node that has been spoken of.
@@ -36,6 +45,8 @@ pub struct Tracked {
     pub there_at: Mono,
     /// The same by the wall clock, once it has none any more.
     lost_at: Option<Wall>,
+    /// It says that it stops as planned: since when, and how long that is believed.
+    planned: Option<(Wall, Duration)>,
     sight: Sight,
     /// What was handed over to be kept.
     handed: Option<Kept>,
@@ -56,7 +67,16 @@ impl Tracked {
     pub fn new(name: &str, at: Mono, seen_before: bool, apart: Option<Duration>) -> Tracked {
         let sight = if seen_before { Sight::Before } else { Sight::Never };
         let spec = spec(name, apart);
-        Tracked { spec, life: Life::Gone, has_key: false, there_at: at, lost_at: None, sight, handed: None }
+        Tracked {
+            spec,
+            life: Life::Gone,
+            has_key: false,
+            there_at: at,
+            lost_at: None,
+            planned: None,
+            sight,
+            handed: None,
+        }
     }
 
     /// The same, with what a source before this one kept. One that it saw alive was last seen when that source looked
@@ -64,9 +84,11 @@ impl Tracked {
     #[must_use]
     pub fn knowing(self, kept: Option<Kept>, looked_at: Option<Mono>, now: Now) -> Tracked {
         let Some(kept) = kept else { return self };
-        let lost_at = kept.lost_at.or_else(|| looked_at.map(|at| now.wall.minus(now.mono.since(at))));
+        let lost_at =
+            kept.lost_at.or(kept.planned_at).or_else(|| looked_at.map(|at| now.wall.minus(now.mono.since(at))));
         let there_at = lost_at.map_or(self.there_at, |at| now.mono.minus(now.wall.since(at)));
-        Tracked { sight: Sight::Before, there_at, lost_at, handed: Some(kept), ..self }
+        let planned = kept.planned_at.map(|at| (at, Duration::ZERO));
+        Tracked { sight: Sight::Before, there_at, lost_at, planned, handed: Some(kept), ..self }
     }
 
     /// Takes over what a picture says of it; the one before was taken at `before`.
@@ -75,10 +97,18 @@ impl Tracked {
             // Until the look before this one.
             self.there_at = before;
         }
+        let since = self.planned.map(|(since, _)| since);
         match beat {
-            Some(_) => (self.sight, self.lost_at) = (Sight::Now, None),
-            None if self.has_key => self.lost_at = Some(now.wall.minus(now.mono.since(before))),
-            None => {}
+            Some(beat) => {
+                (self.sight, self.lost_at) = (Sight::Now, None);
+                self.planned = beat.planned.map(|limit| (since.unwrap_or(now.wall), limit));
+            }
+            // A key that somebody took away does not make the stop any later.
+            None if self.has_key => {
+                self.lost_at = since.or(Some(now.wall.minus(now.mono.since(before))));
+                self.planned = None;
+            }
+            None => self.planned = None,
         }
         self.has_key = beat.is_some();
         self.life = beat.map_or(Life::Gone, |beat| beat.life);
@@ -89,8 +119,17 @@ impl Tracked {
     pub fn observe(&mut self, at: Mono, is_settled: bool, is_stranger: bool) -> Observation {
         let (reading, fact) = match self.life {
             Life::Alive => (Reading::Up, Cow::Borrowed("its session holds its key")),
-            Life::Planned => (Reading::Unknown, Cow::Borrowed("it said that it stops as planned: maintenance")),
+            Life::Planned => {
+                let limit = self.planned.map_or(Duration::ZERO, |(_, limit)| limit);
+                let fact = format!("it said that it stops as planned: maintenance for {} at most", people(limit));
+                (Reading::Unknown, Cow::Owned(fact))
+            }
             Life::Unheld => (Reading::Unknown, Cow::Borrowed("its key is there and no session holds it")),
+            Life::Gone if self.has_key => {
+                let limit = people(self.planned.map_or(Duration::ZERO, |(_, limit)| limit));
+                let fact = format!("it stopped as planned and has not come back within {limit} (beacon.planned)");
+                (Reading::Down, Cow::Owned(fact))
+            }
             Life::Gone if self.sight == Sight::Before && is_settled => {
                 (Reading::Down, Cow::Borrowed("its heartbeat is gone: it was there once, and not since we look"))
             }
@@ -100,13 +139,14 @@ impl Tracked {
             Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
         };
         let seen = Observation::new(&self.spec, at, reading, fact);
-        let kept = (self.sight != Sight::Never).then_some(Kept { lost_at: self.lost_at });
+        let planned_at = self.planned.map(|(at, _)| at);
+        let kept = (self.sight != Sight::Never).then_some(Kept { lost_at: self.lost_at, planned_at });
         // Ten thousand nodes that stand as they stood hand over nothing.
         let is_news = kept != self.handed;
         self.handed = kept;
         // Texts and numbers only: this cannot fail.
         let keep = kept.filter(|_| is_news).and_then(|kept| serde_json::to_string(&kept).ok());
-        let happened_at = self.lost_at.filter(|_| reading == Reading::Down);
+        let happened_at = self.lost_at.or(planned_at).filter(|_| reading == Reading::Down);
         let gone = is_stranger && self.life == Life::Gone && !self.has_key;
         if keep.is_none() && happened_at.is_none() && !gone {
             return seen;

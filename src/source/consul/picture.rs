@@ -80,6 +80,12 @@ impl Reader {
         }
     }
 
+    /// The same, of nodes that are known to have said since these instants that they stop as planned.
+    #[must_use]
+    pub fn knowing(self, planned: BTreeMap<Arc<str>, Mono>) -> Reader {
+        Reader { planned, ..self }
+    }
+
     /// One read of the prefix; with `wait` it comes back when something changes, or after that long.
     pub fn read(&mut self, wait: Option<Duration>, clock: &Clock) -> Result<Arc<Heartbeats>, String> {
         let index = wait.and(self.index);
@@ -159,7 +165,7 @@ impl Reader {
             Some((name, before)) => (Arc::clone(name), beat.sharing(before)),
             None => (self.known.get(name).cloned().unwrap_or_else(|| Arc::from(name)), beat),
         };
-        if beat.says_planned {
+        if beat.planned.is_some() {
             found.planned.insert(Arc::clone(&name), since.unwrap_or_else(|| clock.now().mono));
         }
         found.nodes.push((name, beat));

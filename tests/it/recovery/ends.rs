@@ -18,7 +18,7 @@ use super::{CYCLE, blocked};
 
 /// Its key is there, and no session holds it.
 fn unheld() -> Beat {
-    Beat { life: Life::Unheld, session: None, boot: None, says_planned: false }
+    Beat { life: Life::Unheld, session: None, boot: None, planned: None }
 }
 
 #[test]

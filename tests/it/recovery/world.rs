@@ -172,7 +172,7 @@ impl World {
             life: Life::Alive,
             session: Some(Arc::from(format!("s-{boot}"))),
             boot: Some(Arc::from(boot)),
-            says_planned: false,
+            planned: None,
         };
         self.beats.insert(Arc::from(name), beat);
         self.evidence(&format!("probe/{name}"), State::Ok);
