@@ -3,6 +3,7 @@
 
 pub mod children;
 mod coding;
+pub mod command;
 pub mod consul;
 pub mod dial;
 pub mod dns;

@@ -11,6 +11,7 @@ pub mod docker;
 pub mod host;
 pub mod oci;
 pub mod probe;
+pub mod systemd;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
 
 /// Every source, in the order in which they are shown.
-pub const SOURCES: &[Entry] = &[app::ENTRY, host::ENTRY, docker::ENTRY, probe::ENTRY, consul::ENTRY, oci::ENTRY];
+pub const SOURCES: &[Entry] =
+    &[app::ENTRY, host::ENTRY, docker::ENTRY, systemd::ENTRY, probe::ENTRY, consul::ENTRY, oci::ENTRY];
 
 /// How the program knows a source.
 pub struct Entry {

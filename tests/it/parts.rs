@@ -26,6 +26,14 @@ pub fn busybox() -> bool {
     docker() && have("busybox", &["busybox", "true"])
 }
 
+/// The image that `.ci/systemd` makes.
+pub const SYSTEMD: &str = "wdt-systemd";
+
+/// True when there is a machine that runs systemd: an engine, and the image.
+pub fn systemd() -> bool {
+    docker() && have("systemd", &["docker", "image", "inspect", SYSTEMD])
+}
+
 /// True when a Consul agent can be started.
 pub fn consul() -> bool {
     have("consul", &["consul", "version"])

@@ -24,9 +24,10 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A quiet daemon: neither host nor Docker, a state file beside the configuration.
+    /// A quiet daemon: neither host nor Docker nor systemd, a state file beside the configuration.
     pub fn new(tick: &str) -> Setup {
         let quiet = Setup::default().set("host.enabled", false).set("docker.enabled", false);
+        let quiet = quiet.set("systemd.enabled", false);
         quiet.set("tick", tick).set("state", "state.db")
     }
 
