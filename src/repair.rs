@@ -34,7 +34,7 @@ use crate::trace::Traces;
 const OLD: u32 = 3;
 
 /// The signal of notes that are not known. It is there once it has been trouble.
-pub const NOTES: &str = "recovery/notes";
+const NOTES: &str = "recovery/notes";
 
 /// The repairs of one program.
 pub struct Repairs {
@@ -191,14 +191,14 @@ impl Repairs {
     }
 
     /// What a person should know while it lasts.
-    pub fn facts(&self, now: Now) -> Vec<Fact> {
+    pub fn facts(&self, now: Now, watch: &Watch) -> Vec<Fact> {
         let mut facts = self.fleet.own_facts(now);
-        facts.push(Fact {
-            key: NOTES.to_string(),
-            title: "notes about repairs".to_string(),
-            severity: Severity::Critical,
-            trouble: self.lease.unknown_notes().words().map(Phrase::seen),
-        });
+        let trouble = self.lease.unknown_notes().words().map(Phrase::seen);
+        // Worth a line only once there was trouble with it.
+        if trouble.is_some() || watch.looked(&SignalKey::new(NOTES)).is_some() {
+            let (key, title) = (NOTES.to_string(), "notes about repairs".to_string());
+            facts.push(Fact { key, title, severity: Severity::Critical, trouble });
+        }
         facts
     }
 

@@ -255,9 +255,7 @@ impl Tick {
         // Said for a while after it was seen: what could not be looked at meanwhile is unknown for that reason.
         let lack = shortage::within(SHORT.max(self.interval * 2)).map_or(Ok(()), |lack| Err(lack.to_string()));
         facts.push(("watchdog/limits".into(), "limits of the watchdog".into(), Severity::Critical, Some(lack)));
-        let mut own = self.repairs.as_ref().map(|repairs| repairs.facts(now)).unwrap_or_default();
-        let is_rare = |key: &str| key == repair::NOTES && self.watch.looked(&SignalKey::new(key)).is_none();
-        own.retain(|fact| fact.trouble.is_some() || !is_rare(&fact.key));
+        let own = self.repairs.as_ref().map(|repairs| repairs.facts(now, &self.watch)).unwrap_or_default();
         let repairs = own.into_iter().map(|fact| {
             (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), |trouble| Err(trouble.to_string()))))
         });

@@ -6,6 +6,7 @@ mod banner;
 mod beacon;
 mod check;
 mod completions;
+mod doctor;
 mod healthcheck;
 mod history;
 mod log;
@@ -75,6 +76,11 @@ enum Command {
         after_help = "Exit code 0 when all is well, 1 when something is down or unknown.\n\nExamples:\n  watchdog check\n  watchdog check --json | jq '.[] | select(.state != \"ok\")'"
     )]
     Check(check::Arguments),
+    /// Find out what stands in the way: Docker's socket, /proc, state file, Telegram, clock, Consul, Oracle Cloud
+    #[command(
+        after_help = "Looks only; says what to type. Exit code 0 when nothing is in the way, 1 otherwise.\n\nExamples:\n  watchdog doctor\n  docker compose run --rm watchdog doctor"
+    )]
+    Doctor(doctor::Arguments),
     /// Ask the running daemon how things stand, or read the state file when there is none
     #[command(
         after_help = "Exit code 0 when all is well, 1 while something fires, 3 without daemon and state file.\n\nExamples:\n  watchdog status        what is not OK\n  watchdog status --all  everything\n  watchdog status --watch"
@@ -184,6 +190,7 @@ impl Cli {
         match self.command.unwrap_or(Command::Run(run::Arguments::default())) {
             Command::Run(arguments) => run::run(&layers, &arguments),
             Command::Check(arguments) => check::run(&load()?, &arguments),
+            Command::Doctor(doctor::Arguments {}) => Ok(doctor::run(&layers)),
             Command::Status(arguments) => status::run(&load()?, &arguments),
             Command::History(arguments) => history::run(&load()?, &arguments),
             Command::Why(arguments) => why::run(&load()?, &arguments),

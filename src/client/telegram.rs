@@ -89,6 +89,17 @@ pub struct Me {
     pub username: String,
 }
 
+/// What `getChat` tells of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ChatInfo {
+    /// `private`, `group`, `supergroup` or `channel`.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The name of a group or channel; empty for a private chat.
+    #[serde(default)]
+    pub title: String,
+}
+
 /// Why a method gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TelegramError {
@@ -174,7 +185,20 @@ impl Bot {
 
     /// `getMe`: whose token this is.
     pub fn get_me(&self) -> Result<Me, TelegramError> {
+        self.ask_me().map(|(me, _)| me)
+    }
+
+    /// The same, and the date of the answer, as HTTP writes it.
+    pub fn ask_me(&self) -> Result<(Me, Option<String>), TelegramError> {
         let answer = self.http.get(&self.url("getMe"), &[])?;
+        let date = answer.header("date").map(str::to_string);
+        self.result(&answer).map(|me| (me, date))
+    }
+
+    /// `getChat`: whether the bot knows this chat.
+    pub fn get_chat(&self, chat: &Chat) -> Result<ChatInfo, TelegramError> {
+        let json = serde_json::json!({ "chat_id": chat }).to_string();
+        let answer = self.http.post_json(&self.url("getChat"), &json)?;
         self.result(&answer)
     }
 

@@ -79,10 +79,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
     problems.check("telegram.api_base", form::url(&settings.api_base));
     let (token, chat) = credentials(config, &settings, &mut problems);
     let (Some(token), Some(chat)) = problems.unless_any((token, chat))? else { return Ok(None) };
-    let trust = Trust::by(settings.ca_file.as_deref(), "telegram.ca_file")
-        .map_err(|what| config.error("telegram.ca_file", what))?;
-    let proxies = Proxies::of(config, "telegram.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
-    let http = Http::new(Options { timeout: outfit.timeout, trust, proxies, ..Options::default() });
+    let http = client(config, &settings, outfit.timeout)?;
     let mut way = DefaultHasher::new();
     (settings.api_base.as_str(), token.expose(), chat.to_string()).hash(&mut way);
     Ok(Some(Box::new(Telegram {
@@ -97,6 +94,26 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Notifier>>, 
         clock: outfit.clock.clone(),
         moved: false,
     })))
+}
+
+/// The bot of the settings, and the chat where one is set, for commands that only look; `None` without a token.
+///
+/// # Errors
+/// A token, file or proxy that cannot be used.
+pub fn bot(config: &Config, timeout: Duration) -> Result<Option<(Bot, Option<Chat>)>, ConfigError> {
+    let settings: Settings = config.section("telegram")?;
+    let token = config.secret("telegram.bot_token", settings.bot_token.as_ref(), settings.bot_token_file.as_deref())?;
+    let Some(token) = token.map(|token| Secret::new(token.expose().trim())) else { return Ok(None) };
+    let bot = Bot::new(client(config, &settings, timeout)?, &settings.api_base, token);
+    Ok(Some((bot, Chat::parse(settings.chat_id.trim()))))
+}
+
+/// How the API is reached.
+fn client(config: &Config, settings: &Settings, timeout: Duration) -> Result<Http, ConfigError> {
+    let trust = Trust::by(settings.ca_file.as_deref(), "telegram.ca_file")
+        .map_err(|what| config.error("telegram.ca_file", what))?;
+    let proxies = Proxies::of(config, "telegram.proxy", settings.proxy.as_ref(), settings.proxy_file.as_deref())?;
+    Ok(Http::new(Options { timeout, trust, proxies, ..Options::default() }))
 }
 
 /// The token and the chat that the settings name, as far as they can be used.

@@ -282,6 +282,10 @@ fn reply(asked: &Asked, answer: &Answer, id: i64) -> (u16, String, String) {
             json!({"ok": true, "result": {"id": 987_654_321, "is_bot": true, "first_name": "W", "username": "w_bot"}})
                 .to_string(),
         ),
+        (Asked::Chat(chat), _) if *chat == 42 => {
+            (200, json!({"ok": true, "result": {"id": 42, "type": "supergroup", "title": "Night shift"}}).to_string())
+        }
+        (Asked::Chat(_), _) => refuse(400, "Bad Request: chat not found", json!({})),
         (Asked::Message(message), _) => {
             let chat = message.chat.as_i64().unwrap_or(-1_009_999);
             let result = json!({"message_id": id, "chat": {"id": chat}, "date": 1_767_225_600, "text": message.text});
@@ -294,6 +298,8 @@ fn reply(asked: &Asked, answer: &Answer, id: i64) -> (u16, String, String) {
 enum Asked {
     Message(Delivered),
     Me,
+    /// Whether the bot knows this chat; it knows 42.
+    Chat(i64),
     /// A token that nobody knows.
     Stranger,
     Fault(String),
@@ -311,6 +317,7 @@ fn check(request: &listener::Request, body: &Value) -> Asked {
     }
     match (request.verb.as_str(), name) {
         ("GET", "getMe") => Asked::Me,
+        ("POST", "getChat") => Asked::Chat(body["chat_id"].as_i64().unwrap_or_default()),
         ("POST", "sendMessage") if request.header("content-type").starts_with("application/json") => {
             match message(body) {
                 Ok(message) => Asked::Message(message),
