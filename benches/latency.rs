@@ -81,7 +81,7 @@ fn deaths(engine: &Engine, watch: &str, crashes: usize, containers: usize) {
     let events = Events::follow(engine);
     let (mut told, mut engines, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..crashes {
-        // The channel's own pace of one message a second is no part of this; 17 spreads the tries over the grid.
+        // The channel's own pace of one message a second is not a part of this; 17 spreads the tries over the grid.
         std::thread::sleep(Duration::from_millis(1300 + (n as u64 * 17) % 150));
         let name = engine.name(&format!("c{}", n % containers));
         let before = telegram.requests().len();

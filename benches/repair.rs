@@ -166,7 +166,7 @@ fn nodes(count: u64, tick_ms: u64, ticks: u64, rewrites: u64) {
             thread::sleep(Duration::from_millis(tick_ms * 5).max(Duration::from_secs(3)));
             let (requests, lists) = (proxy.requests().len(), proxy.count("recurse"));
             let (before, first, began) = (cpu(daemon.pid()), passes(&daemon), Instant::now());
-            // Looking at the page is no part of a tick; neither is the reading of the count.
+            // Looking at the page is not a part of a tick; neither is the reading of the count.
             let looked = cpu(daemon.pid()) - before;
             thread::sleep(Duration::from_millis(tick_ms * ticks));
             let spent = cpu(daemon.pid()) - before - looked;

@@ -170,8 +170,11 @@ pub fn start(mut plan: Plan, config: &Config, clock: &Clock, waker: &Waker) -> a
     let server = match plan.listen {
         Some(listen) => {
             let access = serve::access(config, listen)?;
-            let (is_open, picture) = (access.is_open(), Arc::clone(&picture));
-            Some(Server::serve(listen, is_open, Box::new(Page { access, picture }))?)
+            if access.is_open() {
+                warn!(address = %listen, "the metrics are open to everybody who reaches this address; set serve.token to close it");
+            }
+            let picture = Arc::clone(&picture);
+            Some(Server::serve(listen, Box::new(Page { access, picture }))?)
         }
         None => None,
     };

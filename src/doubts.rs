@@ -48,6 +48,11 @@ fn program(config: &Config, doubt: &mut Doubt<'_>) {
                     lost with it; name a file on a disk or a volume";
         doubt("state", what.to_string());
     }
+    let is_closed = ["token", "token_file"].iter().any(|name| text(config, "serve", name).is_some());
+    if root.listen.parse::<SocketAddr>().is_ok_and(|at| !at.ip().is_loopback()) && !is_closed {
+        let what = "shows the status page to everybody who reaches this address; set serve.token to ask for a password";
+        doubt("listen", what.to_string());
+    }
     let heartbeat = root.heartbeat_url.as_ref().map(Secret::expose);
     let metrics = text(config, "app", "metrics_url");
     for (key, url) in [("heartbeat_url", heartbeat), ("app.metrics_url", metrics)] {
@@ -221,12 +226,14 @@ mod tests {
         assert_eq!(said(usual), "");
         assert_eq!(said(""), "");
         assert_eq!(said("cooldown = \"0\""), "", "never again is a wish");
+        assert_eq!(said("listen = \"0.0.0.0:9106\"\n[serve]\ntoken = \"12345678\""), "");
     }
 
     #[test]
     fn what_is_plausible_and_wrong_is_doubted_in_its_place() {
         for (toml, words) in [
             ("cooldown = \"5s\"", "configuration:1: `cooldown`"),
+            ("listen = \"0.0.0.0:9106\"", "`listen`: shows the status page to everybody who reaches this address"),
             ("heartbeat_url = \"http://localhost:9106/\"", "`heartbeat_url`: is the watchdog's own address"),
             (
                 "listen = \"0.0.0.0:80\"\n[app]\nmetrics_url = \"http://127.0.0.1/metrics\"",

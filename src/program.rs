@@ -22,8 +22,10 @@ use crate::config::{Config, Layers, Root};
 use crate::core::maintenance::Window;
 use crate::core::recovery::fleet::Fleet;
 use crate::core::recovery::plan::Plan;
+use crate::core::signal::{SignalKey, State};
 use crate::core::time::{Mono, Now, Wall, people};
-use crate::core::watch::{Cooldowns, Policy, Watch};
+use crate::core::tracked::Tracked;
+use crate::core::watch::{Cooldowns, Policy, Tally, Watch};
 use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
@@ -123,7 +125,7 @@ impl Program {
         let mut notes = opened.notes;
         if remembered.repairs.unsound > 0 {
             notes.push(format!(
-                "the journal of repairs: {} lines cannot be believed; what was under way is looked at first, and machines are at most started",
+                "the journal of repairs: {} lines fail their checksum; machines whose repair was under way are checked first, and at most started",
                 remembered.repairs.unsound
             ));
         }
@@ -264,6 +266,19 @@ impl Program {
     pub fn describe(&self, source: &str) -> Option<String> {
         let noted = self.tick.gather.health().find(|health| *health.name == *source).and_then(|h| h.note.clone());
         noted.or_else(|| self.described.get(source).cloned())
+    }
+
+    /// How the signals of a source stand.
+    pub fn tally(&self, source: &str) -> Tally {
+        self.tick.watch.tally(source)
+    }
+
+    /// The signals that are failing, each with its fact, the most severe first, at most `limit`.
+    pub fn failing(&self, limit: usize) -> Vec<(&SignalKey, &str)> {
+        let failing = |tracked: &&Tracked| matches!(tracked.state, State::Pending | State::Firing);
+        let mut all: Vec<&Tracked> = self.tick.watch.tracked().filter(failing).collect();
+        all.sort_by_key(|tracked| tracked.spec.severity);
+        all.into_iter().take(limit).map(|tracked| (&tracked.spec.key, tracked.fact.as_ref())).collect()
     }
 
     /// What may be repaired and whether it is, in words; `None` where nothing is.

@@ -90,5 +90,5 @@ fn table(rows: &[Row]) {
     }
     let wrong = rows.iter().filter(|row| row.state != State::Ok).count();
     let summary = if wrong == 0 { "all well".to_string() } else { format!("{wrong} not well") };
-    say!("{}", paint.strong(&format!("{} looked at: {summary}", rows.len())));
+    say!("{}", paint.strong(&format!("{} checked: {summary}", rows.len())));
 }

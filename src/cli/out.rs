@@ -1,5 +1,5 @@
 //! What a command prints. `println!` would end the program when nobody reads (`watchdog history |
-//! head`), and a daemon must outlive its terminal: here a reader that has gone away is no error, and
+//! head`), and a daemon must outlive its terminal: here a reader that has gone away is not an error, and
 //! anything else that keeps output from being written (a full disk) makes the command fail at its end.
 
 use std::fmt::Arguments;

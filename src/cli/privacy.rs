@@ -5,7 +5,7 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Best effort: a sandbox that forbids these calls has its own rules, and is no reason not to start.
+/// Best effort: a sandbox that forbids these calls has its own rules, and is not a reason not to start.
 pub fn keep() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -63,16 +63,11 @@ fn all_that_is_wrong(layers: &Layers, first: ConfigError) -> ConfigError {
 fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(layers, &assemble::schema())?;
     super::log::start(&config);
-    for warning in config.warnings() {
-        tracing::warn!("{warning}");
-    }
-    for doubt in doubts(&config) {
-        tracing::warn!("{doubt}");
-    }
     let clock = Clock::system();
     let waker = Waker::new();
     children::reap_orphans().context("cannot start a thread")?;
     if arguments.once {
+        warn(&config);
         end_children_on_signals()?;
         let mut program = Program::start_once(&config, &clock, &waker)?;
         if config.root().state.is_empty() {
@@ -86,15 +81,22 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(unless_interrupted(ExitCode::from(u8::from(firing))));
     }
     listen_to_signals(&waker)?;
-    let mut program = Program::start(&config, &clock, &waker)?;
+    let mut program = Program::start(&config, &clock, &waker).inspect_err(|_| warn(&config))?;
     let began = Instant::now();
     program.first();
     say!("{}", super::banner::banner(&config, &program));
+    warn(&config);
     // The settings have become parts; a thousand probes would be held twice.
     drop(config);
     repeat(&mut program, layers, &waker, began);
     program.stop(waker.end_by().unwrap_or_else(|| Instant::now() + ORDERLY));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is allowed and probably not meant. After the first screen, which nothing should push out of sight.
+fn warn(config: &Config) {
+    let doubts = doubts(config).into_iter().map(|doubt| doubt.to_string());
+    config.warnings().iter().cloned().chain(doubts).for_each(|warning| tracing::warn!("{warning}"));
 }
 
 /// The loop: a fixed grid from the first pass on, and passes in between for whoever has news.

@@ -275,7 +275,7 @@ impl Consul {
         }
     }
 
-    /// Ends a session; one that is gone already is no error.
+    /// Ends a session; one that is gone already is not an error.
     pub fn session_destroy(&self, id: &str) -> Result<(), ConsulError> {
         let call = Call { operation: Operation::DestroySession, subject: id, method: Method::PUT };
         let answer = self.ask(&call, &format!("session/destroy/{}", escape(id)), "", "")?;

@@ -142,7 +142,7 @@ pub fn ask(server: SocketAddr, name: &str, deadline: Instant) -> Result<Vec<IpAd
     }
 }
 
-/// Takes what comes until all is answered or `until`; true when something came that is no answer at all.
+/// Takes what comes until all is answered or `until`; true when something came that is not an answer at all.
 fn listen(
     socket: &UdpSocket,
     server: SocketAddr,
@@ -380,7 +380,7 @@ mod tests {
         assert!(read(&whole, "db", Family::V4).is_some());
         assert_eq!(read(&whole, "other", Family::V4), None);
         assert_eq!(read(&whole, "db", Family::V6), None);
-        assert_eq!(read(&question(7, "db", Family::V4), "db", Family::V4), None, "a question is no answer");
+        assert_eq!(read(&question(7, "db", Family::V4), "db", Family::V4), None, "a question is not an answer");
         for length in 0..whole.len() {
             assert_eq!(read(&whole[..length], "db", Family::V4), None, "cut to {length}");
         }

@@ -281,7 +281,7 @@ async fn get(wire: &Wire, socket: &Path, path: &str) -> Result<Response<Incoming
                     .map_or_else(|| io::Error::new(io.kind(), io.to_string()), io::Error::from_raw_os_error),
             ),
             Some(io) => Cause::Broken(io.to_string()),
-            None => Cause::Broken("the connection ended before an answer, or what came is no HTTP".to_string()),
+            None => Cause::Broken("the connection ended before an answer, or what came is not HTTP".to_string()),
         }
     })?;
     let coding = answer.headers().get("content-encoding").and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -98,7 +98,7 @@ pub enum GrpcError {
     /// TLS failed: expired, wrong name, unknown issuer.
     #[error("TLS: {0}")]
     Tls(Refusal),
-    /// The connection broke, or what came is no gRPC.
+    /// The connection broke, or what came is not gRPC.
     #[error("{0}")]
     Broken(String),
 }

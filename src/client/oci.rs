@@ -150,7 +150,7 @@ fn checked(endpoint: &str) -> Result<String, SetupError> {
     let endpoint = endpoint.trim().trim_end_matches('/');
     let (scheme, host) = endpoint.split_once("://").unwrap_or_default();
     if !matches!(scheme, "http" | "https") || host.is_empty() || host.contains(['/', '?', '#', '@']) {
-        return wrong("is no base URL; write for example https://iaas.eu-frankfurt-1.oraclecloud.com");
+        return wrong("is not a base URL; write for example https://iaas.eu-frankfurt-1.oraclecloud.com");
     }
     let bare = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
@@ -297,7 +297,7 @@ impl Oci {
             more: Vec::new(),
         };
         if ocid(compartment).is_none_or(|id| !matches!(id.kind, "compartment" | "tenancy")) {
-            return Err(call.failed(Cause::Argument("it is no OCID of a compartment (ocid1.compartment.…)")));
+            return Err(call.failed(Cause::Argument("it is not an OCID of a compartment (ocid1.compartment.…)")));
         }
         let mut all = Vec::new();
         let mut last = String::new();
@@ -319,7 +319,7 @@ impl Oci {
     fn one(&self, call: &Call) -> Result<Instance, OciError> {
         let id = ocid(call.subject).filter(|id| id.kind == "instance");
         if id.is_none() {
-            return Err(call.failed(Cause::Argument("it is no OCID of an instance (ocid1.instance.…)")));
+            return Err(call.failed(Cause::Argument("it is not an OCID of an instance (ocid1.instance.…)")));
         }
         let answer = self.send(call)?;
         let wire: Wire = serde_json::from_slice(&answer.body).map_err(|_| unreadable(call, &answer))?;

@@ -34,7 +34,7 @@ pub fn text(path: &Path, limit: u64) -> Result<String, String> {
 }
 
 fn open(path: &Path) -> Result<File, String> {
-    // Opening some devices does something; what is no plain file is not even opened.
+    // Opening some devices does something; what is not a plain file is not even opened.
     let before = std::fs::metadata(path).map_err(|error| failed(path, &error))?;
     plain(&before)?;
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;

@@ -125,7 +125,7 @@ pub fn name(text: &str) -> Result<(), String> {
 /// The file of the state, or nothing.
 ///
 /// # Errors
-/// What can be no file: a directory, a device, a place below something that is no directory.
+/// What can be no file: a directory, a device, a place below something that is not a directory.
 pub fn state(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());

@@ -15,7 +15,7 @@ use super::value::Secret;
 use super::veil::{self, quoted};
 use super::{Layers, Problem};
 
-/// Variables with this prefix belong to the test suite and are no configuration.
+/// Variables with this prefix belong to the test suite and are not configuration.
 const TEST_PREFIX: &str = "WATCHDOG_TEST_";
 /// systemd sets these for a service that it watches; they only look like ours.
 const SYSTEMD: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
@@ -98,7 +98,7 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
     gathered
 }
 
-/// The variables of other programs that count for ours, and those of them that are no text.
+/// The variables of other programs that count for ours, and those of them that are not text.
 pub fn foreign(layers: &Layers) -> (BTreeMap<String, Secret>, BTreeSet<String>) {
     let exact = |name: &str| SYSTEMD.contains(&name) || SHARED.contains(&name);
     let known = |name: &str| exact(name) || FOREIGN.iter().any(|begin| name.starts_with(begin));

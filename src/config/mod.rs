@@ -151,7 +151,7 @@ pub struct Config {
     warnings: Vec<String>,
     /// Variables of other programs' conventions; as secrets, because some are.
     variables: BTreeMap<String, Secret>,
-    /// Those of them that are no text.
+    /// Those of them that are not text.
     broken: BTreeSet<String>,
     problems: Vec<Problem>,
     /// Keys of which something has been said.
@@ -409,7 +409,7 @@ impl Config {
     }
 }
 
-/// A typo in a filter would silence the log: whatever is no level counts there as the name of a module.
+/// A typo in a filter would silence the log: whatever is not a level counts there as the name of a module.
 fn log_filter(text: &str) -> Result<(), String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     for part in text.split(',') {

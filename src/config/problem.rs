@@ -25,7 +25,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a place that is no key of the configuration: a whole file, a variable.
+    /// A problem with a place that is not a key of the configuration: a whole file, a variable.
     pub fn of_place(place: impl Into<String>, what: impl Into<String>) -> Problem {
         Problem { key: String::new(), table: None, place: Some(place.into()), what: what.into() }
     }

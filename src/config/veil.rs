@@ -140,7 +140,7 @@ fn url(word: &str, out: &mut String) {
     out.push_str(scheme);
     out.push_str("://");
     let end = rest.find(['/', '?', '#', '"', '\'']).unwrap_or(rest.len());
-    // A password that holds one of these would end too early: what stands before the last @ is no host.
+    // A password that holds one of these would end too early: what stands before the last @ is not a host.
     let end = rest.rfind('@').filter(|at| *at > end && !rest.contains(['?', '#'])).map_or(end, |at| at + 1);
     let (authority, tail) = rest.split_at(end);
     match authority.rsplit_once('@') {

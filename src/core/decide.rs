@@ -98,7 +98,7 @@ pub struct Decision {
 pub fn decide(active: Active, prev: Option<Said>, now: Mono, cooldown: Duration) -> Decision {
     let answer = |action, reason| Decision { action, reason };
     match (active, prev) {
-        // Not knowing is no news: it must neither wake a person nor tell them that all is well.
+        // Not knowing is not news: it must neither wake a person nor tell them that all is well.
         (Active::Unknown, None) => answer(Action::Nothing, Reason::CannotTell),
         (Active::Unknown, Some(_)) => answer(Action::Hold, Reason::CannotTell),
         (Active::No, None) => answer(Action::Nothing, Reason::Quiet),

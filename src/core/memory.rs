@@ -124,7 +124,7 @@ enum Verdict {
 }
 
 impl Memory {
-    /// Judges one look. A look that is not later than the one before is no new look and changes
+    /// Judges one look. A look that is not later than the one before is not a new look and changes
     /// nothing; a look dated in the future tells nothing.
     pub fn judge(&mut self, rule: &Rule, look: Look) -> (Judgement, Events) {
         if self.seen_at.is_some_and(|last| last > look.at) {

@@ -96,7 +96,7 @@ impl Tracked {
     pub fn new(spec: Arc<Spec>, now: Now) -> Tracked {
         Tracked {
             spec,
-            fact: Cow::Borrowed("not looked at yet"),
+            fact: Cow::Borrowed("not checked yet"),
             state: State::Unknown,
             since: now.wall,
             last_alert_at: None,

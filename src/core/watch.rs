@@ -67,6 +67,17 @@ pub struct Standing {
     pub last_alert_at: Option<Wall>,
 }
 
+/// How many signals of one source stand how, for the first screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Checked and OK.
+    pub ok: usize,
+    /// Failing: alerted, or not yet for long enough.
+    pub failing: usize,
+    /// Not checked yet, or impossible to check.
+    pub unknown: usize,
+}
+
 /// The state of the core.
 #[derive(Debug, Clone)]
 pub struct Watch {
@@ -231,6 +242,19 @@ impl Watch {
         self.tracked().map(|tracked| tracked.spec.key.clone()).collect()
     }
 
+    /// How the signals of one source stand; nothing where there is no such source.
+    pub fn tally(&self, source: &str) -> Tally {
+        let mut tally = Tally::default();
+        for tracked in self.groups.get(source).into_iter().flat_map(|group| group.signals.values()) {
+            match tracked.state {
+                State::Ok => tally.ok += 1,
+                State::Pending | State::Firing => tally.failing += 1,
+                State::Unknown => tally.unknown += 1,
+            }
+        }
+        tally
+    }
+
     /// How many signals are firing now.
     pub fn firing(&self) -> usize {
         self.tracked().filter(|tracked| tracked.is_alerted()).count()
@@ -283,7 +307,7 @@ impl Watch {
     fn sight(&mut self, answer: &Answer, now: Now) -> Observation {
         let group = self.groups.entry(Arc::clone(&answer.source)).or_insert_with(|| Group::new(now));
         let spec = group.sight.get_or_insert_with(|| {
-            // Looks that news brought early are no proof: it must be blind for about as long as the grid takes
+            // Looks that news brought early are not proof: it must be blind for about as long as the grid takes
             // to count; half a tick less, so that the last of the grid's own looks is never a little too early.
             let tick = self.policy.tick;
             let hold = tick.saturating_mul(FAIL_AFTER.saturating_sub(1)).saturating_sub(tick / 2);

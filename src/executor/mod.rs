@@ -112,7 +112,7 @@ pub fn orphans(config: &Config, outfit: &Outfit, places: &[(Arc<str>, Place)]) -
         };
         let (node, instance_id) = (Arc::clone(name), Arc::clone(&place.machine));
         let switch = Switch { index: usize::MAX, node, executor: entry.name, instance_id };
-        // It stands nowhere in the configuration, and what is wrong with it is no mistake of whoever wrote that.
+        // It stands nowhere in the configuration, and what is wrong with it is not a mistake of whoever wrote that.
         match (entry.build)(config, outfit, &[&switch]) {
             Ok(built) => machines.extend(built),
             Err(error) => {

@@ -52,7 +52,7 @@ pub enum HealthError {
     /// The daemon is there and does not answer.
     #[error("the daemon took the connection and did not answer within {0:?}; it hangs")]
     Hangs(Duration),
-    /// What came is no answer of this version.
+    /// What came is not an answer of this version.
     #[error("the daemon answered the health check with something else; is it of the same version?")]
     Unreadable,
 }

@@ -162,11 +162,11 @@ fn deliveries(page: &mut Page, snapshot: &Snapshot, now: Now) {
 }
 
 fn sources(page: &mut Page, snapshot: &Snapshot) {
-    page.family("watchdog_source_up", Kind::Gauge, "1 while the source can look.");
+    page.family("watchdog_source_up", Kind::Gauge, "1 while the source can be read.");
     for source in &snapshot.sources {
         page.sample("watchdog_source_up", "", &[("source", &source.name)], f64::from(u8::from(source.state == "ok")));
     }
-    page.family("watchdog_source_duration_seconds", Kind::Gauge, "Time of the source's last look.");
+    page.family("watchdog_source_duration_seconds", Kind::Gauge, "Duration of the source's last reading.");
     for source in &snapshot.sources {
         page.sample("watchdog_source_duration_seconds", "", &[("source", &source.name)], seconds(source.duration_ms));
     }

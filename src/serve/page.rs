@@ -233,7 +233,7 @@ mod tests {
         let later = Now { mono: Mono(now.mono.0 + 240_000), ..now };
         let page = render(&snapshot, later, View::default());
         assert_eq!(title(&page), "✕ Not looking – web-1");
-        assert!(page.contains("the last look was 4m 3s ago"), "{page}");
+        assert!(page.contains("the last check was 4m 3s ago"), "{page}");
         assert!(!page.contains("All well"));
     }
 
@@ -247,7 +247,7 @@ mod tests {
             s.channels[1].state = "ok".into();
             s.channels[1].oldest_pending_s = 2;
         });
-        assert!(!quiet.contains("class=\"note"), "a message two seconds old is no trouble");
+        assert!(!quiet.contains("class=\"note"), "a message two seconds old is not a problem");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::access::Access;
 use super::health::{self, Health};
@@ -116,19 +116,15 @@ impl Server {
         published: Arc<Published>,
         clock: Clock,
     ) -> Result<Server, ServeError> {
-        let is_open = access.is_open();
-        Server::serve(listen, is_open, Box::new(Pages { access, published, clock }))
+        Server::serve(listen, Box::new(Pages { access, published, clock }))
     }
 
-    /// Listens on `listen` and serves `site` until stopped. `is_open`: anybody may read it.
-    pub fn serve(listen: SocketAddr, is_open: bool, site: Box<dyn Site>) -> Result<Server, ServeError> {
+    /// Listens on `listen` and serves `site` until stopped.
+    pub fn serve(listen: SocketAddr, site: Box<dyn Site>) -> Result<Server, ServeError> {
         let failed = |why| ServeError::Listen { address: listen, why };
         let socket = std::net::TcpListener::bind(listen).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        if is_open {
-            warn!(%address, "the status page is open to everybody who reaches this address; set serve.token to close it");
-        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -163,7 +159,7 @@ impl Server {
             .stack_size(512 * 1024)
             .spawn(serve)
             .map_err(ServeError::Start)?;
-        info!(%address, "status page");
+        debug!(%address, "status page");
         Ok(Server { address, stop: Some(stop), thread: Some(thread) })
     }
 

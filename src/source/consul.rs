@@ -48,7 +48,7 @@ pub const ENTRY: Entry = Entry {
 
 fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, ConfigError> {
     let nodes = Nodes::read(config)?;
-    // Variables that other programs use are no mistake of ours where nothing asks Consul.
+    // Variables that other programs use are not a mistake of ours where nothing asks Consul.
     if nodes.nodes.is_empty() && !config.is_set("consul") && !config.is_set("beacon") {
         return Ok(None);
     }
@@ -180,7 +180,7 @@ impl Heart {
             |(name, known): (&Arc<str>, &mut Tracked)| known.observe(beats.at, is_settled, !configured.contains(name));
         let observations = self.specs.iter_mut().map(observe).collect();
         let blind = (self.left_out > 0)
-            .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not looked at", self.left_out));
+            .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not watched", self.left_out));
         Report { observations, complete: true, blind, beats: Some(Arc::clone(beats)), ..Report::default() }
     }
 

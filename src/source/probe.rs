@@ -230,8 +230,8 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
         );
     }
     match standing.last {
-        Some((_, seen_at)) if seen_at < since => unknown("not looked at yet".into(), false),
-        None => unknown("not looked at yet".into(), false),
+        Some((_, seen_at)) if seen_at < since => unknown("not checked yet".into(), false),
+        None => unknown("not checked yet".into(), false),
         Some((_, seen_at)) if now.since(seen_at) > overdue(pace) => {
             let why = if standing.is_held_back {
                 "; too many other checks of the same host are waiting for an answer"

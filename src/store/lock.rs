@@ -92,7 +92,7 @@ impl Lock {
         self.tick
     }
 
-    /// Writes the number of the last commit. Failing is no matter.
+    /// Writes the number of the last commit. Failing does no harm.
     pub fn mark(&mut self, tick: i64) {
         self.tick = tick;
         let _ = self.file.write_all_at(format!("{:>10} {tick:>20}\n", std::process::id()).as_bytes(), 0);

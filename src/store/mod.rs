@@ -248,7 +248,7 @@ pub struct Filter {
 impl Store {
     /// Opens the store in `path`, or in memory without one.
     ///
-    /// A bad file is no error: one that is no state file, is damaged, or was written by a newer
+    /// A bad file is not an error: one that is not a state file, is damaged, or was written by a newer
     /// version is renamed beside itself and a fresh one is started; one that cannot be read or
     /// written is worked without ([`Condition::Degraded`]). `boot_id` is the kernel's name for
     /// this boot, empty if unknown.

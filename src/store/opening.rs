@@ -161,7 +161,7 @@ fn begin_afresh(
     let lost = if missing == 0 {
         ""
     } else {
-        "; some of what it told of repairs may be missing: look at machines that were being repaired"
+        "; some of what it told of repairs may be missing: check the machines that were being repaired"
     };
     notes.push(format!(
         "state file {} {what}; it was put aside as {} and a fresh one begun; {pending} messages still to be sent and {lines} lines of the journal of repairs were saved from it{lost}",

@@ -181,7 +181,7 @@ fn an_envelope_that_stands_still_is_stale_and_not_healthy() {
     assert_eq!(edges, []);
     let report = world.look();
     // The third and fourth fetch are still; by then it is stale, and only then.
-    assert_eq!(report.blind.as_deref(), Some("stale: generated_at has stood at 2025-06-15T15:06:40Z for 3 looks"));
+    assert_eq!(report.blind.as_deref(), Some("stale: generated_at has stood at 2025-06-15T15:06:40Z for 3 readings"));
     let seen = readings(&report);
     assert_eq!(seen["app/down"].0, Reading::Up);
     assert_eq!(seen["app/job-failed"].0, Reading::Unknown);

@@ -111,7 +111,7 @@ fn naps_one_upon_the_other_are_no_time_seen_bad() {
     for _ in 0..20 {
         world.sleep(Duration::from_mins(30));
         let out = world.see(&spec, Reading::Down);
-        assert!(!said(&out).contains(&("a/web", EdgeKind::Alert)), "ten hours asleep are no hour seen bad");
+        assert!(!said(&out).contains(&("a/web", EdgeKind::Alert)), "ten hours asleep are not an hour of failures");
     }
 }
 

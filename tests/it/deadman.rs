@@ -160,7 +160,7 @@ fn a_pass_does_not_beat_while_the_oldest_alert_waits_for_more_than_ten_minutes()
     forward(10);
     loops.pass(&Whom::All);
     beats(2);
-    // Passes for news alone are no proof that the loop keeps its grid.
+    // Passes for news alone are not proof that the loop keeps its grid.
     forward(1);
     loops.pass(&Whom::Only(std::collections::BTreeSet::new()));
     for _ in 0..5 {

@@ -289,7 +289,7 @@ fn a_container_stopped_from_outside_has_its_grace() {
     engine.act(&["restart"], "web");
     watch.go_on(Duration::from_secs(3));
     assert_eq!(*watch.readings().last().unwrap(), Up, "{:?}", watch.told);
-    assert!(!watch.readings().contains(&Down), "a restart by hand is no alert: {:?}", watch.told);
+    assert!(!watch.readings().contains(&Down), "a restart by hand is not an alert: {:?}", watch.told);
     watch.told.drain(..watch.told.len() - 1);
     engine.act(&["stop"], "web");
     watch.until_last(Down);

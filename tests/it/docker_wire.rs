@@ -290,7 +290,7 @@ fn a_refused_list_is_an_error_and_nothing_is_gone_on_an_empty_one() {
     });
     let (mut source, _, clock) = source(&peer.socket(), LIMIT);
     let report = look(&mut source, &clock).unwrap();
-    assert!(report.observations.is_empty() && !report.complete, "an empty list is no proof");
+    assert!(report.observations.is_empty() && !report.complete, "an empty list is not proof");
     let report = look(&mut source, &clock).unwrap();
     assert!(report.complete && report.observations.iter().all(|o| o.reading == Reading::Up));
     let error = look(&mut source, &clock).unwrap_err();

@@ -84,7 +84,7 @@ fn what_people_read_names_only_keys_that_the_program_knows() {
         all_keys(&sections()).iter().map(|key| format!("WATCHDOG_{}", key.to_uppercase().replace('.', "__"))).collect();
     for path in ["README.md", "Dockerfile", "deploy/watchdog.service", "deploy/watchdog-beacon.service"] {
         for variable in variables(&text(path)) {
-            assert!(known.contains(&variable), "{path} names {variable}, which is no setting");
+            assert!(known.contains(&variable), "{path} names {variable}, which is not a setting");
         }
     }
 }

@@ -85,7 +85,7 @@ fn a_crash_loop_is_not_over_because_we_were_restarted_or_it_was_made_anew() {
     world.setup = world.setup.set("state", state);
     let project = tempfile::tempdir().unwrap();
     let restart = "    restart: always\n";
-    // It runs for a moment between its crashes: that moment is no health.
+    // It runs for a moment between its crashes: that moment is not health.
     let file = compose_file(project.path(), &[("web", restart, "sleep 2; exit 7")]);
     world.engine.compose(&file, &["up", "--detach"]);
     let daemon = world.restarted();

@@ -354,7 +354,7 @@ fn no_spelling_of_a_metadata_address_gives_an_address() {
         "0144.0144.0144.0310",
     ];
     for host in hosts {
-        // A name with a port or a user is no host; the URL's own parser takes them off.
+        // A name with a port or a user is not a host; the URL's own parser takes them off.
         let url: Uri = format!("http://{host}/latest").parse().unwrap();
         let found = resolve(url.host().unwrap(), 80, Lane::Targets, false, SOON);
         assert!(matches!(found, Err(ResolveError::Refused(_) | ResolveError::NotFound { .. })), "{host}: {found:?}");

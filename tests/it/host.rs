@@ -101,7 +101,7 @@ fn many_cpus_and_an_endless_ceiling_are_understood() {
     let report = look(&mut *source(&fixture("many-cpus"), "", None, &Clock::system())).unwrap();
     let seen = readings(&report);
     assert_eq!(seen["host/load"].0, Reading::Value(2.0));
-    assert!(!seen.contains_key("host/files"), "the largest number is no ceiling");
+    assert!(!seen.contains_key("host/files"), "the largest number is not a ceiling");
 }
 
 #[test]

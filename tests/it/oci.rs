@@ -96,7 +96,7 @@ fn a_repetition_with_the_same_retry_token_takes_effect_once() {
     rig.peer.script(Kind::Stop, [Fault::EffectThenRefuse(500, "InternalServerError")]);
     let error = rig.oci.act(&id, "STOP", Some(&etag), "one").unwrap_err();
     assert_eq!(error.class(), Class::Transient);
-    assert!(rig.oci.act(&id, "STOP", Some(&etag), "one").is_ok(), "a repetition is no conflict");
+    assert!(rig.oci.act(&id, "STOP", Some(&etag), "one").is_ok(), "a repetition is not a conflict");
     assert_eq!(rig.peer.effects(Kind::Stop), 1);
     assert!(rig.peer.asked(Kind::Stop)[1].repeated);
     let error = rig.oci.act(&id, "STOP", Some(&etag), "two").unwrap_err();

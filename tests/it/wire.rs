@@ -60,7 +60,7 @@ fn a_body_that_comes_compressed_is_decoded_or_its_coding_is_named() {
     // A header that speaks of gzip and a body of nothing.
     let peer = Peer::start(coded("gzip", b""));
     assert_eq!(small().get(&peer.url(), &[]).unwrap().body, b"");
-    let peer = Peer::start(coded("gzip", b"this is no gzip at all"));
+    let peer = Peer::start(coded("gzip", b"this is not gzip at all"));
     let error = small().get(&peer.url(), &[]).unwrap_err().to_string();
     assert_eq!(error, "the compressed body of the answer is damaged");
     let half = gzip(&[7; 5000]);

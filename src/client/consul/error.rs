@@ -54,7 +54,7 @@ impl std::fmt::Display for Operation {
             Operation::CreateSession => "creating the session",
             Operation::RenewSession => "renewing the session",
             Operation::DestroySession => "ending the session",
-            Operation::ReadSession => "looking at the session",
+            Operation::ReadSession => "reading the session",
             Operation::ReadLeader => "asking for",
         })
     }

@@ -28,7 +28,7 @@ pub enum Cause {
     /// Nobody could be reached through the socket.
     #[error("{}", connect_words(.0))]
     Connect(io::Error),
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or what came is not HTTP.
     #[error("{0}")]
     Broken(String),
     /// No whole answer in time.

@@ -2,7 +2,7 @@
 //!
 //! Reading waits until an instant of the caller's choice, or until somebody nudges: so one thread
 //! can follow the stream, ring alarms and end when told to. An object cut off in the middle is
-//! never given out; a line that is no JSON is an empty event. A line over [`LINE`] is an error.
+//! never given out; a line that is not JSON is an empty event. A line over [`LINE`] is an error.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

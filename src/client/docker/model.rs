@@ -178,7 +178,7 @@ pub struct RestartPolicy {
     pub name: String,
 }
 
-/// One object of `GET /events`. A line that is no JSON is an event with nothing in it: still news.
+/// One object of `GET /events`. A line that is not JSON is an event with nothing in it: still news.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct Event {

@@ -47,7 +47,7 @@ pub enum HttpError {
     /// The body is compressed in a way that is not known here.
     #[error("the answer is compressed with {0}, although the request asked for no compression: switch that off for it")]
     Coded(String),
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or what came is not HTTP.
     #[error("{0}")]
     Broken(String),
 }

@@ -126,7 +126,7 @@ impl Checking<'_> {
     fn id(&self, key: &'static str) -> Result<Option<&str>, SetupError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let fits = ocid(value).is_some_and(|id| id.kind == key);
-        fits.then_some(Some(value)).ok_or_else(|| self.error(key, format!("is no OCID of a {key} (ocid1.{key}.…)")))
+        fits.then_some(Some(value)).ok_or_else(|| self.error(key, format!("is not an OCID of a {key} (ocid1.{key}.…)")))
     }
 
     fn check(&self) -> Result<Profile, SetupError> {
@@ -186,7 +186,7 @@ impl Checking<'_> {
         let realm = ocid(tenancy).map(|id| id.realm);
         Region::parse(text, realm)
             .map(Some)
-            .ok_or_else(|| self.error("region", "is no region; write for example eu-frankfurt-1"))
+            .ok_or_else(|| self.error("region", "is not a region; write for example eu-frankfurt-1"))
     }
 }
 
@@ -194,7 +194,7 @@ impl Checking<'_> {
 pub(super) fn token(file: &Path) -> Result<Secret, String> {
     let text = read(file).map_err(|why| format!("{}: {why}", file.display()))?;
     let text = text.trim();
-    // What is no token must not be put into a header, and not be shown either.
+    // What is not a token must not be put into a header, and not be shown either.
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic() && b != b'"') {
         return Err(format!("{} holds no token; `oci session authenticate` makes one", file.display()));
     }

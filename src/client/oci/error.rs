@@ -74,7 +74,7 @@ pub enum Cause {
     Endless(usize),
 }
 
-/// A status that is no success.
+/// A status that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.words())]
 pub struct Refused {
@@ -167,9 +167,9 @@ impl OciError {
 }
 
 impl Refused {
-    /// Reads an answer that is no success. `ours` is our clock; `token` must not show.
+    /// Reads an answer that is not a success. `ours` is our clock; `token` must not show.
     pub(super) fn of(answer: &Response, ours: Wall, token: Option<&str>) -> Refused {
-        // What is no JSON comes from a proxy: only its status counts.
+        // What is not JSON comes from a proxy: only its status counts.
         let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
         let hide = |text: &str| match token.filter(|token| !token.is_empty()) {
             Some(token) => text.replace(token, MASK),

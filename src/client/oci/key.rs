@@ -31,7 +31,7 @@ pub struct Key {
     pair: Arc<KeyPair>,
 }
 
-/// Why a text is no usable key. Never shows any of it.
+/// Why a text is not a usable key. Never shows any of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// There is no PEM block of a private key.
@@ -53,7 +53,7 @@ pub enum KeyError {
     #[error("cannot be decrypted; is pass_phrase right?")]
     WrongPassPhrase,
     /// Something else than an RSA key.
-    #[error("is no RSA key in a form that can be read ({0}); OCI takes RSA keys of at least 2048 bits")]
+    #[error("is not an RSA key in a form that can be read ({0}); OCI takes RSA keys of at least 2048 bits")]
     WrongKind(String),
     /// Too short.
     #[error("is shorter than 2048 bits; make a new one with `openssl genrsa 2048`")]

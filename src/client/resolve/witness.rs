@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(all.other("api.example.net", begun, found(true)).as_deref(), Some("www.example.org"));
         assert_eq!(all.other("api.example.net", begun, found(true)).as_deref(), Some("www.example.org"));
         assert_eq!(asked.get(), 1, "what was asked since then is not asked again");
-        assert_eq!(all.other("www.example.org", begun, found(true)), None, "a plain name is no witness for it");
+        assert_eq!(all.other("www.example.org", begun, found(true)), None, "a plain name is not a witness for it");
         std::thread::sleep(Duration::from_millis(2));
         let begun = Instant::now();
         assert_eq!(all.other("api.example.net", begun, found(false)), None);

@@ -90,7 +90,7 @@ fn a_value_that_stands_still_stalls_and_movement_ends_it() {
     let rule = held(Test::Stalls, 2);
     let readings = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0].map(Value);
     assert_eq!(run(&rule, &readings), [Good, Pending, Bad, Bad, Good, Pending]);
-    // A blind span is no standstill that was seen.
+    // A blind span is not a standstill that was seen.
     let readings = [Value(1.0), BLIND, Value(1.0), Value(1.0), Value(1.0)];
     assert_eq!(run(&rule, &readings), [Good, Unknown, Good, Pending, Bad]);
 }

@@ -23,7 +23,7 @@ use super::target::Phase;
 use crate::core::signal::{self, SignalKey};
 use crate::core::time::{Mono, Now};
 
-/// Evidence that was not looked at again within this is no evidence.
+/// Evidence that was not looked at again within this is not evidence.
 const EVIDENCE_WITHIN: Duration = Duration::from_secs(20);
 /// What was looked at for a decision is too old for it after this.
 const LOOKED_WITHIN: Duration = Duration::from_mins(1);

@@ -3,7 +3,7 @@
 //! A node lives while a session holds its key; Consul takes the key away when the session ends. The
 //! sender's clock is never believed (F6): of the value only the boot, the name of the session and a
 //! planned stop matter. Values of oracle-watchdog (a plain instant) are heartbeats without a boot. What
-//! cannot be read is no proof of life and none of death.
+//! cannot be read proves neither life nor death.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

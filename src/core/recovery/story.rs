@@ -132,7 +132,7 @@ pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) ->
 /// The program began anew in the middle of a repair.
 pub fn resumed(member: &Member, damaged: bool, now: Now) -> Edge {
     let done = if damaged {
-        "goes on with a repair whose journal has a gap: the machine is looked at, and only ever started"
+        "goes on with a repair whose journal has a gap: the machine is checked, and only ever started"
     } else {
         "goes on with the repair that was under way"
     };
@@ -262,8 +262,8 @@ fn going_on(saga: &Saga, deed: Deed) -> Phrase {
             deed.says(format_args!("{verb} is being asked for"), format_args!("would be asking for {verb}"))
         }
         Stage::Refused(_) | Stage::Doubt(_) => deed.says(
-            format_args!("{verb} was asked for and not confirmed; the machine is looked at"),
-            format_args!("would look whether {verb} counted"),
+            format_args!("{verb} was asked for and not confirmed; the machine is checked"),
+            format_args!("would check whether {verb} took effect"),
         ),
         Stage::Awaiting(_) => {
             let after = if goal == "RUNNING" { format!(" after {verb}") } else { String::new() };

@@ -155,12 +155,12 @@ pub fn notes(out: &mut String, seen: Seen<'_>) {
             out,
             "off",
             "Switched off",
-            "by configuration (enabled = false): nothing is looked at and nothing is said.",
+            "by configuration (enabled = false): nothing is checked and nothing is reported.",
             None,
         );
     }
     if let Some(age) = snapshot.late(seen.now) {
-        let text = format!("the last look was {} ago. Everything below is that old.", people(age));
+        let text = format!("the last check was {} ago. Everything below is that old.", people(age));
         note(out, "bad", "The loop is late:", &text, None);
     }
     for channel in &snapshot.channels {

@@ -1,7 +1,7 @@
 //! What kind of answer the application gave, and what could be read from it.
 //!
 //! Owns the choice between JSON and a metrics page (by `Content-Type`, then by content) and every
-//! reason why an answer cannot be read: a web page from a proxy, bytes that are no text, nothing at
+//! reason why an answer cannot be read: a web page from a proxy, bytes that are not text, nothing at
 //! all. Never quotes the answer: it may hold secrets, and it is somebody else's text.
 
 use super::envelope::{Picked, Plan};

@@ -139,7 +139,7 @@ mod tests {
         }
         assert_eq!(of(&[nan, 4.0], above, None), Reading::Value(4.0), "the rest is judged");
         assert_eq!(of(&[nan, 9.0], above, None), Reading::Value(9.0));
-        assert_eq!(of(&[nan, 9.0], rises, None), Reading::Idle, "a sum without some of its series is no sum");
+        assert_eq!(of(&[nan, 9.0], rises, None), Reading::Idle, "a sum without some of its series is not a sum");
         assert_eq!(of(&[nan, 4.0], above, Some(Nan::Fire)), Reading::Value(f64::INFINITY));
         assert_eq!(of(&[nan, 4.0], below, Some(Nan::Fire)), Reading::Value(f64::NEG_INFINITY));
         assert_eq!(of(&[nan], Test::Absent, None), Reading::Up, "it is reported");

@@ -1,7 +1,7 @@
 //! `[[app.rule]]`: from what is written to a signal, and from what was read to its reading.
 //!
 //! Owns the check of every rule (each problem named by its key, `app.rule[2].when`), the choice of
-//! the core's test, and the words of the fact. A value that is not there, or is no number, is unknown
+//! the core's test, and the words of the fact. A value that is not there, or is not a number, is unknown
 //! and never good. What counts as trouble, and for how long, is decided by the core.
 
 use std::borrow::Cow;
@@ -124,7 +124,7 @@ impl Rules {
                 None
             }
             (false, Format::Json) => {
-                refuse("value", "is no JSON pointer (/a/b), but `app.format` is \"json\"".to_string());
+                refuse("value", "is not a JSON pointer (/a/b), but `app.format` is \"json\"".to_string());
                 None
             }
             (false, _) => match Selector::parse(&one.value) {

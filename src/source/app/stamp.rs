@@ -2,7 +2,7 @@
 //!
 //! The instant is only a hint, for clocks differ (F6): what counts is whether it moved since our last
 //! look. One that stands still means that an old envelope is served again, and then nothing in it is
-//! news. One that lies in our future, or is no instant at all, makes the envelope invalid (F7, F8).
+//! news. One that lies in our future, or is not an instant at all, makes the envelope invalid (F7, F8).
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::core::time::Wall;
 
 /// An instant may be this far ahead of our clock.
 const AHEAD: i64 = 60_000;
-/// 2020-01-01 and 2100-01-01 in unix milliseconds; outside of them a number is no unix time.
+/// 2020-01-01 and 2100-01-01 in unix milliseconds; outside of them a number is not a Unix time.
 const YEARS: std::ops::Range<i64> = 1_577_836_800_000..4_102_444_800_000;
 
 /// What the envelope's instant says about its values.
@@ -77,7 +77,7 @@ impl Stamp {
         if self.still < stale_after {
             Freshness::Repeated
         } else {
-            let why = format!("stale: generated_at has stood at {at} for {} looks", self.still);
+            let why = format!("stale: generated_at has stood at {at} for {} readings", self.still);
             Freshness::Stale { why, at }
         }
     }
@@ -168,9 +168,9 @@ mod tests {
         assert_eq!(stamp.judge(&at, NOW, 3), Freshness::Repeated);
         assert_eq!(stamp.judge(&at, NOW, 3), Freshness::Repeated);
         let Freshness::Stale { why, .. } = stamp.judge(&at, NOW, 3) else { panic!("not stale") };
-        assert_eq!(why, "stale: generated_at has stood at 2025-06-15T14:50:00Z for 3 looks");
+        assert_eq!(why, "stale: generated_at has stood at 2025-06-15T14:50:00Z for 3 readings");
         assert!(
-            matches!(stamp.judge(&at, NOW, 3), Freshness::Stale { why, at } if why.contains("4 looks") && at < NOW)
+            matches!(stamp.judge(&at, NOW, 3), Freshness::Stale { why, at } if why.contains("4 readings") && at < NOW)
         );
         let mut later = Stamp::stale(stamp.standing(3).to_string(), 3);
         assert!(matches!(later.judge(&at, NOW, 3), Freshness::Stale { .. }), "it is stale for whoever comes after");

@@ -15,7 +15,7 @@ use crate::core::time::{Mono, people};
 
 /// A leader that was heard of longer ago than this leads nobody.
 const CONTACT: Duration = Duration::from_secs(5);
-/// Nodes kept at most; more keys than this are no fleet.
+/// Nodes kept at most; more keys than this are not a fleet.
 const NODES: usize = 50_000;
 
 /// Where the heartbeats are, and how we know that they are whole.

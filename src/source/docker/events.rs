@@ -252,7 +252,7 @@ impl Listener {
             .stack_size(256 * 1024)
             .spawn(move || Thread { follow, board, nudge }.run());
         if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for Docker events; containers are looked at with every tick only");
+            tracing::warn!(%error, "no thread for Docker events; containers are checked on every tick only");
         }
         listener
     }
@@ -298,7 +298,7 @@ impl Thread {
         let mut docker = match Docker::new(&self.follow.socket) {
             Ok(docker) => docker,
             Err(error) => {
-                return tracing::warn!(%error, "no Docker events; containers are looked at with every tick only");
+                return tracing::warn!(%error, "no Docker events; containers are checked on every tick only");
             }
         };
         let began = self.follow.clock.now().wall.0.saturating_mul(1_000_000);

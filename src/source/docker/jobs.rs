@@ -371,7 +371,7 @@ mod tests {
         seen
     }
 
-    /// One look: the list, the events since the last, and the answers about containers that are no one-offs.
+    /// One look: the list, the events since the last, and the answers about containers that are not one-offs.
     fn look(jobs: &mut Jobs, list: &[Listed], ends: &[Ended], answers: &[(Inspected, bool)]) -> usize {
         let all = Selection::default();
         assert!(jobs.expect(list, &all, ends.to_vec()).is_empty());

@@ -664,7 +664,7 @@ mod tests {
         assert_eq!(story.look(60, Some(restarted(58))), ok);
         assert_eq!(story.look(60, Some(restarted(59))), ok);
         assert_eq!(story.look(60, Some(restarted(60))), looping);
-        // The first two leave the window: one restart is no loop, but this loop is not over.
+        // The first two leave the window: one restart is not a loop, but this loop is not over.
         assert_eq!(story.look(590, Some(restarted(60))), looping);
         assert_eq!(story.look(10, Some(restarted(60))), ok);
         // Three at once, as after a tick in which nobody looked.

@@ -28,7 +28,7 @@ crate::settings! {
         /// Percent of memory in use (by MemAvailable and what the cache of ZFS gives back) above which host/memory fires;
         /// 0 = off.
         memory_pct: f64 = 90.0,
-        /// Percent of swap in use above which host/swap fires; 0 = off. Full swap alone is no trouble.
+        /// Percent of swap in use above which host/swap fires; 0 = off. Full swap alone is not a problem.
         swap_pct: f64 = 0.0,
         /// 5-minute load per CPU above which host/load fires; 0 = off.
         load_per_cpu: f64 = 4.0,

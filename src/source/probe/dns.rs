@@ -1,5 +1,5 @@
 //! dns: does the machine's own resolver, or a certain name server, find the name, and where asked, at the
-//! right addresses? All addresses are judged, or none: part of an answer is no ground for a verdict.
+//! right addresses? All addresses are judged, or none: part of an answer is not a ground for a verdict.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

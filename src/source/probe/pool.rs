@@ -449,7 +449,7 @@ impl Shared {
         verdict.certain |= was_certain && verdict.reading == Reading::Up;
         let same = match &slot.last {
             Some((last, _)) => last.reading == verdict.reading,
-            // The first good look is no news.
+            // The first good look is not news.
             None => verdict.reading == Reading::Up,
         };
         slot.changed |= !same;

@@ -19,7 +19,7 @@ fn each_failed_job_is_told_and_a_stuck_agent_once() {
     assert_eq!(told(&edges), [(EdgeKind::Alert, "app/job-failed", "/queue/counts/failed is 2 (rose from 0 to 2)")]);
     let edges = pass(&mut world, 3, &[("a1", 104), ("b2", 104)]);
     assert_eq!(told(&edges), [(EdgeKind::Alert, "app/job-failed", "/queue/counts/failed is 3 (rose from 2 to 3)")]);
-    // A count that is cleared away is no failure.
+    // A count that is cleared away is not a failure.
     assert_eq!(pass(&mut world, 0, &[("a1", 105), ("b2", 105)]), []);
 
     // a1 stands still, b2 works: ten minutes are forty looks.

@@ -103,7 +103,7 @@ fn operator(state: &State, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) 
 }
 
 /// An agent with nothing to do decides on a repair, or takes one over. It may do so at any time: a lease can end at
-/// any time, and whoever had it may believe for a while that it still has; the lease is no safeguard here.
+/// any time, and whoever had it may believe for a while that it still has; the lease is not a safeguard here.
 fn begins(state: &State, at: usize, rules: Rules, core: &mut Core, all: &mut Vec<Taken>) {
     let agent = state.agents[at];
     if state.life == Life::Running && !state.heartbeat && state.decisions < rules.decisions {

@@ -101,7 +101,7 @@ fn tells(journal: &[Record], lived: &Saga) {
 impl Core {
     pub fn new() -> Core {
         let mut core = Core::default();
-        // Number 0 is no saga.
+        // Number 0 is not a saga.
         core.sagas.push(Saga::open(START));
         core.journals.push(Vec::new());
         core

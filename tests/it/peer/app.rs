@@ -94,7 +94,7 @@ fn serve(mut stream: TcpStream, answer: Answer, heard: &Mutex<Vec<String>>, ende
     }
     heard.lock().unwrap().push(String::from_utf8(head).unwrap());
     let good = |kind: &str| format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n");
-    // Whoever hangs up early has heard enough; a failed write is no failure of the peer.
+    // Whoever hangs up early has heard enough; a failed write is not a failure of the peer.
     let _ = match answer {
         Answer::Whole(status, kind, body) => {
             let head = format!(

@@ -90,7 +90,7 @@ pub enum Fault {
     EffectThenHalf,
     /// Takes effect; the answer never ends.
     EffectThenEndless,
-    /// Takes effect; the answer is 200 with something that is no instance.
+    /// Takes effect; the answer is 200 with something that is not an instance.
     EffectThenNonsense,
     /// Read and lost: no effect, and the connection ends.
     Lose,

@@ -329,7 +329,7 @@ fn check(request: &listener::Request, body: &Value) -> Asked {
 }
 
 fn message(body: &Value) -> Result<Delivered, String> {
-    let keys = body.as_object().ok_or("the body is no JSON object")?;
+    let keys = body.as_object().ok_or("the body is not a JSON object")?;
     for key in keys.keys() {
         let known = [
             "chat_id",

@@ -47,7 +47,7 @@ fn a_certificate_given_by_the_user_is_accepted_when_it_is_the_peers_own() {
     assert!(seen.reading == Reading::Down && seen.fact.starts_with("the certificate expired"), "{}", seen.fact);
     let seen = look_at(&at, &day(-400));
     assert!(seen.reading == Reading::Down && seen.fact.contains("is not valid yet"), "{}", seen.fact);
-    // Another certificate in the file is no reason to accept this one.
+    // Another certificate in the file is not a reason to accept this one.
     let seen = look(&format!("target = \"tls://{}\"\nca_file = {:?}", peer.place(), pem("noname.pem")));
     assert!(seen.reading == Reading::Down && seen.fact.contains("is self-signed and not in ca_file"), "{}", seen.fact);
 }

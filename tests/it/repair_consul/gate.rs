@@ -84,7 +84,7 @@ fn evidence_that_disagrees_or_cannot_tell_or_does_not_exist_keeps_the_hands_off(
     }
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = open.local_addr().unwrap().port();
-    // It holds its connections: one that ends at once is no sign of life.
+    // It holds its connections: one that ends at once is not a sign of life.
     std::thread::spawn(move || open.incoming().collect::<Vec<_>>().len());
     let deps = ["gone=tcp://127.0.0.1:1".to_string(), format!("open=tcp://127.0.0.1:{port}")];
     let cannot_tell = "[[probe]]\nname = \"dark\"\ntype = \"exec\"\ncommand = [\"/nonexistent/program\"]\n";

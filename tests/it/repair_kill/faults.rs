@@ -14,7 +14,7 @@ use crate::peer::oci::{Fault, Kind, Lifecycle};
 enum Says {
     /// Not now: asked again.
     Later,
-    /// It is no use: the attempt is over, and after the last one the node is given up.
+    /// It is useless: the attempt is over, and after the last one the node is given up.
     Never,
     /// Nobody knows: asked again a few times, then only looked at.
     Unclear,
