@@ -236,7 +236,7 @@ mod tests {
             ("listen = \"0.0.0.0:9106\"", "`listen`: shows the status page to everybody who reaches this address"),
             ("heartbeat_url = \"http://localhost:9106/\"", "`heartbeat_url`: is the watchdog's own address"),
             (
-                "listen = \"0.0.0.0:80\"\n[app]\nmetrics_url = \"http://127.0.0.1/metrics\"",
+                "listen = \"0.0.0.0:80\"\n[serve]\ntoken = \"12345678\"\n[app]\nmetrics_url = \"http://127.0.0.1/metrics\"",
                 "`app.metrics_url`: is the watchdog",
             ),
             ("[telegram]\nchat_id = \"1001234567890\"", "write -1001234567890"),

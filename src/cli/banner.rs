@@ -117,11 +117,11 @@ fn page(address: SocketAddr) -> String {
 
 /// One line, broken between words where it would be wider than a terminal.
 fn line(out: &mut String, name: &str, what: &str) {
-    let mut column = INDENT + 1;
+    let mut column = INDENT - 1;
     let _ = write!(out, "\n  {name:<9}");
     for word in what.split_whitespace() {
         let width = word.chars().count() + 1;
-        if column > INDENT && column + width > WIDTH {
+        if column >= INDENT && column + width > WIDTH {
             let _ = write!(out, "\n{:1$}", "", INDENT - 1);
             column = INDENT - 1;
         }
@@ -139,7 +139,7 @@ mod tests {
         let mut out = "first".to_string();
         let words = "memory, load, open files, pressure, OOM kills, reboots, file systems of /proc; 14 OK, 1 failing";
         line(&mut out, "host", words);
-        line(&mut out, "set next", &"w".repeat(70));
+        line(&mut out, "set next", &"w".repeat(68));
         line(&mut out, "set next", &format!("short {}", "w".repeat(90)));
         let wide: Vec<&str> = out.lines().filter(|line| line.chars().count() > WIDTH).collect();
         assert_eq!(wide, [format!("{:INDENT$}{}", "", "w".repeat(90))], "{out}");

@@ -17,7 +17,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTi
 
 use super::error::{AT_PROXY, HANDSHAKE, HttpError, explain_io, undialled};
 use super::{HEADER_LIMIT, Options};
-use crate::client::dial::{Bounded, dial};
+use crate::client::dial::Bounded;
 use crate::client::proxy::Proxy;
 use crate::client::resolve::{Lane, ResolveError, is_link_local, resolve};
 use crate::clock;
@@ -93,13 +93,10 @@ impl Connector for Road {
         let limit = (*details.timeout.after).min(self.0.timeout);
         let deadline = Instant::now() + limit;
         let proxy = self.0.proxies.route(details.uri);
-        let stream = dial(&details.addrs, deadline).map_err(|error| match proxy {
+        let mut line = Bounded::dial(&details.addrs, deadline).map_err(|error| match proxy {
             None => undialled(error),
             Some(proxy) => HttpError::Proxy(format!("the proxy {proxy} cannot be reached: {error}")),
         })?;
-        // One request in one packet needs no waiting for more.
-        stream.set_nodelay(true)?;
-        let mut line = Bounded::new(stream, deadline);
         let is_secure = details.needs_tls();
         let lead = match proxy {
             Some(proxy) if is_secure => {

@@ -9,8 +9,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// The grids of one interval stand together in groups this far apart, or a hundredth of the interval.
-const GROUP: Duration = Duration::from_millis(50);
+/// The grids of one interval stand together in groups this far apart, or a twentieth of the interval. Measured: a check
+/// in a group of fifty costs three quarters of one in a group of ten, which costs half of one that stands alone.
+const GROUP: Duration = Duration::from_millis(250);
 /// The least distance between two probes when many are to be looked at soon.
 const STEP: Duration = Duration::from_millis(1);
 /// The time within which all of them are begun.
@@ -37,7 +38,7 @@ impl Schedule {
         for (index, interval) in intervals.iter().enumerate() {
             let interval = (*interval).max(STEP);
             let place = u32::try_from(index).unwrap_or(u32::MAX);
-            let group = (interval / 100).clamp(Duration::from_nanos(1), GROUP);
+            let group = (interval / 20).clamp(Duration::from_nanos(1), GROUP);
             let offset = (interval / count).saturating_mul(place);
             let groups = u32::try_from(offset.as_nanos() / group.as_nanos()).unwrap_or(u32::MAX);
             let base = start + group.saturating_mul(groups);
@@ -121,7 +122,7 @@ mod tests {
             assert!(now <= start + SOON, "only {begun} begun within a second");
         }
         assert!(most_at_once <= 3, "{most_at_once} begun in one millisecond");
-        // After that: 200 a second, in groups of ten each 50 ms.
+        // After that: 200 a second, in groups of fifty each 250 ms.
         now = start + interval;
         let mut seen = vec![0; 1000];
         for _ in 0..5000 {
@@ -131,7 +132,7 @@ mod tests {
                 at_once += 1;
                 schedule.done(index, now);
             }
-            assert!(at_once <= 10, "{at_once} at once");
+            assert!(at_once <= 50, "{at_once} at once");
             now += MS;
         }
         assert!(seen.iter().all(|n| *n == 1), "every probe once per interval");
