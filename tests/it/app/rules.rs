@@ -238,7 +238,7 @@ fn a_wrong_rule_is_named_by_its_key() {
         (
             rule("name = \"a\"\nvalue = \"up\"\nwhen = \"> 5\"").replace("[[", "format = \"json\"\n[["),
             "app.rule[0].value",
-            "no JSON pointer",
+            "not a JSON pointer",
         ),
         (format!("[[app.rule]]\n{good}"), "app.rule[0]", "app.metrics_url"),
         ("[app]\nmetrics_url = \"app:80\"".to_string(), "app.metrics_url", "not an http"),
