@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchdog::clock::Clock;
+use watchdog::core::about::{About, Details};
 use watchdog::core::edge::Incident;
 use watchdog::core::signal::{Severity, SignalKey, State};
 use watchdog::core::time::{Now, Wall};
+use watchdog::core::zone::Zone;
 use watchdog::serve::access::Access;
+use watchdog::serve::muted::{By, MuteView, Silenced};
 use watchdog::serve::server::Server;
 use watchdog::serve::snapshot::{
     ChannelView, HistoryView, Published, SignalView, Snapshot, SourceView, StateFile, Tick,
@@ -57,6 +60,8 @@ fn picture(scene: &str, now: Now) -> Snapshot {
                     .then(|| "401 Unauthorized: the bot token is not valid any more; set telegram.bot_token".into()),
             },
         ],
+        silences: silences(now),
+        zone: Zone::new(jiff::tz::TimeZone::get("Europe/Berlin").unwrap_or(jiff::tz::TimeZone::UTC)),
         sources: ["app", "docker", "host", "probe"]
             .map(|name| SourceView {
                 name: name.into(),
@@ -71,6 +76,18 @@ fn picture(scene: &str, now: Now) -> Snapshot {
         at: now,
         ..Snapshot::default()
     }
+}
+
+fn silences(now: Now) -> Vec<MuteView> {
+    let mute = |by, pattern: &str, from: u64, hours: u64, reason: &str| {
+        let since = now.wall.plus(Duration::from_hours(from));
+        let until = since.plus(Duration::from_hours(hours));
+        MuteView { by, r#match: vec![pattern.into()], since, until, active: from == 0, reason: reason.into() }
+    };
+    vec![
+        mute(By::Silence, "probe/db", 0, 2, "upgrade of the database"),
+        mute(By::Maintenance, "host/*", 30, 2, "backup"),
+    ]
 }
 
 fn signals(scene: &str, now: Now) -> Vec<SignalView> {
@@ -92,9 +109,19 @@ fn signals(scene: &str, now: Now) -> Vec<SignalView> {
                 State::Ok => "nothing is wrong".into(),
             },
             last_alert_at: firing.then(|| now.wall.minus(Duration::from_secs(minutes * 60))),
-            silenced: None,
-            about: None,
-            details: None,
+            silenced: (state == State::Pending).then(|| {
+                let (by, pattern, until) = (By::Silence, "probe/db".into(), now.wall.plus(Duration::from_hours(2)));
+                Arc::new(Silenced { by, pattern, until, reason: "upgrade of the database".into() })
+            }),
+            about: key.contains("worker").then(|| {
+                let (name, group) = ("worker".into(), "project shop".into());
+                let (note, runbook) = ("ask the shop's team".into(), "https://wiki.example.org/worker".into());
+                Arc::new(About { name, group, note, runbook, ..About::default() })
+            }),
+            details: key.contains("worker").then(|| {
+                let details = Details::new("keeps crashing", "docker logs --tail 50 shop-worker-1; raise mem_limit");
+                Arc::new(details.with("last line: \"Can't save in background: fork: Cannot allocate memory\""))
+            }),
             strip: Arc::new(strip(key, state, minutes, now.wall)),
         }
     };

@@ -20,7 +20,7 @@ use crate::core::watch::{OWN, Outcome, Watch};
 use crate::deadman::{self, Deadman, UNDELIVERED};
 use crate::deliver::{ChannelState, Delivery};
 use crate::gather::{Gather, Whom};
-use crate::hush::{self, Hush};
+use crate::hush::Hush;
 use crate::notifier::Place;
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
@@ -285,8 +285,7 @@ impl Tick {
             };
             Observation::new(spec, now.mono, reading, fact)
         });
-        let digest = self.hush.digest(now, self.watch.looked(&SignalKey::new(hush::DIGEST)).is_some());
-        let observations = observations.chain(std::iter::once(noted)).chain(digest).collect();
+        let observations = observations.chain([noted]).chain(self.hush.digest(now, &self.watch)).collect();
         let report = Report { observations, complete: false, ..Report::default() };
         Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
     }

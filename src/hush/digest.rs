@@ -12,6 +12,7 @@ use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Severity, SignalKey, Spec};
 use crate::core::silence::Mute;
 use crate::core::time::Now;
+use crate::core::watch::Watch;
 
 /// The signal under which it is told. Nothing silences it.
 pub const KEY: &str = "watchdog/silences";
@@ -22,8 +23,13 @@ const LONG: Duration = Duration::from_hours(26);
 
 impl Hush {
     /// The observation that tells of the silences in force in the first pass of a local day, and says in all others
-    /// how many there are; `None` where there never were any (`is_known`: the signal exists).
-    pub fn digest(&mut self, now: Now, is_known: bool) -> Option<Observation> {
+    /// how many there are; `None` where there never were any.
+    pub fn digest(&mut self, now: Now, watch: &Watch) -> Option<Observation> {
+        self.digest_of(now, watch.looked(&SignalKey::new(KEY)).is_some())
+    }
+
+    /// `is_known`: the signal exists.
+    pub(super) fn digest_of(&mut self, now: Now, is_known: bool) -> Option<Observation> {
         let is_day = self.silences.begins_day(&self.zone.date(now.wall));
         let lasting = |mute: &Mute| {
             mute.is_active && mute.until > now.wall && (!mute.is_planned || mute.until.since(mute.since) >= LONG)

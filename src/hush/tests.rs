@@ -74,7 +74,7 @@ fn what_is_open_is_listed_before_what_comes_next() {
 
 /// What the digest says at `now`: whether it is told, under which name, and its fact.
 fn digest(hush: &mut Hush, now: Now, is_known: bool) -> Option<(bool, String, String)> {
-    let seen = hush.digest(now, is_known)?;
+    let seen = hush.digest_of(now, is_known)?;
     let name = seen.spec.about.as_ref().unwrap().name.to_string();
     Some((seen.reading == Reading::Happened(1), name, seen.fact.into_owned()))
 }

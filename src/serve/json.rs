@@ -116,13 +116,17 @@ impl Wanted {
     }
 }
 
-/// Undoes percent-encoding as forms and browsers do it.
+/// Undoes percent-encoding as forms and browsers do it in a query, where a plus is a space.
 fn decoded(text: &str) -> Option<String> {
+    percent_decoded(&text.replace('+', " "))
+}
+
+/// Undoes percent-encoding; `None` for what is none, or no text.
+pub fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
                 let (high, low) = (digit(rest.next())?, digit(rest.next())?);

@@ -21,6 +21,7 @@ mod sample;
 pub mod server;
 pub mod snapshot;
 pub mod strip;
+mod wall;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::wall;
+use super::wall;
 use crate::core::silence::{Cover, Mute};
 use crate::core::time::Wall;
 

@@ -1,25 +1,28 @@
 //! The status page: one HTML document, readable on a phone at night, without any script.
 //!
+//! Each signal has a page of its own ([`signal`]), with everything that its message said.
 //! State at a glance comes first, then what should worry the reader (a late loop, undelivered
 //! alerts, a switched-off watchdog), then signals from the worst to the best, with the repairs before
 //! what is well. Refreshes itself.
 //! Everything from outside goes through [`escape`](super::escape); colours never speak alone.
 //! The only style is the one inside, allowed by its hash ([`STYLE_HASH`]).
 
+mod document;
 mod headline;
 mod lists;
+pub mod signal;
 mod signals;
 
 use std::time::Duration;
 
-use super::escape::{html, plain};
+use super::escape::plain;
 use super::snapshot::Snapshot;
 use crate::core::time::{Now, Wall, people};
 
 /// The page's style; the response header allows exactly this text.
 pub const STYLE: &str = include_str!("page/style.css");
 /// SHA-256 of [`STYLE`] in base64, for the content security policy.
-pub const STYLE_HASH: &str = "RUWUCoz/svsPZj6SCirFkfpqqL1H2rhQ4qZi+eeNl2k=";
+pub const STYLE_HASH: &str = "/6HQYIEny6XSK1kNds+26DrEokuoCf4UUWpaldYclR4=";
 
 /// What the reader asked for in the query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,9 +55,15 @@ pub fn render(snapshot: &Snapshot, now: Now, view: View) -> String {
     let mut out = String::with_capacity(16 * 1024 + snapshot.signals.len() * 900);
     let seen = Seen { snapshot, now };
     let headline = headline::Headline::of(snapshot, now);
-    head(&mut out, snapshot, &headline, view);
+    let tab = document::Head {
+        glyph: headline.glyph(),
+        words: &headline.words,
+        colour: headline.icon_colour(),
+        class: headline.class(),
+    };
+    document::head(&mut out, snapshot, &tab, view);
     headline.write(&mut out, seen);
-    out.push_str("<main>");
+    out.push_str("<main id=\"main\">");
     headline::notes(&mut out, seen);
     signals::in_trouble(&mut out, seen);
     lists::repairs(&mut out, seen);
@@ -62,7 +71,10 @@ pub fn render(snapshot: &Snapshot, now: Now, view: View) -> String {
     signals::well(&mut out, seen, view);
     lists::write(&mut out, seen, view);
     out.push_str("</main>");
-    foot(&mut out, snapshot, view);
+    let refresh = if view.paused { "refresh by itself" } else { "pause refresh" };
+    let folded = if view.all { "fold lists" } else { "unfold lists" };
+    let views = [(View { paused: !view.paused, ..view }, refresh), (View { all: !view.all, ..view }, folded)];
+    document::foot(&mut out, snapshot, &views.map(|(other, words)| (other.link().to_string(), words)));
     out.push_str("</body></html>\n");
     out
 }
@@ -92,63 +104,6 @@ impl Seen<'_> {
     }
 }
 
-fn head(out: &mut String, snapshot: &Snapshot, headline: &headline::Headline, view: View) {
-    out.push_str(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><meta name=\"robots\" content=\"noindex\">",
-    );
-    if !view.paused {
-        let seconds = (snapshot.interval_ms / 1_000).clamp(5, 60);
-        plain(out, format_args!("<meta http-equiv=\"refresh\" content=\"{seconds}\">"));
-    }
-    out.push_str("<title>");
-    plain(out, format_args!("{} {} – ", headline.glyph(), headline.words));
-    html(out, &snapshot.instance, 100);
-    out.push_str("</title>");
-    plain(
-        out,
-        format_args!(
-            "<link rel=\"icon\" href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' \
-             viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='7' fill='%23{}'/%3E%3C/svg%3E\">",
-            headline.icon_colour()
-        ),
-    );
-    out.push_str("<style>");
-    out.push_str(STYLE);
-    out.push_str("</style></head>");
-    plain(out, format_args!("<body class=\"{}\">", headline.class()));
-}
-
-fn foot(out: &mut String, snapshot: &Snapshot, view: View) {
-    out.push_str("<footer><nav aria-label=\"views\">");
-    let other = View { paused: !view.paused, ..view };
-    let refresh = if view.paused { "refresh by itself" } else { "pause refresh" };
-    plain(out, format_args!("<a href=\"{}\">{refresh}</a>", other.link()));
-    let other = View { all: !view.all, ..view };
-    let folded = if view.all { "fold lists" } else { "unfold lists" };
-    plain(out, format_args!("<a href=\"{}\">{folded}</a>", other.link()));
-    out.push_str("<a href=\"/api/v1/status\">JSON</a><a href=\"/metrics\">metrics</a></nav><p>Times are in ");
-    html(out, snapshot.zone.name(), 60);
-    out.push_str(". Each strip is the last 24 hours, now at the right; the higher, the worse.</p><p>watchdog ");
-    html(out, &snapshot.version, 40);
-    out.push_str(", running since ");
-    plain(
-        out,
-        format_args!(
-            "<time datetime=\"{0}\">{1} {2}</time>",
-            snapshot.started_at,
-            snapshot.zone.date(snapshot.started_at),
-            snapshot.zone.clock(snapshot.started_at).trim_end_matches(" UTC")
-        ),
-    );
-    out.push_str(", mode ");
-    html(out, &snapshot.mode, 20);
-    out.push_str(", state ");
-    html(out, &snapshot.state_file.to_string(), 200);
-    out.push_str(".</p></footer>");
-}
-
 /// `one firing`, `3 firing`: a count and its word.
 fn count(number: usize, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
@@ -168,6 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::core::about::{About, Details};
     use crate::core::edge::Incident;
     use crate::core::signal::{Severity, SignalKey, State};
     use crate::core::time::Mono;
@@ -335,6 +291,115 @@ mod tests {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
         assert!(page.matches("&lt;script&gt;").count() > 20);
+        assert!(page.contains("href=\"/signal/%22%3E%3Cscript%3Ealert%281%29%3C/script%3E%3Cimg%20"));
+    }
+
+    #[test]
+    fn the_page_of_a_signal_tells_everything_that_its_message_said() {
+        let (mut snapshot, now) = sample();
+        {
+            let web = Arc::make_mut(&mut snapshot.signals[0]);
+            let (name, group) = ("web".into(), "project shop".into());
+            let (note, runbook) = ("ask Ann first".into(), "https://wiki.example.org/web".into());
+            web.about = Some(Arc::new(About { name, group, note, runbook, ..About::default() }));
+            let details = Details::new("keeps crashing", "docker logs --tail 50 shop-web-1");
+            web.details = Some(Arc::new(details.with("last line: \"cannot fork\"")));
+        }
+        snapshot.recent = (0..3)
+            .flat_map(|_| {
+                let entry = snapshot.recent[0].clone();
+                let delivered =
+                    HistoryView { kind: "delivered".into(), text: "told on telegram".into(), ..entry.clone() };
+                [entry.clone(), delivered, HistoryView { subject: "probe/db".into(), text: "not this".into(), ..entry }]
+            })
+            .collect();
+        let page = signal::render(&snapshot, now, "container/web", View::default()).unwrap();
+        assert_eq!(title(&page), "✕ web firing – web-1");
+        for words in [
+            "container/web",
+            "project shop",
+            "exit code 137, out of memory",
+            "last line: &quot;cannot fork&quot;",
+            "docker logs --tail 50 shop-web-1",
+            "ask Ann first",
+            "<a rel=\"noreferrer\" href=\"https://wiki.example.org/web\">",
+            "#k3f9",
+            "it was said, and the cooldown is not over",
+            "watchdog history &#39;container/web&#39;",
+            "<summary>3 deliveries</summary>",
+            "last 24 hours: ",
+        ] {
+            assert!(page.contains(words), "{words} in {page}");
+        }
+        assert!(!page.contains("not this") && !page.contains("<script"));
+        let db = signal::render(&snapshot, now, "probe/db", View::default()).unwrap();
+        let silenced =
+            "until <time datetime=\"2026-01-01T07:30:00Z\">07:30:00</time> by the silence <code>probe/*</code>";
+        assert!(db.contains(silenced) && db.contains("upgrade of &lt;db&gt;"), "{db}");
+        assert_eq!(signal::render(&snapshot, now, "probe/nothing", View::default()), None);
+        // The cards lead there.
+        let all = render(&snapshot, now, View::default());
+        assert!(all.contains("<h3><a class=\"to\" href=\"/signal/container/web\">web</a></h3>"), "{all}");
+        assert!(all.contains("<summary>3 deliveries</summary>") && all.contains("silenced until"), "{all}");
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_markup_or_a_script_on_the_page_of_a_signal() {
+        const EVIL: &str = "\"><script>alert(1)</script><img src=x onerror='x'>&\u{202e}\u{1b}[2J";
+        for runbook in
+            [EVIL, "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", " https://x\" onclick=x"]
+        {
+            let (mut snapshot, now) = sample();
+            snapshot.instance = EVIL.into();
+            let view = Arc::make_mut(&mut snapshot.signals[2]);
+            view.key = SignalKey::new(EVIL);
+            (view.title, view.detail, view.reason) = (EVIL.into(), EVIL.into(), EVIL.into());
+            let evil: Arc<str> = EVIL.into();
+            let about = About {
+                name: Arc::clone(&evil),
+                group: Arc::clone(&evil),
+                note: evil,
+                runbook: runbook.into(),
+                ..About::default()
+            };
+            view.about = Some(Arc::new(about));
+            view.details = Some(Arc::new(Details::new(EVIL, EVIL).with(EVIL)));
+            view.incident = Some(Incident(EVIL.into()));
+            let entry = HistoryView {
+                subject: EVIL.into(),
+                kind: EVIL.into(),
+                text: EVIL.into(),
+                ..snapshot.recent[0].clone()
+            };
+            snapshot.recent = [entry].into();
+            let page = signal::render(&snapshot, now, EVIL, View::default()).unwrap();
+            for forbidden in [
+                "<script",
+                "<img",
+                "onerror='",
+                "\u{202e}",
+                "\u{1b}",
+                "href=\"javascript",
+                "href=\"JavaScript",
+                "href=\"data:text",
+                "href=\" ",
+            ] {
+                assert!(!page.contains(forbidden), "{forbidden} in {page}");
+            }
+            assert!(page.matches("&lt;script&gt;").count() > 8);
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_signal_is_bounded() {
+        let (mut snapshot, now) = sample();
+        let entry = HistoryView { text: "x".repeat(2_000), ..snapshot.recent[0].clone() };
+        snapshot.recent = vec![entry; crate::serve::snapshot::RECENT].into();
+        let view = Arc::make_mut(&mut snapshot.signals[0]);
+        let details = (0..1_000).fold(Details::new("x", "y"), |details, _| details.with("z".repeat(10_000)));
+        view.details = Some(Arc::new(details));
+        let page = signal::render(&snapshot, now, "container/web", View::default()).unwrap();
+        assert!(page.len() < 300_000, "{}", page.len());
     }
 
     #[test]
@@ -345,7 +410,7 @@ mod tests {
             }
         };
         let page = page(many(1_000));
-        assert!(page.contains("<details><summary>1000 signals are well</summary>"));
+        assert!(page.contains("<details><summary>1000 signals are OK</summary>"));
         assert_eq!(page.matches("<li><div class=\"what\">").count(), 1_000);
         let huge = self::page(many(100_000));
         assert!(huge.contains("98000 more are not shown here"));

@@ -41,6 +41,11 @@ pub struct Answer {
     pub body: Pieces,
 }
 
+/// The pages of single signals.
+const SIGNAL: &str = "/signal/";
+/// The longest key that is looked for, in bytes as it is written in the address.
+const LONGEST_KEY: usize = 2_000;
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -118,6 +123,15 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
             Ok(body) => Answer::found(JSON, body),
             Err(what) => Answer::sentence(StatusCode::BAD_REQUEST, &what),
         },
+        _ if path.starts_with(SIGNAL) => {
+            let key = path.get(SIGNAL.len()..).filter(|key| key.len() <= LONGEST_KEY).and_then(json::percent_decoded);
+            let page = key.and_then(|key| page::signal::render(snapshot, now, &key, View::parse(query)));
+            // Nothing of what was asked is repeated.
+            page.map_or_else(
+                || Answer::sentence(StatusCode::NOT_FOUND, "there is no signal of this name; / lists them all"),
+                |page| Answer::found(HTML, page),
+            )
+        }
         "/metrics" => {
             let accept = asked.headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let format = Format::accepted(&accept.collect::<Vec<_>>().join(","));
@@ -125,7 +139,7 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
         }
         _ => Answer::sentence(
             StatusCode::NOT_FOUND,
-            "there are /, /api/v1/status, /api/v1/history, /metrics, /healthz, /readyz",
+            "there are /, /signal/<key>, /api/v1/status, /api/v1/history, /metrics, /healthz, /readyz",
         ),
     }
 }
@@ -181,6 +195,16 @@ mod tests {
             ("GET", "/metrics", 200, "text/plain; version=0.0.4; charset=utf-8"),
             ("GET", "/healthz", 200, TEXT),
             ("GET", "/readyz", 200, TEXT),
+            ("GET", "/signal/container/web", 200, HTML),
+            ("HEAD", "/signal/container%2Fweb?pause", 200, HTML),
+            ("GET", "/signal/container/we%62", 200, HTML),
+            ("GET", "/signal/container/nothing", 404, TEXT),
+            ("GET", "/signal/container/web/", 404, TEXT),
+            ("GET", "/signal/container/%zz", 404, TEXT),
+            ("GET", "/signal/%ff", 404, TEXT),
+            ("GET", "/signal/", 404, TEXT),
+            ("GET", "/signal", 404, TEXT),
+            ("POST", "/signal/container/web", 405, TEXT),
             ("GET", "/favicon.ico", 404, TEXT),
             ("GET", "//", 404, TEXT),
             ("GET", "/metrics/../", 404, TEXT),
@@ -198,8 +222,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_is_never_repeated() {
+        for uri in
+            ["/signal/%3Cscript%3Ealert(1)%3C/script%3E", "/signal/alert", &format!("/signal/{}", "a".repeat(9_000))]
+        {
+            let answer = ask("GET", uri, &[], &at_home());
+            assert_eq!((answer.status, answer.content_type), (StatusCode::NOT_FOUND, TEXT), "{uri}");
+            assert!(!answer.body.to_string().contains("alert"), "{}", answer.body);
+        }
+    }
+
+    #[test]
     fn a_rebound_name_learns_nothing_at_all() {
-        for path in ["/", "/healthz", "/readyz", "/metrics", "/nowhere"] {
+        for path in ["/", "/signal/container/web", "/healthz", "/readyz", "/metrics", "/nowhere"] {
             for method in ["GET", "POST"] {
                 let answer = ask(method, path, &[("host", "evil.example")], &at_home());
                 assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST, "{method} {path}");
@@ -211,7 +246,7 @@ mod tests {
     #[test]
     fn a_token_closes_everything_but_health() {
         let access = Access::new("0.0.0.0:9106".parse().unwrap(), &[], Some(Secret::new("correct-horse")));
-        for path in ["/", "/api/v1/status", "/api/v1/history", "/metrics", "/nowhere"] {
+        for path in ["/", "/signal/container/web", "/api/v1/status", "/api/v1/history", "/metrics", "/nowhere"] {
             let refused = ask("GET", path, &[], &access);
             assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
             assert!(refused.extra.is_some());

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::muted::{MuteView, Silenced};
 use super::strip::Strip;
+use super::wall;
 use crate::core::about::{About, Details};
 use crate::core::edge::Incident;
 use crate::core::signal::{Severity, SignalKey, State};
@@ -357,50 +358,6 @@ impl Published {
     /// The latest picture.
     pub fn latest(&self) -> Arc<Snapshot> {
         Arc::clone(&self.latest.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Instants as RFC 3339 text.
-pub(super) mod wall {
-    use std::time::SystemTime;
-
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::core::time::Wall;
-
-    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-    pub fn serialize<S: Serializer>(at: &Wall, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(at)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Wall, D::Error> {
-        parse(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("not an RFC 3339 instant"))
-    }
-
-    fn parse(text: &str) -> Option<Wall> {
-        let instant = humantime::parse_rfc3339(text).ok()?;
-        let since_epoch = instant.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        i64::try_from(since_epoch.as_millis()).ok().map(Wall)
-    }
-
-    /// The same, or null.
-    pub mod option {
-        use super::{Deserialize, Deserializer, Serializer, Wall, parse};
-        use serde::de::Error as _;
-
-        #[allow(clippy::ref_option, reason = "the signature is serde's")]
-        pub fn serialize<S: Serializer>(at: &Option<Wall>, serializer: S) -> Result<S::Ok, S::Error> {
-            match at {
-                Some(at) => serializer.collect_str(at),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Wall>, D::Error> {
-            let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
-            parse(&text).map(Some).ok_or_else(|| D::Error::custom("not an RFC 3339 instant"))
-        }
     }
 }
 

@@ -58,6 +58,7 @@ mod shortage;
 mod silence;
 mod single;
 mod sole;
+mod status;
 mod store;
 mod story;
 mod systemd;

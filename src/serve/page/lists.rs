@@ -8,7 +8,7 @@ use super::{Seen, View, ago, count};
 use crate::core::recovery::phrase::Deed;
 use crate::core::time::people;
 use crate::serve::escape::{html, plain};
-use crate::serve::snapshot::{HistoryView, TargetView};
+use crate::serve::snapshot::{HistoryView, RECENT, TargetView};
 
 /// Entries of history shown folded in.
 const LATELY: usize = 20;
@@ -154,16 +154,37 @@ fn error(out: &mut String, error: Option<&str>) {
 
 fn history(out: &mut String, seen: Seen<'_>, view: View) {
     let recent = &seen.snapshot.recent;
-    out.push_str("<section aria-labelledby=\"h-history\"><h2 id=\"h-history\">Lately</h2>");
-    if recent.is_empty() {
-        out.push_str("<p class=\"quiet\">Nothing has happened yet.</p></section>");
+    out.push_str("<section aria-labelledby=\"h-history\"><h2 id=\"h-history\">Recent events</h2>");
+    let most = if view.all { LATELY_ALL } else { LATELY };
+    let entries: Vec<&HistoryView> = recent.iter().take(RECENT).collect();
+    events(out, seen, &entries, most);
+    out.push_str("</section>");
+}
+
+/// Events, at most so many, newest first; what was delivered is folded away behind them.
+pub fn events(out: &mut String, seen: Seen<'_>, entries: &[&HistoryView], most: usize) {
+    let (delivered, others): (Vec<&HistoryView>, Vec<&HistoryView>) =
+        entries.iter().copied().partition(|entry| entry.kind == "delivered");
+    let shown = others.len().min(most);
+    // Those that belong to what is shown.
+    let since = others.iter().take(shown).map(|entry| entry.at).min();
+    let delivered: Vec<&HistoryView> =
+        delivered.into_iter().filter(|entry| since.is_none_or(|since| entry.at >= since)).take(most).collect();
+    if shown == 0 && delivered.is_empty() {
+        out.push_str("<p class=\"quiet\">Nothing has happened yet.</p>");
         return;
     }
-    out.push_str("<ol class=\"history\">");
-    for entry in recent.iter().take(if view.all { LATELY_ALL } else { LATELY }) {
-        event(out, seen, entry);
+    if shown > 0 {
+        out.push_str("<ol class=\"history\">");
+        others.iter().take(shown).for_each(|entry| event(out, seen, entry));
+        out.push_str("</ol>");
     }
-    out.push_str("</ol></section>");
+    if !delivered.is_empty() {
+        let words = count(delivered.len(), "delivery", "deliveries");
+        plain(out, format_args!("<details class=\"delivered\"><summary>{words}</summary><ol class=\"history\">"));
+        delivered.iter().for_each(|entry| event(out, seen, entry));
+        out.push_str("</ol></details>");
+    }
 }
 
 fn event(out: &mut String, seen: Seen<'_>, entry: &HistoryView) {

@@ -3,7 +3,8 @@
 //! The number shown is bounded, so that a page of a hundred thousand signals still opens on a
 //! phone; what is left out is counted and stands in the JSON.
 
-use super::{Seen, View, ago, count};
+use super::{Seen, View, count};
+use crate::core::name::in_url;
 use crate::core::signal::State;
 use crate::core::time::people;
 use crate::serve::escape::{html, plain};
@@ -43,17 +44,21 @@ fn title(state: State) -> &'static str {
         State::Firing => "Firing",
         State::Unknown => "Unknown",
         State::Pending => "Pending",
-        State::Ok => "Well",
+        State::Ok => "OK",
     }
 }
 
 fn card(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     let (state, severity) = (signal.state.as_str(), signal.severity.as_str());
     plain(out, format_args!("<article class=\"card {state} {severity}\"><header><h3>"));
-    html(out, &signal.title, 160);
+    link(out, signal, |out| html(out, signal.name(), 160));
     plain(out, format_args!("</h3><span class=\"tag\">{severity}</span></header><p class=\"key\"><code>"));
     html(out, signal.key.as_str(), 200);
     out.push_str("</code>");
+    if let Some(group) = signal.about.as_deref().map(|about| &about.group).filter(|group| !group.is_empty()) {
+        out.push_str(" · ");
+        html(out, group, 100);
+    }
     if let Some(incident) = &signal.incident {
         out.push_str(" <span class=\"incident\">");
         html(out, &incident.to_string(), 16);
@@ -65,17 +70,20 @@ fn card(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     silenced(out, seen, signal);
     paragraph(out, "reason", &signal.reason, 300);
     strip(out, &signal.strip);
-    out.push_str("</article>");
+    out.push_str("<p class=\"span\" aria-hidden=\"true\"><span>24 h ago</span><span>now</span></p></article>");
+}
+
+/// A link to the page of the signal.
+fn link(out: &mut String, signal: &SignalView, write: impl FnOnce(&mut String)) {
+    plain(out, format_args!("<a class=\"to\" href=\"/signal/{}\">", in_url(signal.key.as_str())));
+    write(out);
+    out.push_str("</a>");
 }
 
 fn times(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     let Some(since) = signal.since else { return };
     plain(out, format_args!("<p class=\"when\">for <b>{}</b>, since ", people(seen.ago(since))));
     seen.instant(out, since);
-    if let Some(said) = signal.last_alert_at {
-        out.push_str(" · last said ");
-        ago(out, seen.ago(said));
-    }
     out.push_str("</p>");
 }
 
@@ -103,14 +111,14 @@ pub fn well(out: &mut String, seen: Seen<'_>, view: View) {
     plain(
         out,
         format_args!(
-            "<section id=\"ok\" aria-labelledby=\"h-ok\"><h2 id=\"h-ok\">Well <span class=\"n\">{}</span></h2>",
+            "<section id=\"ok\" aria-labelledby=\"h-ok\"><h2 id=\"h-ok\">OK <span class=\"n\">{} · strips: last 24 h</span></h2>",
             group.len()
         ),
     );
     let folded = group.len() > UNFOLDED;
     if folded {
         let open = if view.all { " open" } else { "" };
-        let words = count(group.len(), "signal is well", "signals are well");
+        let words = count(group.len(), "signal is OK", "signals are OK");
         plain(out, format_args!("<details{open}><summary>{words}</summary>"));
     }
     out.push_str("<ul class=\"rows\">");
@@ -124,7 +132,7 @@ pub fn well(out: &mut String, seen: Seen<'_>, view: View) {
 
 fn row(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     out.push_str("<li><div class=\"what\"><code>");
-    html(out, signal.key.as_str(), 200);
+    link(out, signal, |out| html(out, signal.key.as_str(), 200));
     out.push_str("</code><span class=\"detail\">");
     html(out, if signal.detail.is_empty() { &signal.title } else { &signal.detail }, 200);
     out.push_str("</span></div>");
@@ -155,7 +163,7 @@ fn paragraph(out: &mut String, class: &str, text: &str, limit: usize) {
 }
 
 /// A day as a picture. Height speaks together with colour: well is low, firing is full.
-fn strip(out: &mut String, strip: &Strip) {
+pub fn strip(out: &mut String, strip: &Strip) {
     plain(
         out,
         format_args!(
