@@ -108,7 +108,8 @@ impl Table<'_> {
             State::Pending => 2,
             State::Ok => 3,
         };
-        signals.sort_by_key(|s| (rank(s.state), s.severity, s.key.clone()));
+        // What somebody has silenced, somebody knows.
+        signals.sort_by_key(|s| (rank(s.state), s.silenced.is_some(), s.severity, s.key.clone()));
         let (well, ill): (Vec<&SignalView>, Vec<&SignalView>) = signals.into_iter().partition(|s| s.state == State::Ok);
         ill.iter().for_each(|signal| self.in_full(signal, &mut lines));
         self.parts(&mut lines);

@@ -131,7 +131,7 @@ impl Answer {
         if let Some(silenced) = &signal.silenced {
             self.say("silenced", &self.silenced(silenced));
         }
-        self.say("last told", &signal.last_alert_at.map_or_else(|| "never".to_string(), |at| self.ago(at)));
+        self.say("last alert", &signal.last_alert_at.map_or_else(|| "never".to_string(), |at| self.ago(at)));
         self.say("to change", to_change(signal));
         if let Some(details) = &signal.details {
             self.say("next step", &clean(&details.advice));

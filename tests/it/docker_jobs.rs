@@ -102,6 +102,12 @@ impl Box_ {
         self
     }
 
+    /// One that its label says must be there.
+    pub fn required(mut self) -> Box_ {
+        self.labels.push(("watchdog.required", "true"));
+        self
+    }
+
     fn once(mut self) -> Box_ {
         self.labels.push(("com.docker.compose.oneoff", "True"));
         self

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use watchdog::clock::Clock;
@@ -10,6 +11,7 @@ use watchdog::core::time::Wall;
 use watchdog::store::Store;
 
 use crate::daemon::{Daemon, run, wait};
+use crate::docker_jobs::{Box_, engine, settled};
 use crate::parts;
 use crate::peer::consul::{Consul, Dev};
 use crate::peer::telegram::Telegram;
@@ -289,5 +291,40 @@ fn a_node_that_will_not_return_is_forgotten_and_is_a_new_one_when_it_is_seen_aga
     assert_eq!(daemon.state("node/n9"), None, "nor does a restart");
     let _beat = Beat::start(&consul, "n9", "boot-2");
     daemon.wait_state("node/n9", "ok");
+    daemon.terminate();
+}
+
+#[test]
+fn a_container_that_had_to_be_there_and_is_gone_for_good_is_forgotten_and_one_that_is_named_is_not() {
+    let boxes = settled(&[
+        Box_::new(1, "old", "running", 0).required(),
+        Box_::new(2, "named", "running", 0),
+        Box_::new(3, "other", "running", 0),
+    ]);
+    let peer = engine(Arc::clone(&boxes), b"", String::new);
+    let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
+    let setup = Setup::new("200ms").set("instance", "web-1").telegram(&telegram).set("docker.enabled", true);
+    let setup = setup.set("docker.socket", peer.socket().display().to_string()).set("docker.grace", "1s");
+    setup.set("docker.containers", ["named", "*"].as_slice()).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    for key in ["container/old", "container/named"] {
+        daemon.wait_state(key, "ok");
+    }
+    boxes.lock().unwrap().truncate(0);
+    boxes.lock().unwrap().extend(settled(&[Box_::new(3, "other", "running", 0)]).lock().unwrap().drain(..));
+    for key in ["container/old", "container/named"] {
+        daemon.wait_state(key, "firing");
+    }
+    let named = run(dir.path(), &["forget", "container/named"]);
+    assert!(named.status.code() == Some(1) && said(&named).contains("docker.containers"), "{}", said(&named));
+    let forgotten = done(dir.path(), &["forget", "container/old"]);
+    assert!(forgotten.contains("container/old is forgotten"), "{forgotten}");
+    (0..PASSES).for_each(|_| daemon.wait_pass());
+    assert_eq!(daemon.state("container/old"), None, "its source does not bring it back");
+    assert_eq!(daemon.state("container/named").as_deref(), Some("firing"));
+    wait("its end to be told", || {
+        let told = telegram.delivered();
+        told.iter().any(|one| one.text.contains("was forgotten by a command")).then_some(())
+    });
     daemon.terminate();
 }

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 
-use crate::daemon::{Daemon, run, wait, watchdog};
+use crate::daemon::{Daemon, SOON, run, wait, watchdog};
+use crate::peer::telegram::Telegram;
 use crate::setup::Setup;
 
 fn text(output: &Output) -> String {
@@ -108,5 +109,22 @@ fn a_signal_is_found_by_a_part_of_its_name_and_an_incident_also_when_it_is_over(
     }
     let none = ask(dir.path(), &daemon, &["why", "#zzzzzz"]);
     assert!(none.status.code() == Some(1) && text(&none).contains("there is no incident #zzzzzz"), "{}", text(&none));
+    daemon.terminate();
+}
+
+#[test]
+fn a_message_ends_with_a_link_to_the_page_of_its_signal_when_people_can_reach_it() {
+    let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
+    let setup = Setup::new("100ms").telegram(&telegram).set("serve.public_url", "https://status.example.org/");
+    setup.set("deps", ["shop.db=tcp://127.0.0.1:1"].as_slice()).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    let told = telegram.wait_delivered(1, SOON);
+    let last = told[0].text.lines().last().unwrap().to_string();
+    let path = last.strip_prefix("https://status.example.org").unwrap_or_else(|| panic!("{told:?}"));
+    assert!(path == "/signal/probe/shop.db", "{path}");
+    let page = daemon.get(path);
+    let text = String::from_utf8(page.body).unwrap();
+    assert!(page.status == 200 && text.contains("connection refused") && text.contains("How it stands"), "{text}");
+    assert_eq!(daemon.get("/signal/probe/nothing").status, 404);
     daemon.terminate();
 }

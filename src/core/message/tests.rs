@@ -251,3 +251,18 @@ fn the_steps_of_a_repair_are_lines_of_their_own_and_never_hide_the_news() {
     let text = told(vec![repair("repaired", 11), edge(EdgeKind::Recovery, "k3f9", 12)], 12);
     assert!(text.starts_with("🟢") && text.contains("\n🔧 repaired\n"), "{text}");
 }
+
+#[test]
+fn a_link_leads_to_the_one_signal_or_to_all_and_to_none_that_is_gone() {
+    let last = |edges: Vec<Edge>| {
+        let told = stories(edges);
+        let place = Place { instance: "web-1", zone: &Zone::default(), now: at(0) };
+        let message = linked(compose(&told, &place), &told, "https://status.example.org/wd/");
+        split(&message, &Bare, 4096).join("\n").lines().last().unwrap_or_default().to_string()
+    };
+    let alert = Edge { key: SignalKey::new("probe/a b#ž"), ..edge(EdgeKind::Alert, "a", 0) };
+    assert_eq!(last(vec![alert.clone()]), "https://status.example.org/wd/signal/probe/a%20b%23%C5%BE");
+    assert_eq!(last(vec![alert, edge(EdgeKind::Alert, "b", 0)]), "https://status.example.org/wd/");
+    assert!(last(vec![edge(EdgeKind::Removed, "a", 1)]).contains("#a"));
+    assert_eq!(last(Vec::new()), "");
+}

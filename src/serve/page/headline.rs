@@ -106,12 +106,12 @@ impl Headline {
         out.push_str("<p class=\"looked\">");
         match snapshot.tick.last_at {
             Some(at) => {
-                out.push_str("looked ");
+                out.push_str("checked ");
                 ago(out, snapshot.age(seen.now));
                 out.push_str(", at ");
                 seen.instant(out, at);
             }
-            None => out.push_str("has not looked yet"),
+            None => out.push_str("not checked yet"),
         }
         out.push_str("</p>");
         counts(out, snapshot);

@@ -31,6 +31,7 @@ pub fn render(snapshot: &Snapshot, now: Now, key: &str, view: View) -> Option<St
     facts(&mut out, seen, signal);
     out.push_str("</dl>");
     signals::strip(&mut out, &signal.strip);
+    signals::span(&mut out);
     out.push_str("</article>");
     history(&mut out, seen, signal);
     out.push_str("</main>");
@@ -116,7 +117,7 @@ fn facts(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
             }
         });
     }
-    fact(out, "Last told", |out| match signal.last_alert_at {
+    fact(out, "Last alert", |out| match signal.last_alert_at {
         Some(at) => {
             seen.instant(out, at);
             out.push_str(", ");

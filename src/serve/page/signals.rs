@@ -22,8 +22,9 @@ pub fn in_trouble(out: &mut String, seen: Seen<'_>) {
     for state in [State::Firing, State::Unknown, State::Pending] {
         let mut group: Vec<&SignalView> =
             seen.snapshot.signals.iter().map(Arc::as_ref).filter(|s| s.state == state).collect();
-        // By severity, the newest first within one; the order of keys breaks ties.
-        group.sort_by_key(|s| (s.severity, std::cmp::Reverse(s.since)));
+        // By severity, the newest first within one; the order of keys breaks ties. What somebody has silenced, somebody
+        // knows.
+        group.sort_by_key(|s| (s.silenced.is_some(), s.severity, std::cmp::Reverse(s.since)));
         if group.is_empty() {
             continue;
         }
@@ -70,7 +71,8 @@ fn card(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     silenced(out, seen, signal);
     paragraph(out, "reason", &signal.reason, 300);
     strip(out, &signal.strip);
-    out.push_str("<p class=\"span\" aria-hidden=\"true\"><span>24 h ago</span><span>now</span></p></article>");
+    span(out);
+    out.push_str("</article>");
 }
 
 /// A link to the page of the signal.
@@ -160,6 +162,11 @@ fn paragraph(out: &mut String, class: &str, text: &str, limit: usize) {
         html(out, text, limit);
         out.push_str("</p>");
     }
+}
+
+/// What a strip covers, below it; its title says so to who does not see it.
+pub fn span(out: &mut String) {
+    out.push_str("<p class=\"span\" aria-hidden=\"true\"><span>24 h ago</span><span>now</span></p>");
 }
 
 /// A day as a picture. Height speaks together with colour: well is low, firing is full.
