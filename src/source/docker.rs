@@ -291,6 +291,10 @@ impl Source for DockerSource {
             Some(before) => now.mono.since(before),
         };
         let scene = Scene { now, reach, once: ask.once, is_empty: list.is_empty() };
+        let own = self.own_identity.as_ref().and_then(|own| answers.get(own)?.as_ref().ok());
+        if let Some(end) = own.and_then(|own| past::date(&own.state.finished_at)) {
+            self.tracks.values_mut().for_each(|track| track.doubt(end));
+        }
         let mut report = self.judge(&chosen, answers, &scene, removed);
         report.observations.extend(jobs);
         report.note = Some(self.census.words(&self.selection));

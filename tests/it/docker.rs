@@ -382,6 +382,38 @@ fn a_daemon_that_restarts_or_freezes_makes_nothing_down() {
 }
 
 #[test]
+fn what_the_engine_takes_along_at_its_end_no_command_stopped() {
+    if !parts::dockerd() || !parts::busybox() {
+        return;
+    }
+    let mut daemon = Daemon::start();
+    let engine = Engine::at(&daemon.socket(), "taken");
+    engine.run("plain", &["--stop-timeout", "1"], "sleep 999");
+    // At its end the engine tells of a signal, an end and a stop, as it tells of a command.
+    let mut watch = Watch::start(&engine, |settings| settings.grace = seconds(8));
+    watch.go_on(Duration::from_millis(300));
+    std::thread::scope(|scope| {
+        let restart = scope.spawn(|| {
+            daemon.stop();
+            daemon.start_again();
+        });
+        while !restart.is_finished() {
+            watch.go_on(Duration::from_millis(100));
+            watch.look();
+        }
+    });
+    watch.until_last(Down);
+    let fact = watch.fact().to_string();
+    assert!(fact.starts_with("ended together with the Docker engine, exit code 137"), "{fact}");
+    // A command is known as one by the engine that took it.
+    engine.act(&["start"], "plain");
+    watch.until_last(Up);
+    engine.act(&["stop"], "plain");
+    watch.until_last(Down);
+    assert!(watch.fact().starts_with("stopped by a command"), "{}", watch.fact());
+}
+
+#[test]
 fn twenty_containers_are_looked_at_within_sixty_milliseconds_of_an_event() {
     if !parts::busybox() {
         return;

@@ -84,6 +84,7 @@ pub fn advice(reason: Reason, facts: &Facts, called: &Called, inspected: Option<
 fn failed(facts: &Facts, name: &str) -> Details {
     let exit = facts.exit_code;
     let happened = match exit {
+        _ if facts.how == How::WithEngine => "has stopped",
         137 if facts.how != How::Unclear => "was killed",
         126 | 127 => "cannot be run",
         _ if is_signalled(exit) => "has stopped",
@@ -91,6 +92,9 @@ fn failed(facts: &Facts, name: &str) -> Details {
         _ => "ended with an error",
     };
     let advice = match exit {
+        _ if facts.how == How::WithEngine => {
+            format!("docker start {name}; with a restart policy it would start with the engine")
+        }
         137 if facts.how != How::Unclear => format!("journalctl -k | grep -i oom; docker inspect {name}"),
         _ if is_signalled(exit) => {
             format!("docker start {name}; if it was meant: watchdog silence 'container/{name}' --for 8h")

@@ -3,7 +3,8 @@
 //! Events are hints and nothing else (F32): the list of each look is the truth, so a stream that
 //! ends, hangs or dies silently costs only time. What they add is who caused an end (a `kill`
 //! came shortly before the `die`, or a `stop` came after it, or neither did) and starts after failures that the
-//! engine does not count. The last hour of events is asked for at the start, for who did what before. The same
+//! engine does not count. The last hour of events is asked for at the start, for who did what before. An engine that
+//! ends stops its containers as a command would: one that does not remember what it told last is another one. The same
 //! thread rings the alarm when a grace runs out between two ticks. Hints are bounded by [`HINTS`].
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,13 @@ const DESTROYED: usize = 1_024;
 const IDLE: Duration = Duration::from_mins(5);
 /// Waits between attempts to open the stream, doubling from the first to the last; the pace of one engine.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// An engine that ends stops its containers within this time, in nanoseconds, and says nothing more after that.
+const WITH_ENGINE: i64 = 60_000_000_000;
+/// A stream that breaks this soon after its last event may have ended with the engine.
+const BREAKS: Duration = Duration::from_secs(30);
+/// An engine that remembers an event tells it again within this time.
+const REMEMBERS: Duration = Duration::from_secs(2);
 
 /// How far back events are asked for at the start, in nanoseconds.
 const BEFORE: i64 = 3_600_000_000_000;
@@ -89,6 +97,10 @@ pub struct Hint {
     pub crashes: VecDeque<Mono>,
     /// It was removed.
     pub destroyed: bool,
+    /// The engine itself ended and took it along.
+    pub with_engine: bool,
+    /// When it ended, in nanoseconds by the engine's clock.
+    died_nanos: i64,
     touched: u64,
 }
 
@@ -138,7 +150,7 @@ impl Hints {
             "stop" => self.of(id).killed = true,
             "die" => {
                 let hint = self.of(id);
-                hint.died = true;
+                (hint.died, hint.with_engine, hint.died_nanos) = (true, false, event.time_nano);
                 hint.exit_code = attribute("exitCode").and_then(|code| code.parse().ok());
                 let code = hint.exit_code.unwrap_or(0);
                 hint.killed |= hint.asked.is_some_and(|asked| asked.caused(code, event.time_nano));
@@ -160,7 +172,7 @@ impl Hints {
                     }
                     hint.crashes.push_back(now);
                 }
-                (hint.killed, hint.died, hint.asked) = (false, false, None);
+                (hint.killed, hint.died, hint.asked, hint.with_engine) = (false, false, None, false);
             }
             "destroy" => {
                 self.by_id.remove(id);
@@ -170,6 +182,17 @@ impl Hints {
                 self.destroyed.push_back(id.to_string());
             }
             _ => {}
+        }
+    }
+
+    /// The engine that told its last event at `last` is gone, and another is there: what it stopped at its end was no
+    /// command's doing.
+    pub fn engine_is_new(&mut self, last: i64) {
+        for hint in self.by_id.values_mut() {
+            let at_its_end = (0..=WITH_ENGINE).contains(&last.saturating_sub(hint.died_nanos));
+            if hint.killed && hint.died && at_its_end {
+                (hint.killed, hint.asked, hint.with_engine) = (false, None, true);
+            }
         }
     }
 
@@ -287,6 +310,14 @@ fn lock(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What was heard so far, over all streams.
+struct Heard {
+    /// The last event, in nanoseconds by the engine's clock.
+    last: i64,
+    /// The same, while it is not known whether the engine that told it is still the one that is asked.
+    doubt: Option<i64>,
+}
+
 struct Thread {
     follow: Follow,
     board: Arc<Mutex<Board>>,
@@ -302,12 +333,12 @@ impl Thread {
             }
         };
         let began = self.follow.clock.now().wall.0.saturating_mul(1_000_000);
-        let mut last = Some(began.saturating_sub(BEFORE));
+        let mut heard = Heard { last: began.saturating_sub(BEFORE), doubt: None };
         let pace = Pace::of(&format!("docker {}", self.follow.socket.display()), BACKOFF);
         self.rest(&docker, Instant::now() + pace.left());
         while !lock(&self.board).over {
             let opened = Instant::now();
-            let why = self.follow_once(&mut docker, &mut last, began);
+            let why = self.follow_once(&mut docker, &mut heard, began);
             let over = {
                 let mut board = lock(&self.board);
                 board.live = false;
@@ -325,22 +356,34 @@ impl Thread {
     }
 
     /// Follows one stream to its end and says why it ended.
-    fn follow_once(&self, docker: &mut Docker, last: &mut Option<i64>, began: i64) -> String {
-        let since = last.map(|nanos| i64::saturating_add(nanos, 1));
-        let mut stream = match docker.events(since, self.follow.timeout) {
+    fn follow_once(&self, docker: &mut Docker, heard: &mut Heard, began: i64) -> String {
+        let since = heard.doubt.unwrap_or(heard.last.saturating_add(1));
+        let mut stream = match docker.events(Some(since), self.follow.timeout) {
             Ok(stream) => stream,
             Err(error) => return error.to_string(),
         };
         lock(&self.board).live = true;
         self.wake();
-        let mut heard_at = Instant::now();
+        let (opened, mut heard_at) = (Instant::now(), Instant::now());
         loop {
             let stale_at = heard_at + IDLE;
-            match stream.next(self.ring(stale_at), &self.nudge) {
+            let until = if heard.doubt.is_some() { stale_at.min(opened + REMEMBERS) } else { stale_at };
+            let next = stream.next(self.ring(until), &self.nudge);
+            let is_known = matches!(&next, Next::Event(event) if Some(event.time_nano) == heard.doubt);
+            let is_early = matches!(next, Next::Nothing) && opened.elapsed() < REMEMBERS;
+            if let Some(last) = heard.doubt.take_if(|_| !is_early && !matches!(next, Next::Ended(_)))
+                && !is_known
+            {
+                lock(&self.board).hints.engine_is_new(last);
+                self.wake();
+            }
+            match next {
+                // It was noted when it came for the first time.
+                Next::Event(_) if is_known => heard_at = Instant::now(),
                 Next::Event(event) => {
                     heard_at = Instant::now();
                     if event.time_nano > 0 {
-                        *last = Some(event.time_nano);
+                        heard.last = event.time_nano;
                     }
                     let now = self.follow.clock.now();
                     let old = (1..began).contains(&event.time_nano);
@@ -349,7 +392,11 @@ impl Thread {
                     lock(&self.board).hints.note(&event, at, old);
                     self.wake();
                 }
-                Next::Ended(why) => return why,
+                Next::Ended(why) => {
+                    let broke = heard_at.elapsed() < BREAKS && heard.last > began;
+                    heard.doubt = heard.doubt.or(broke.then_some(heard.last));
+                    return why;
+                }
                 Next::Nothing if lock(&self.board).over => return "nobody listens any more".to_string(),
                 Next::Nothing if Instant::now() >= stale_at => return format!("silent for {IDLE:?}"),
                 Next::Nothing => {}
@@ -444,6 +491,26 @@ mod tests {
         old.note(&at("kill", &[kill], 102), Mono(0), true);
         old.note(&at("die", &[("exitCode", "143")], 103), Mono(0), true);
         assert!(old.get("a").killed && old.get("a").crashes.is_empty() && old.ended.is_empty());
+    }
+
+    #[test]
+    fn what_the_engine_stopped_at_its_own_end_no_command_stopped() {
+        let at = |id: &str, action: &str, second: i64| Event {
+            time_nano: second * 1_000_000_000,
+            ..event(id, action, &[("signal", "15"), ("exitCode", "143")])
+        };
+        let mut hints = Hints::default();
+        for (id, second) in [("before", 100), ("with", 400)] {
+            for action in ["kill", "die", "stop"] {
+                hints.note(&at(id, action, second), Mono(0), false);
+            }
+        }
+        hints.engine_is_new(400_000_000_000);
+        assert!(hints.get("before").killed && !hints.get("before").with_engine, "five minutes before");
+        let with = hints.get("with");
+        assert!(!with.killed && with.with_engine && with.died && !with.is_open());
+        hints.note(&at("with", "start", 500), Mono(0), false);
+        assert!(!hints.get("with").with_engine);
     }
 
     #[test]

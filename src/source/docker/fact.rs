@@ -113,6 +113,9 @@ fn failed(facts: &Facts, told: &Told<'_>) -> String {
     if facts.how == How::Unclear {
         return format!("ended by a signal, {exit}; no event says whether a command sent it");
     }
+    if facts.how == How::WithEngine {
+        return format!("ended together with the Docker engine, {exit}");
+    }
     if !is_signalled(facts.exit_code) || facts.how != How::Itself {
         return format!("exited by itself, {exit}");
     }

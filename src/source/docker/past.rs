@@ -5,7 +5,7 @@
 //! monotonic clock, with one reading of both clocks beside them: after a boot of the machine the wall clock
 //! bridges the gap, bounded to the past. On disk for ever: every field has a default.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -91,9 +91,28 @@ impl Stamped {
             rises: all(past.rises),
             crashes: all(past.crashes),
             oom_at: past.oom_at.map(carry),
+            // What ended shortly before the machine did was stopped by that.
+            meant: past.meant && (same_boot || !is_of_shutdown(&past.finished_at, now)),
             ..past
         }
     }
+}
+
+/// A machine that shuts down stops its containers this long before it boots again at most, when it boots at once.
+const SHUTDOWN: Duration = Duration::from_mins(5);
+
+/// True when an end at this date, in the engine's words, may have come of the end of the machine.
+fn is_of_shutdown(finished_at: &str, now: Now) -> bool {
+    let up = Duration::from_millis(u64::try_from(now.mono.0).unwrap_or(0));
+    let boot = now.wall.minus(up);
+    date(finished_at).is_none_or(|ended| ended > boot.minus(SHUTDOWN))
+}
+
+/// A date in the engine's words.
+pub fn date(text: &str) -> Option<Wall> {
+    // The year 1 means never, and is refused like any other nonsense.
+    let since = humantime::parse_rfc3339_weak(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok().map(Wall)
 }
 
 /// No wait that was kept is longer than this, whatever the file says.
@@ -144,6 +163,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_ended_with_the_machine_no_command_stopped() {
+        // Up for twenty seconds at 09:00:00.
+        let now = Now { wall: Wall(1_704_531_600_000), mono: Mono(20_000), awake: Mono(20_000) };
+        let meant = |finished_at: &str, same_boot| {
+            let past = Past { meant: true, finished_at: finished_at.into(), ..Past::default() };
+            let stamped = Stamped { past, ..Stamped::default() };
+            stamped.carried(now, same_boot).meant
+        };
+        assert!(!meant("2024-01-06T08:58:59Z", false) && !meant("nonsense", false));
+        assert!(meant("2024-01-06T08:54:00Z", false), "well before the shutdown");
+        assert!(meant("2024-01-06T08:58:59Z", true));
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //! the look before (F1, F5). Memory is bounded: [`RISES`] restarts per container. No I/O.
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::events::Hint;
 use super::evidence::Log;
-use super::past::{Past, Stamped};
+use super::past::{Past, Stamped, date};
 use super::select::Called;
 use super::signals::Specs;
 use super::verdict::{Facts, Health, How, Policy, Reason, Standing, Verdict, is_signalled};
@@ -20,6 +20,8 @@ use crate::core::time::{Mono, Now, Wall};
 
 /// Restarts remembered per container.
 const RISES: usize = 32;
+/// Containers that end this close to one another may have ended for one reason.
+const TOGETHER: Duration = Duration::from_mins(1);
 /// A kill for memory this close to an end is taken for its cause.
 const OOM_NEAR: Duration = Duration::from_mins(1);
 
@@ -399,7 +401,9 @@ impl Track {
     /// ended by itself.
     fn how(&self, inspected: &Inspected, look: &Look<'_>, witnessed: bool) -> How {
         let lies = inspected.state.error.is_empty() && self.phase.standing == Standing::Exited;
-        if look.hint.killed || self.meant {
+        if look.hint.with_engine {
+            How::WithEngine
+        } else if look.hint.killed || self.meant {
             How::Command
         } else if lies && matches!(policy(inspected), Policy::Always | Policy::UnlessStopped) {
             How::Presumed
@@ -410,6 +414,13 @@ impl Track {
         } else {
             How::Itself
         }
+    }
+
+    /// Our own container ended at `own_end`: what was kept of one that ended together with it proves no command, because
+    /// an engine that ends stops them all. Its events know better, where it still has them.
+    pub fn doubt(&mut self, own_end: Wall) {
+        let together = |ended: Wall| ended.since(own_end).max(own_end.since(ended)) < TOGETHER;
+        self.meant &= self.inspected.is_some() || !date(&self.phase.finished_at).is_some_and(together);
     }
 
     /// It was bad by itself before a command stopped it, and nobody saw it well since.
@@ -437,12 +448,6 @@ fn age(phase: &Phase, listed: &Listed, wall: Wall) -> Duration {
         Standing::Paused | Standing::Removing | Standing::Gone | Standing::Other => None,
     };
     since.map_or(Duration::ZERO, |since| wall.since(since))
-}
-
-fn date(text: &str) -> Option<Wall> {
-    // The year 1 means never, and is refused like any other nonsense.
-    let since = humantime::parse_rfc3339_weak(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    i64::try_from(since.as_millis()).ok().map(Wall)
 }
 
 fn standing(word: &str) -> Standing {
@@ -631,6 +636,17 @@ mod tests {
         (story.hint.killed, story.hint.died) = (true, true);
         assert_eq!(story.look(1, Some(with("no", 1))), (Reading::Unknown, Reason::Settling));
         assert_eq!(story.look(10, Some(with("no", 1))), (Reading::Down, Reason::ByCommand));
+        // Unless we ended together with it: then the engine may have.
+        let mut together = Story::begin();
+        together.look(0, Some(web("running", 0)));
+        (together.hint.killed, together.hint.died) = (true, true);
+        together.look(11, Some(with("no", 1)));
+        let at = |millis: i64| date("2024-01-06T08:59:00Z").unwrap().plus(Duration::from_millis(millis.unsigned_abs()));
+        together.restart(5, true);
+        together.track.doubt(at(60_000));
+        assert!(together.track.meant, "a minute later is another matter");
+        together.track.doubt(at(59_000));
+        assert!(!together.track.meant);
         // What an event told once is known for as long as it lies there, also to those after us.
         story.restart(5, true);
         assert_eq!(story.look(1, Some(with("no", 1))), (Reading::Down, Reason::ByCommand));

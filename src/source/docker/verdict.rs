@@ -72,6 +72,8 @@ pub enum How {
     Command,
     /// By a command: the engine would have started it again otherwise.
     Presumed,
+    /// The engine itself ended and took it along.
+    WithEngine,
     /// By a signal, and nobody saw from where.
     Unclear,
     /// The engine's events will tell in a moment.
@@ -299,7 +301,7 @@ mod tests {
         settle: Duration::from_secs(1),
     };
 
-    const HOWS: [How; 5] = [How::Itself, How::Command, How::Presumed, How::Unclear, How::NotYetTold];
+    const HOWS: [How; 6] = [How::Itself, How::Command, How::Presumed, How::WithEngine, How::Unclear, How::NotYetTold];
 
     fn well() -> Facts {
         Facts {
@@ -403,7 +405,7 @@ mod tests {
                         0 if ends => (Up, Reason::Completed),
                         0 if ago < 10 => (Unknown, Reason::Settling),
                         0 => (Down, Reason::Stopped),
-                        _ if how == How::Unclear && ago < 10 => (Unknown, Reason::Settling),
+                        _ if matches!(how, How::Unclear | How::WithEngine) && ago < 10 => (Unknown, Reason::Settling),
                         _ => (Down, Reason::Failed),
                     };
                     let given = verdict(&facts, &LIMITS);
