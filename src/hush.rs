@@ -70,9 +70,11 @@ impl Hush {
 
     /// Goes on with these windows; the days of the digest begin and end in this time zone.
     pub fn configure(&mut self, windows: Vec<Window>, zone: Zone) {
-        self.windows = windows;
-        self.open.clear();
-        self.changes += 1;
+        if self.windows != windows {
+            self.windows = windows;
+            self.open.clear();
+            self.changes += 1;
+        }
         self.zone = zone;
     }
 

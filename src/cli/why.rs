@@ -117,6 +117,9 @@ impl Answer {
         let group = group.map(|group| format!(", {group}")).unwrap_or_default();
         let key = clean(signal.key.as_str());
         self.title(&format!("{key} is {} ({name}, {}{group})", signal.state.as_str(), signal.severity));
+        if let Some(details) = signal.details.as_deref().filter(|details| !details.happened.is_empty()) {
+            self.say("what", &format!("{name} {}", clean(&details.happened)));
+        }
         self.say("seen", &clean(&signal.detail));
         for line in signal.details.iter().flat_map(|details| &details.evidence) {
             self.say("evidence", &clean(line));

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use super::{DIGEST, Hush};
 use crate::command::{Reply, Request};
 use crate::core::signal::{SignalKey, State};
-use crate::core::silence::Silence;
+use crate::core::silence::{Silence, TEXT};
 use crate::core::time::{Now, Wall};
 use crate::core::watch::{Outcome, Refusal, Watch};
 use crate::gather::Gather;
 
 /// Signals that a new silence covers are named in its reply up to this many.
 const NAMED: usize = 100;
+/// Bytes of a signal's key at most; a longer one names none, and is not repeated in a reply.
+const LONGEST: usize = 1_000;
 
 impl Hush {
     pub(super) fn carry_out(
@@ -34,6 +36,9 @@ impl Hush {
     }
 
     fn unsilence(&mut self, pattern: &str, now: Wall) -> Reply {
+        if pattern.len() > LONGEST {
+            return Reply::refused(format!("no silence has a glob of more than {TEXT} characters"));
+        }
         let planned = self.cover(&SignalKey::new(pattern), now).filter(|cover| cover.is_planned);
         match self.silences.remove(pattern) {
             0 if planned.is_some() => {
@@ -50,6 +55,9 @@ impl Hush {
 
     fn silence(&mut self, silence: Silence, watch: &Watch, now: Wall) -> Reply {
         let pattern = silence.pattern.clone();
+        if pattern.len() > LONGEST {
+            return Reply::refused(format!("a silence needs a signal's key or a glob of at most {TEXT} characters"));
+        }
         let is_name = !pattern.contains(['*', '?']);
         if is_name && watch.looked(&SignalKey::new(&pattern)).is_none() {
             return Reply::refused(format!(
@@ -81,6 +89,9 @@ impl Hush {
         gather: &Gather,
         now: Now,
     ) -> Reply {
+        if key.as_str().len() > LONGEST {
+            return Reply::refused(format!("no signal has a name of more than {LONGEST} bytes"));
+        }
         let forgotten = match watch.forget(key, now) {
             Ok(forgotten) => forgotten,
             Err(Refusal::NoSuchSignal) => {

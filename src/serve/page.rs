@@ -277,6 +277,9 @@ mod tests {
             for source in &mut s.sources {
                 (source.name, source.state, source.error) = (EVIL.into(), EVIL.into(), Some(EVIL.into()));
             }
+            for silence in &mut s.silences {
+                (silence.r#match, silence.reason) = (vec![EVIL.into()], EVIL.into());
+            }
             s.recent = [HistoryView {
                 at: s.at.wall,
                 kind: EVIL.into(),
@@ -318,6 +321,7 @@ mod tests {
         for words in [
             "container/web",
             "project shop",
+            "web keeps crashing",
             "exit code 137, out of memory",
             "last line: &quot;cannot fork&quot;",
             "docker logs --tail 50 shop-web-1",
@@ -337,6 +341,10 @@ mod tests {
             "until <time datetime=\"2026-01-01T07:30:00Z\">07:30:00</time> by the silence <code>probe/*</code>";
         assert!(db.contains(silenced) && db.contains("upgrade of &lt;db&gt;"), "{db}");
         assert_eq!(signal::render(&snapshot, now, "probe/nothing", View::default()), None);
+        // A node says whether it is repaired.
+        Arc::make_mut(&mut snapshot.signals[1]).key = SignalKey::new("node/n1");
+        let node = signal::render(&snapshot, now, "node/n1", View::default()).unwrap();
+        assert!(node.contains("suspect") && node.contains("not touched: in-flight"), "{node}");
         // The cards lead there.
         let all = render(&snapshot, now, View::default());
         assert!(all.contains("<h3><a class=\"to\" href=\"/signal/container/web\">web</a></h3>"), "{all}");

@@ -3,12 +3,13 @@
 //! A view like the rest: from the snapshot alone, bounded, everything from outside escaped. A link is made only of an
 //! address that is http or https.
 
-use super::{Seen, View, ago, document, signals};
+use super::{Seen, View, ago, count, document, signals};
+use crate::core::recovery::phrase::Deed;
 use crate::core::signal::State;
 use crate::core::time::{Now, people};
 use crate::serve::escape::{html, plain};
 use crate::serve::muted::By;
-use crate::serve::snapshot::{HistoryView, SignalView, Snapshot};
+use crate::serve::snapshot::{HistoryView, SignalView, Snapshot, TargetView};
 
 /// Entries of history shown at most.
 const LATELY: usize = 200;
@@ -86,6 +87,9 @@ fn facts(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
     text(out, "Severity", signal.severity.as_str());
     let about = signal.about.as_deref();
     text(out, "Part of", about.map_or("", |about| &about.group));
+    if let Some(details) = signal.details.as_deref().filter(|details| !details.happened.is_empty()) {
+        text(out, "What", &format!("{} {}", signal.name(), details.happened));
+    }
     text(out, "Seen", &signal.detail);
     let evidence = signal.details.iter().flat_map(|details| &details.evidence).take(EVIDENCE);
     evidence.for_each(|line| text(out, "Evidence", line));
@@ -125,11 +129,32 @@ fn facts(out: &mut String, seen: Seen<'_>, signal: &SignalView) {
         }
         None => out.push_str("never"),
     });
+    if let Some(target) = seen.snapshot.targets.iter().find(|target| target.name == signal.key.as_str()) {
+        repair(out, target);
+    }
     text(out, "Next step", signal.details.as_deref().map_or("", |details| &details.advice));
     text(out, "Note", about.map_or("", |about| &about.note));
     if let Some(runbook) = about.map(|about| &*about.runbook).filter(|runbook| !runbook.is_empty()) {
         fact(out, "Runbook", |out| link(out, runbook));
     }
+}
+
+/// Why it is or is not repaired.
+fn repair(out: &mut String, target: &TargetView) {
+    fact(out, "Repair", |out| {
+        html(out, &Deed::of(target.simulated).names(&*target.phase), 80);
+        if target.attempts > 0 {
+            plain(out, format_args!(", {}", count(target.attempts as usize, "attempt", "attempts")));
+        }
+        if !target.blocked.is_empty() {
+            out.push_str(", not touched: ");
+            html(out, &target.blocked.join(", "), 300);
+        }
+        if !target.reason.is_empty() {
+            out.push_str("; ");
+            html(out, &target.reason, 600);
+        }
+    });
 }
 
 fn fact(out: &mut String, label: &str, write: impl FnOnce(&mut String)) {
