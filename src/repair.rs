@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use self::spans::Spans;
 use crate::act::{Operator, Tools};
+use crate::core::recovery::facts::Fact;
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
 use crate::core::recovery::phrase::Phrase;
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
-use crate::core::recovery::story::Fact;
 use crate::core::recovery::target::Kept;
 use crate::core::signal::{Answer, Severity, SignalKey};
 use crate::core::time::{Mono, Now, Wall};

@@ -1,29 +1,30 @@
 //! All nodes together: one pure step per pass, from what was seen to what is to be done.
 //!
-//! Takes the heartbeats and what the operator brought back, moves on the repairs under way, and
-//! considers new ones one after another, so that each counts for the next (B2, B4). A machine is
+//! Lends each member in turn what all share, so that each counts for the next (B2, B4): to look at its heartbeat, to
+//! take what the operator brought back, to move on its repair, and to consider a new one. A machine is
 //! touched only through the gate, with everything freshly looked at (B3). In `observe` the same is
 //! decided and told, and what the provider would answer is simulated (`adr/0008-observe-by-default.md`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::budget::{Breaker, Budget, may_be_ill};
-use super::consider::Confirmation;
-use super::heartbeat::{Beat, Life};
+use super::budget::Budget;
+use super::confirm::is_gone;
+use super::heartbeat::Beat;
 use super::journal::{Event, Record, Told};
 use super::left::Left;
-use super::member::{Check, Member, Repair};
-use super::plan::{Answer, Counts, Input, Mode, Node, Order, Outcome, Place, Plan, Policy, Standing, Task};
-use super::repairs::in_few_words;
+use super::member::{Member, Repair};
+use super::pass::Pass;
+use super::plan::{Answer, Counts, Input, Mode, Node, Outcome, Place, Plan, Policy, Standing};
+use super::pool::Pool;
 use super::saga::End;
 use super::story;
-use super::target::{Change, Kept, Phase, Target};
+use super::strangers::Strangers;
+use super::target::{Kept, Phase, Target};
 use crate::core::time::{Mono, Now, Wall};
 
-/// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+/// The members by name. Boxed: half of the places in a tree's leaves are free, and a member is large.
+type Members = BTreeMap<Arc<str>, Box<Member>>;
 
 /// Everything that the fleet remembers from an earlier run.
 #[derive(Debug, Default)]
@@ -42,34 +43,22 @@ pub struct Restored {
 #[derive(Debug, Clone)]
 pub struct Fleet {
     pub(super) policy: Policy,
-    /// Boxed: half of the places in a tree's leaves are free, and a member is large.
-    pub(super) members: BTreeMap<Arc<str>, Box<Member>>,
-    pub(super) budget: Budget,
-    /// What was spent by repairs that were only simulated.
-    pub(super) simulated_budget: Budget,
-    breaker: Breaker,
-    pub(super) few_are_ill: bool,
-    /// How many are ill, of how many.
-    pub(super) ill: (usize, usize),
-    /// Repairs under way, in all and by failure domain.
-    pub(super) in_flight: usize,
-    pub(super) flights: BTreeMap<String, usize>,
+    pub(super) members: Members,
+    /// What they share.
+    pub(super) pool: Pool,
     /// The names of repairs that are over.
-    pub(super) closed: BTreeSet<String>,
+    closed: BTreeSet<String>,
     /// Ends of repairs that were only simulated, until a pass writes them down.
     played: Vec<Record>,
-    pub(super) orders: u64,
-    pub(super) counts: Counts,
-    pub(super) fresh_since: Mono,
+    orders: u64,
+    counts: Counts,
+    fresh_since: Mono,
     /// Nodes about which something may have been told.
     pub(super) spoken: BTreeSet<Arc<str>>,
     /// Some are configured no more and stay only for the repair under way.
     some_leave: bool,
-    /// Repairs of nodes that are not configured here, begun by agents before us: in words, as many as are named, and how
-    /// many there are.
-    pub(super) strangers: (Vec<String>, usize),
-    /// No note about a node that is not configured is asked to be taken away again before this.
-    pub(super) forget_at: Mono,
+    /// Repairs of nodes that are not configured here.
+    pub(super) strangers: Strangers,
     /// Nodes that are not configured any more.
     left: Left,
     /// The boot of the machine that we run on.
@@ -85,13 +74,7 @@ impl Fleet {
         Fleet {
             policy,
             members,
-            budget: Budget::default(),
-            simulated_budget: Budget::default(),
-            breaker: Breaker::default(),
-            few_are_ill: true,
-            ill: (0, 0),
-            in_flight: 0,
-            flights: BTreeMap::new(),
+            pool: Pool::default(),
             closed: BTreeSet::new(),
             played: Vec::new(),
             orders: 0,
@@ -99,8 +82,7 @@ impl Fleet {
             fresh_since: Mono(i64::MIN),
             spoken: BTreeSet::new(),
             some_leave: false,
-            strangers: (Vec::new(), 0),
-            forget_at: Mono(i64::MIN),
+            strangers: Strangers::default(),
             left: Left::default(),
             own_boot: None,
             seen: None,
@@ -115,7 +97,7 @@ impl Fleet {
     /// Takes back what an earlier run kept. Repairs under way go on; one of a node that is no longer
     /// configured is shown and told, because nobody else will.
     pub fn restore(&mut self, restored: Restored, now: Now, same_boot: bool) {
-        self.budget = restored.budget.carried(now, same_boot);
+        self.pool.budget = restored.budget.carried(now, same_boot);
         self.closed = restored.closed;
         for (name, kept) in restored.targets {
             let kept: Kept = kept.carried(now, same_boot);
@@ -162,7 +144,7 @@ impl Fleet {
             let member = self
                 .members
                 .entry(Arc::from(told.target.as_str()))
-                .or_insert_with_key(|name| Box::new(left.member(story::unconfigured(Arc::clone(name)))));
+                .or_insert_with_key(|name| Box::new(left.member(Node::unconfigured(Arc::clone(name)))));
             if member.repair.is_some() {
                 continue;
             }
@@ -245,9 +227,72 @@ impl Fleet {
         played.into_iter().for_each(|(saga, target, next)| self.end_play(saga, &target, next));
     }
 
-    /// One pass.
+    /// One pass. Nothing else walks over the members to decide.
     pub fn tick(&mut self, now: Now, mut input: Input<'_>) -> Plan {
         let mut plan = Plan::default();
+        let answers = std::mem::take(&mut input.answers);
+        let is_quiet = self.begin(now, &input, &mut plan);
+        let Fleet { policy, members, pool, closed, orders, counts, spoken, strangers, left, own_boot, .. } = self;
+        let input = &input;
+        let mut pass = Pass { now, policy, input, plan: &mut plan, counts, pool, closed, orders };
+
+        // Those of whom there may be more to do or to write down: ten thousand healthy nodes cost one look each, and
+        // nothing more.
+        let mut stirred: BTreeSet<Arc<str>> = BTreeSet::new();
+        let (mut ill, mut nodes) = (0, 0);
+        for member in members.values_mut() {
+            if !(is_quiet && member.target.is_steady()) {
+                member.look(own_boot.as_deref(), &mut pass);
+            }
+            nodes += usize::from(member.target.kept.was_alive);
+            ill += usize::from(member.target.kept.was_alive && member.target.is_ill());
+            if member.is_stirred() {
+                stirred.insert(member.name());
+            }
+        }
+        pass.pool.count((ill, nodes), input.beats.is_some(), policy, now);
+
+        for answer in answers {
+            let ill = missing(members, &answer, input);
+            if let Some(member) = members.get_mut(&answer.target) {
+                stirred.insert(member.name());
+                member.take(answer, ill, &mut pass);
+            }
+        }
+        strangers.forget();
+        let takes_over = input.holds_lease && !pass.observes();
+        for note in input.notes.iter().filter(|_| takes_over) {
+            match members.get_mut(note.target.as_str()) {
+                Some(member) => {
+                    stirred.insert(member.name());
+                    member.adopt(note, &mut pass);
+                }
+                None => strangers.meet(note, &mut pass),
+            }
+        }
+
+        pass.pool.land();
+        let flying = stirred.iter().filter_map(|name| members.get(name)).filter(|member| member.is_in_flight());
+        flying.for_each(|member| pass.pool.fly(member.node.domain.as_deref()));
+        for name in stirred {
+            let Some(member) = members.get_mut(&name) else { continue };
+            if member.is_busy() {
+                member.go_on(&mut pass);
+                member.consider(&mut pass);
+            }
+            if member.settle() {
+                pass.plan.changed.push(member.name());
+            }
+            if member.is_story() {
+                spoken.insert(name);
+            }
+        }
+        left.tick(input.beats.map(|beats| &*beats.nodes), now.wall, pass.plan);
+        plan
+    }
+
+    /// What comes before anybody is looked at. True when the heartbeats are those of the pass before.
+    fn begin(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) -> bool {
         let played = std::mem::take(&mut self.played);
         plan.records.extend(played.into_iter().map(|record| Record { at: now.wall, ..record }));
         self.let_go();
@@ -255,41 +300,8 @@ impl Fleet {
             self.fresh_since = input.fresh_since;
             self.members.values_mut().for_each(|member| member.target.lose_time());
         }
-        // From here on only these are touched, and those of whom somebody brings word: ten thousand healthy nodes cost
-        // one look each, and nothing more.
-        let mut stirred = self.look(now, &input, &mut plan);
-        let brought = input.answers.iter().map(|answer| &*answer.target);
-        let words: Vec<&str> = brought.chain(input.notes.iter().map(|note| note.target.as_str())).collect();
-        stirred.extend(words.into_iter().filter_map(|name| self.members.get(name)).map(|member| member.name()));
-        stirred.sort();
-        stirred.dedup();
-        for answer in std::mem::take(&mut input.answers) {
-            self.take(answer, now, &input, &mut plan);
-        }
-        self.adopt(now, &input, &mut plan);
-        self.count_flights(&stirred);
-        for name in &stirred {
-            if self.members.get(name).is_some_and(|member| member.is_busy()) {
-                self.go_on(name, now, &input, &mut plan);
-                self.consider(name, now, &input, &mut plan);
-            }
-        }
-        self.left.tick(input.beats.map(|beats| &*beats.nodes), now.wall, &mut plan);
-        for name in stirred {
-            let Some(member) = self.members.get_mut(&name) else { continue };
-            if story::is_story(member) {
-                self.spoken.insert(name);
-            }
-            let kept = &mut member.target.kept;
-            if kept.blocked != member.blocked {
-                kept.blocked.clone_from(&member.blocked);
-                member.dirty = true;
-            }
-            if std::mem::take(&mut member.dirty) {
-                plan.changed.push(member.name());
-            }
-        }
-        plan
+        let before = std::mem::replace(&mut self.seen, input.beats.map(|beats| Arc::clone(&beats.nodes)));
+        before.zip(self.seen.as_ref()).is_some_and(|(before, now)| Arc::ptr_eq(&before, now))
     }
 
     /// Nodes that are configured no more stay only for the repair under way.
@@ -306,101 +318,6 @@ impl Fleet {
             *some_leave |= stays && member.leaving;
             stays
         });
-    }
-
-    fn count_flights(&mut self, stirred: &[Arc<str>]) {
-        self.flights.clear();
-        self.in_flight = 0;
-        let members = stirred.iter().filter_map(|name| self.members.get(name));
-        for member in members.filter(|member| member.is_in_flight()) {
-            self.in_flight += 1;
-            if let Some(domain) = &member.node.domain {
-                *self.flights.entry(domain.clone()).or_default() += 1;
-            }
-        }
-    }
-
-    /// Takes one look at every heartbeat; gives back of whom there may be more to do or to write down.
-    fn look(&mut self, now: Now, input: &Input<'_>, plan: &mut Plan) -> Vec<Arc<str>> {
-        let (mut ill, mut nodes, mut stirred) = (0, 0, Vec::new());
-        let before = std::mem::replace(&mut self.seen, input.beats.map(|beats| Arc::clone(&beats.nodes)));
-        let unchanged = before.zip(self.seen.as_ref()).is_some_and(|(before, now)| Arc::ptr_eq(&before, now));
-        for member in self.members.values_mut() {
-            if unchanged && member.target.is_steady() {
-                nodes += 1;
-                if member.is_stirred() {
-                    stirred.push(member.name());
-                }
-                continue;
-            }
-            let glance = input.beats.map(|beats| {
-                let beat = beats.nodes.get(&member.node.name);
-                (beat.map_or(Life::Gone, |beat| beat.life), beat)
-            });
-            let at = input.beats.map_or(now.mono, |beats| beats.at);
-            let before = (
-                member.target.kept.was_alive,
-                member.target.kept.boot.clone(),
-                member.target.kept.healthy.as_secs() / 60,
-            );
-            let change = member.target.look(glance, at, now, member.node.times);
-            if let (Some(beat), Some(ours)) = (glance.and_then(|(_, beat)| beat), &self.own_boot) {
-                member.dirty |= member.target.kept.recognise(beat, before.1.as_deref(), ours, now.mono);
-            }
-            let kept = &member.target.kept;
-            member.dirty |=
-                change.is_some() || before != (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);
-            if kept.was_alive {
-                nodes += 1;
-                ill += usize::from(member.target.is_ill());
-            }
-            if member.target.is_ill()
-                && let Some(incident) = (input.look)(&story::key(&member.node.name)).and_then(|looked| looked.incident)
-            {
-                member.dirty |= member.target.kept.incident.as_ref() != Some(&incident);
-                member.target.kept.incident = Some(incident);
-            }
-            if let Some(change) = change {
-                follow_change(member, &change, now, &self.policy, plan);
-                if let Some(saga) = member.target.kept.note.take() {
-                    self.orders += 1;
-                    plan.orders.push(Order { id: self.orders, target: member.name(), task: Task::Forget { saga } });
-                }
-            }
-            if member.is_stirred() {
-                stirred.push(member.name());
-            }
-        }
-        self.ill = (ill, nodes);
-        if input.beats.is_some() {
-            self.few_are_ill = self.breaker.note(ill > may_be_ill(nodes, self.policy.min_healthy), now.mono);
-        }
-        stirred
-    }
-
-    /// Takes what the operator brought back.
-    fn take(&mut self, answer: Answer, now: Now, input: &Input<'_>, plan: &mut Plan) {
-        let Some(member) = self.members.get_mut(&answer.target) else { return };
-        if member.out != Some(answer.id) {
-            return;
-        }
-        member.out = None;
-        match answer.result {
-            Outcome::Confirmed { beats, seen } => {
-                if let Check::Confirming(since) = member.check {
-                    let confirmation = Confirmation { beats: &beats, before: input.beats, seen: &seen, since };
-                    self.decide(&answer.target, &confirmation, now, input, plan);
-                }
-            }
-            Outcome::Seen(Ok(seen)) => self.saw(&answer.target, seen, now, plan),
-            Outcome::Seen(Err(why)) => {
-                if let Some(repair) = &mut member.repair {
-                    repair.pace.was_blind(now.mono, self.policy.poll, &answer.target);
-                    member.trouble = Some(in_few_words(&why));
-                }
-            }
-            Outcome::Replied(reply, detail) => self.replied(&answer.target, reply, detail, now, plan),
-        }
     }
 
     /// What the store should keep of a target.
@@ -431,7 +348,7 @@ impl Fleet {
 
     /// What the store should keep of the budget.
     pub fn budget(&self) -> &Budget {
-        &self.budget
+        &self.pool.budget
     }
 
     /// What was counted since the start.
@@ -446,28 +363,28 @@ impl Fleet {
 
     /// Every target as it stands, by name.
     pub fn standings(&self, now: Now) -> impl Iterator<Item = Standing> + '_ {
-        self.members.values().map(move |member| story::standing(member, self, now))
+        self.members.values().map(move |member| story::standing(member, &self.policy, now))
+    }
+
+    /// How many nodes are in each state, for metrics: alive, missing, never seen.
+    pub fn nodes(&self) -> [(&'static str, usize); 3] {
+        let seen = self.members.values().map(|member| &member.target).filter(|target| target.kept.was_alive);
+        let (seen, ill) = seen.fold((0, 0), |(seen, ill), target| (seen + 1, ill + usize::from(target.is_ill())));
+        [("alive", seen - ill), ("ill", ill), ("never-seen", self.members.len() - seen)]
+    }
+
+    /// Nodes whose stories began, so that their ends are told, too.
+    fn note_stories(&mut self) {
+        self.spoken.extend(self.members.values().filter(|member| member.is_story()).map(|member| member.name()));
     }
 }
 
-/// What a change of the heartbeat means for the story and for the next attempt.
-fn follow_change(member: &mut Member, change: &Change, now: Now, policy: &Policy, plan: &mut Plan) {
-    if *change == Change::NotBack {
-        next_attempt(member, policy, now);
-    }
-    plan.lines.push(story::changed(member, change));
-    plan.edges.extend(story::told_change(member, change, now, policy));
-}
-
-/// An attempt has failed: the next one after a wait, or none.
-pub(super) fn next_attempt(member: &mut Member, policy: &Policy, now: Now) {
-    let kept = &mut member.target.kept;
-    if kept.attempts >= policy.max_attempts {
-        kept.enter(Phase::Exhausted, now);
-        return;
-    }
-    kept.enter(Phase::Suspect, now);
-    let doubled = 1_u32.checked_shl(kept.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
-    let wait = member.node.times.after.saturating_mul(doubled).min(LONGEST_WAIT);
-    kept.not_before = Some(Box::new(Now { wall: now.wall.plus(wait), mono: now.mono.plus(wait), ..now }));
+/// How many are ill or not there, by the look at all heartbeats that an answer brings.
+fn missing(members: &Members, answer: &Answer, input: &Input<'_>) -> usize {
+    let Outcome::Confirmed { beats: Ok(beats), .. } = &answer.result else { return 0 };
+    let ill = members.values().filter(|member| {
+        let target = &member.target;
+        target.kept.was_alive && (target.is_ill() || is_gone(beats, input.beats, &member.node.name))
+    });
+    ill.count()
 }

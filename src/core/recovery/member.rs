@@ -1,7 +1,8 @@
 //! One node of the fleet: its target, the repair under way, and the look that comes before one.
 //!
 //! Keeps the three together so that nothing happens to a repair without its line in the journal:
-//! [`Member::happen`] is the only way to change a saga.
+//! [`Member::happen`] is the only way to change a saga. What a member does about itself is in `sight` (its heartbeat),
+//! `check` (new repairs) and `repair` (those under way); all of it works on what a [`Pass`] lends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +10,21 @@ use std::time::Duration;
 use super::gate::Blocked;
 use super::journal::{Event, Record, Told};
 use super::pace::Pace;
+use super::pass::Pass;
 use super::phrase::{Deed, Phrase};
-use super::plan::{Input, Line, Node, Place, Plan};
+use super::plan::{Line, Node, Place, Task};
 use super::procedure::Step;
 use super::saga::{End, Saga, Stage};
 use super::subject::{Fence, Seen, State};
 use super::target::{Phase, Target};
+use crate::core::message::clean;
 use crate::core::signal::SignalKey;
 use crate::core::time::{Mono, Now};
 
+/// What a provider says is kept to this length, in characters: it goes into the journal and into messages.
+const WORDS: usize = 300;
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// The versions that a machine shows when it is only simulated.
 const SIMULATED_ON: &str = "simulated-on";
 const SIMULATED_OFF: &str = "simulated-off";
@@ -151,8 +158,8 @@ impl Member {
     }
 
     /// True while somebody has silenced it, or planned work covers it.
-    pub fn is_silenced(&self, input: &Input<'_>) -> bool {
-        (input.silenced)(&SignalKey::new(&format!("node/{}", self.node.name)))
+    pub fn is_silenced(&self, pass: &Pass<'_>) -> bool {
+        (pass.input.silenced)(&SignalKey::new(&format!("node/{}", self.node.name)))
     }
 
     /// True while it counts as being repaired.
@@ -179,9 +186,42 @@ impl Member {
         }
     }
 
+    /// True for one about which something may be told.
+    pub fn is_story(&self) -> bool {
+        let kept = &self.target.kept;
+        self.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.simulated
+    }
+
+    /// An attempt has failed: the next one after a wait, or none.
+    pub fn next_attempt(&mut self, pass: &Pass<'_>) {
+        let (now, kept) = (pass.now, &mut self.target.kept);
+        if kept.attempts >= pass.policy.max_attempts {
+            kept.enter(Phase::Exhausted, now);
+            return;
+        }
+        kept.enter(Phase::Suspect, now);
+        let doubled = 1_u32.checked_shl(kept.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        let wait = self.node.times.after.saturating_mul(doubled).min(LONGEST_WAIT);
+        kept.not_before = Some(Box::new(Now { wall: now.wall.plus(wait), mono: now.mono.plus(wait), ..now }));
+    }
+
+    /// Orders something that is answered.
+    pub fn order(&mut self, task: Task, pass: &mut Pass<'_>) {
+        self.out = Some(pass.order(&self.node.name, task));
+    }
+
+    /// What of it has to be kept changed in this pass.
+    pub fn settle(&mut self) -> bool {
+        if self.target.kept.blocked != self.blocked {
+            self.target.kept.blocked.clone_from(&self.blocked);
+            self.dirty = true;
+        }
+        std::mem::take(&mut self.dirty)
+    }
+
     /// Takes down what happened to the repair and moves it on. False when it could not have happened, which
     /// is a defect and is written into the audit log.
-    pub fn happen(&mut self, event: Event, now: Now, plan: &mut Plan) -> bool {
+    pub fn happen(&mut self, event: Event, pass: &mut Pass<'_>) -> bool {
         let Some(repair) = &mut self.repair else { return false };
         match &event {
             Event::Opened { .. } | Event::Adopted { .. } => {}
@@ -195,18 +235,18 @@ impl Member {
                 }
                 Err(illegal) => {
                     let text = Phrase::seen(format!("defect, nothing was done: {illegal}"));
-                    plan.lines.push(Line { kind: "defect", target: Arc::clone(&self.node.name), text });
+                    pass.plan.lines.push(Line { kind: "defect", target: Arc::clone(&self.node.name), text });
                     return false;
                 }
             },
         }
         let deed = Deed::of(repair.simulated);
-        plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told(deed) });
-        plan.records.push(Record {
+        pass.plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told(deed) });
+        pass.plan.records.push(Record {
             saga: repair.id.clone(),
             target: self.node.name.to_string(),
             number: repair.next,
-            at: now.wall,
+            at: pass.now.wall,
             event,
         });
         repair.next = repair.next.saturating_add(1);
@@ -229,4 +269,9 @@ impl Member {
             _ => Duration::ZERO,
         }
     }
+}
+
+/// What somebody else said, on one line and not too long.
+pub fn in_few_words(said: &str) -> String {
+    clean(said, WORDS)
 }

@@ -84,6 +84,25 @@ pub struct Node {
     pub machine: Option<(&'static str, Arc<str>)>,
 }
 
+impl Node {
+    /// Stands in for a node with a repair under way that is no longer configured.
+    pub fn unconfigured(name: Arc<str>) -> Node {
+        let hour = Duration::from_hours(1);
+        Node {
+            name,
+            domain: None,
+            evidence: Vec::new(),
+            heartbeat_only: false,
+            when_stopped: WhenStopped::Tell,
+            ladder: Vec::new(),
+            starts: None,
+            times: Times { after: hour, boot_grace: hour, attempts_reset_after: hour },
+            repairable: false,
+            machine: None,
+        }
+    }
+}
+
 /// How a signal stands, as far as a repair asks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Looked {

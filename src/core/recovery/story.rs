@@ -4,42 +4,24 @@
 //! the kind `repair`; what was only simulated says so in each sentence, or there is none (`phrase`).
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::budget::may_be_ill;
-use super::fleet::Fleet;
 use super::gate::Blocked;
 use super::member::Member;
+use super::pass::Pass;
 use super::phrase::{Deed, Phrase};
-use super::plan::{Input, Line, Node, Note, Policy, Standing, WhenStopped};
+use super::plan::{Line, Note, Policy, Standing};
 use super::procedure::Procedure;
 use super::saga::{End, Saga, Stage};
-use super::subject::{Reply, Seen};
-use super::target::{Change, Kept, Phase, Times};
+use super::subject::Seen;
+use super::target::{Change, Kept, Phase};
 use crate::core::edge::{Edge, EdgeKind, Incident};
 use crate::core::message::clean;
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Now, Wall, people};
 
-/// A repair that is not over after this long is told, and each cooldown again.
-const UNFINISHED: Duration = Duration::from_mins(30);
-
 /// Names that others wrote are kept to this length, in characters.
 const NAME: usize = 100;
-
-/// Something about the repairs that a person should know while it lasts: a signal of the program's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fact {
-    /// The signal's key.
-    pub key: String,
-    /// What it is about, in a few words.
-    pub title: String,
-    /// How much it matters.
-    pub severity: Severity,
-    /// What is wrong; `None` while nothing is.
-    pub trouble: Option<Phrase>,
-}
 
 /// The signal that a node's heartbeat is.
 pub fn key(node: &str) -> SignalKey {
@@ -54,23 +36,6 @@ pub fn saga_id(instance: &str, node: &str, now: Now) -> String {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     format!("{hash:016x}")
-}
-
-/// Stands in for a node with a repair under way that is no longer configured.
-pub fn unconfigured(name: Arc<str>) -> Node {
-    let hour = Duration::from_hours(1);
-    Node {
-        name,
-        domain: None,
-        evidence: Vec::new(),
-        heartbeat_only: false,
-        when_stopped: WhenStopped::Tell,
-        ladder: Vec::new(),
-        starts: None,
-        times: Times { after: hour, boot_grace: hour, attempts_reset_after: hour },
-        repairable: false,
-        machine: None,
-    }
 }
 
 fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> Edge {
@@ -95,38 +60,36 @@ fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> 
 }
 
 /// A repair begins: which, why, and on what evidence.
-pub fn acting(member: &Member, way: &Procedure, seen: &Seen, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
-    let deed = Deed::in_mode(policy.mode);
+pub fn acting(member: &Member, way: &Procedure, seen: &Seen, pass: &Pass<'_>) -> Edge {
+    let (policy, deed) = (pass.policy, Deed::in_mode(pass.policy.mode));
     let kept = &member.target.kept;
     let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
     // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
     let mut fact =
         format!("{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}", way.says, seen.word);
     for evidence in &member.node.evidence {
-        let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
-        let _ = write!(fact, "; {evidence} {state}");
+        let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
     }
     let fact = deed.says(format_args!("repairing: {fact}"), format_args!("would {fact}"));
-    edge(member, deed, now, fact, Phrase::default())
+    edge(member, deed, pass.now, fact, Phrase::default())
 }
 
 /// It is due, and nothing is done.
-pub fn blocked(member: &Member, input: &Input<'_>, now: Now, policy: &Policy) -> Edge {
+pub fn blocked(member: &Member, pass: &Pass<'_>) -> Edge {
     let reasons = join(&member.blocked);
     let mut fact = reasons;
     if member.blocked.contains(&Blocked::EvidenceDisagrees) {
         for evidence in &member.node.evidence {
-            let state = (input.look)(evidence).map_or("unknown", |looked| looked.state.as_str());
-            let _ = write!(fact, "; {evidence} {state}");
+            let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
         }
     }
     if let Some(trouble) = &member.trouble {
         let _ = write!(fact, "; {trouble}");
     }
     let changes = member.blocked.iter().map(|reason| reason.to_change()).collect::<Vec<_>>().join("; ");
-    let deed = Deed::in_mode(policy.mode);
+    let deed = Deed::in_mode(pass.policy.mode);
     let fact = deed.says(format_args!("not touched: {fact}"), format_args!("would not be touched: {fact}"));
-    edge(member, deed, now, fact, Phrase::seen(changes))
+    edge(member, deed, pass.now, fact, Phrase::seen(changes))
 }
 
 /// The program began anew in the middle of a repair.
@@ -295,9 +258,9 @@ fn kept_deed(kept: &Kept, begins: Deed) -> Deed {
 }
 
 /// What is going on with a target, in a sentence.
-fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
+pub fn reason(member: &Member, policy: &Policy, now: Now) -> Phrase {
     let kept = &member.target.kept;
-    let deed = deed(member, &fleet.policy);
+    let deed = deed(member, policy);
     if let Some(repair) = &member.repair {
         let trouble = member.trouble.as_ref().map_or(String::new(), |trouble| format!("; {trouble}"));
         let what = going_on(&repair.saga, deed);
@@ -321,7 +284,7 @@ fn reason(member: &Member, fleet: &Fleet, now: Now) -> Phrase {
     if !member.node.repairable {
         return Phrase::seen("it is watched only: nothing is configured that could repair it");
     }
-    if fleet.policy.paused && member.blocked.is_empty() {
+    if policy.paused && member.blocked.is_empty() {
         return Phrase::seen("repairs are paused");
     }
     standing_still(kept, deed)
@@ -366,11 +329,11 @@ fn standing_still(kept: &Kept, deed: Deed) -> Phrase {
 }
 
 /// One target as people and programs see it.
-pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
+pub fn standing(member: &Member, policy: &Policy, now: Now) -> Standing {
     let kept = &member.target.kept;
     let phase = match kept.phase {
         _ if member.repair.is_some() => Phase::Recovering,
-        _ if fleet.policy.paused => Phase::Paused,
+        _ if policy.paused => Phase::Paused,
         Phase::Healthy if !kept.was_alive => Phase::Suspect,
         phase => phase,
     };
@@ -380,113 +343,8 @@ pub fn standing(member: &Member, fleet: &Fleet, now: Now) -> Standing {
         since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
         attempts: kept.attempts,
         blocked: member.blocked.clone(),
-        reason: reason(member, fleet, now),
-        simulated: is_story(member) && deed(member, &fleet.policy).is_simulated(),
+        reason: reason(member, policy, now),
+        simulated: member.is_story() && deed(member, policy).is_simulated(),
         unhealthy: member.ill_for(now.mono),
-    }
-}
-
-/// True for a node about which something may be told.
-pub(super) fn is_story(member: &Member) -> bool {
-    let kept = &member.target.kept;
-    member.repair.is_some() || kept.phase != Phase::Healthy || kept.attempts > 0 || kept.simulated
-}
-
-fn fact(member: &Member, trouble: Option<Phrase>, policy: &Policy) -> Fact {
-    let name = &member.node.name;
-    let deed = deed(member, policy);
-    Fact {
-        key: format!("recovery/{name}"),
-        title: deed.names(format_args!("repair of node {name}")),
-        severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
-        trouble,
-    }
-}
-
-impl Fleet {
-    /// What a person should know while it lasts: paused, a storm, given up, not finished, down by our doing. Of nodes only
-    /// those about which there was ever anything to know.
-    pub fn own_facts(&self, now: Now) -> Vec<Fact> {
-        let paused = Fact {
-            key: "recovery/paused".to_string(),
-            title: "repairs".to_string(),
-            severity: Severity::Warning,
-            trouble: self.policy.paused.then(|| {
-                Phrase::seen("paused by configuration: nothing is repaired; set recovery.paused = false to go on")
-            }),
-        };
-        let mut facts = vec![paused, self.storm(), self.unknown_nodes()];
-        let members = self.spoken.iter().filter_map(|name| self.members.get(name));
-        facts.extend(members.map(|member| fact(member, self.trouble(member, now), &self.policy)));
-        facts
-    }
-
-    /// So many are ill that nobody is touched: told once for all of them, when one of them is due.
-    fn storm(&self) -> Fact {
-        let waits = |member: &Member| {
-            let told = member.told.as_deref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
-            told && member.blocked.contains(&Blocked::TooManyMissing)
-        };
-        let (ill, nodes) = self.ill;
-        let (reason, most) = (Blocked::TooManyMissing, may_be_ill(nodes, self.policy.min_healthy));
-        let deed = Deed::in_mode(self.policy.mode);
-        let trouble = (!self.few_are_ill && self.members.values().any(|member| waits(member))).then(|| {
-            let why =
-                format!("{reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}", reason.to_change());
-            deed.says(format_args!("nobody is touched: {why}"), format_args!("nobody would be touched: {why}"))
-        });
-        Fact {
-            key: format!("recovery/{reason}"),
-            title: deed.names("repairs"),
-            severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
-            trouble,
-        }
-    }
-
-    /// Somebody began to repair nodes that nobody knows here: their machines may be off, and no one will start them.
-    fn unknown_nodes(&self) -> Fact {
-        let (named, count) = &self.strangers;
-        let more = count.saturating_sub(named.len());
-        let trouble = (*count > 0).then(|| {
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            Phrase::seen(format!(
-                "begun by an agent, not finished, and not configured here: {}{more}; their machines may be off: put the \
-                 nodes back, or see to the machines and remove the notes",
-                named.join(", ")
-            ))
-        });
-        let title = "repairs of nodes that are not configured".to_string();
-        Fact { key: "recovery/unconfigured".to_string(), title, severity: Severity::Critical, trouble }
-    }
-
-    /// Notes whose stories began, so that their ends are told, too.
-    pub(super) fn note_stories(&mut self) {
-        self.spoken.extend(self.members.values().filter(|member| is_story(member)).map(|member| member.name()));
-    }
-
-    fn trouble(&self, member: &Member, now: Now) -> Option<Phrase> {
-        let kept = &member.target.kept;
-        match &member.repair {
-            None if kept.phase == Phase::Exhausted => Some(reason(member, self, now)),
-            None => None,
-            Some(repair) => {
-                let lasted = now.mono.since(repair.began.mono);
-                let no_room = repair.pace.reply == Some(Reply::NoCapacity);
-                let refused = repair.pace.refused > 1
-                    && matches!(repair.saga.stage, Stage::Refused(_) | Stage::Doubt(_) | Stage::Next(_));
-                let lost = !member.node.repairable;
-                (no_room || refused || lost || lasted >= UNFINISHED || repair.pace.blind > 2).then(|| {
-                    let lead = if lost { "it is no longer configured; put it back: " } else { "not finished: " };
-                    Phrase::seen(format!("{lead}{}", reason(member, self, now)))
-                })
-            }
-        }
-    }
-
-    /// How many nodes are in each state, for metrics: alive, missing, never seen.
-    pub fn nodes(&self) -> [(&'static str, usize); 3] {
-        let seen = self.members.values().map(|member| &member.target).filter(|target| target.kept.was_alive);
-        let (seen, ill) = seen.fold((0, 0), |(seen, ill), target| (seen + 1, ill + usize::from(target.is_ill())));
-        [("alive", seen - ill), ("ill", ill), ("never-seen", self.members.len() - seen)]
     }
 }

@@ -1,0 +1,63 @@
+//! What one pass lends to every member in turn: the clocks, what was seen, what is decided, what all share.
+//!
+//! So a member owns all that happens to it, and nobody looks a name up that must exist.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::heartbeat::{Beat, Life};
+use super::plan::{Counts, Input, Looked, Mode, Order, Plan, Policy, Task};
+use super::pool::Pool;
+use crate::core::signal::{SignalKey, State};
+use crate::core::time::{Mono, Now};
+
+/// What one pass lends to every member in turn.
+pub struct Pass<'a> {
+    /// The clocks.
+    pub now: Now,
+    /// What holds for all repairs.
+    pub policy: &'a Policy,
+    /// What was seen.
+    pub input: &'a Input<'a>,
+    /// What follows.
+    pub plan: &'a mut Plan,
+    /// What is counted since the start.
+    pub counts: &'a mut Counts,
+    /// What all of one kind share.
+    pub pool: &'a mut Pool,
+    /// The names of repairs that are over.
+    pub closed: &'a mut BTreeSet<String>,
+    /// The number of the last order.
+    pub orders: &'a mut u64,
+}
+
+impl Pass<'_> {
+    /// Orders something of the operator; gives back the order's number.
+    pub fn order(&mut self, target: &Arc<str>, task: Task) -> u64 {
+        *self.orders += 1;
+        self.plan.orders.push(Order { id: *self.orders, target: Arc::clone(target), task });
+        *self.orders
+    }
+
+    /// True while repairs are only simulated.
+    pub fn observes(&self) -> bool {
+        self.policy.mode == Mode::Observe
+    }
+
+    /// How a signal stands.
+    pub fn look(&self, key: &SignalKey) -> Option<Looked> {
+        (self.input.look)(key)
+    }
+
+    /// How a signal stands, in one word.
+    pub fn state(&self, key: &SignalKey) -> &'static str {
+        self.look(key).map_or(State::Unknown.as_str(), |looked| looked.state.as_str())
+    }
+
+    /// What the pass saw of a node's heartbeat, and when; `None` where nobody could see.
+    pub fn glance(&self, node: &str) -> (Option<(Life, Option<&Beat>)>, Mono) {
+        let Some(beats) = self.input.beats else { return (None, self.now.mono) };
+        let beat = beats.nodes.get(node);
+        (Some((beat.map_or(Life::Gone, |beat| beat.life), beat)), beats.at)
+    }
+}
