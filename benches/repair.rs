@@ -41,8 +41,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use watchdog::client::consul::{Behavior, Consul as Client, How};
+use watchdog::core::recovery::budget::Bounds;
 use watchdog::core::recovery::fleet::Fleet;
 use watchdog::core::recovery::heartbeat::{Beat as Look, Heartbeats, Life};
+use watchdog::core::recovery::kind::NODE;
 use watchdog::core::recovery::legacy::STOP_START;
 use watchdog::core::recovery::plan::{Input, Mode, Node, Policy, WhenStopped};
 use watchdog::core::recovery::target::Times;
@@ -280,7 +282,7 @@ fn stop(times: u64, tick_ms: u64) {
         "tick = \"{tick_ms}ms\"\nstate = \"state.db\"\nlisten = \"127.0.0.1:0\"\ninstance = \"agent-1\"\n{QUIET}\
          [[probe]]\nname = \"n0\"\ntarget = \"http://{}/\"\ninterval = \"15s\"\n[consul]\naddress = \"{}\"\n\
          [oci]\nconfig_file = \"{}\"\nendpoint = \"{}\"\n\
-         [recovery]\nmode = \"active\"\nafter = \"{}ms\"\nmax_attempts = 1000\nmax_per_hour = 1000\nmax_per_day = 1000\n\
+         [recovery]\nmode = \"active\"\nafter = \"{}ms\"\nmax_attempts = 1000\nmax_per_hour = 1000\nmax_per_day = 1000\nmax_per_node = 1000\n\
          lease_ttl = \"3s\"\n[[node]]\nname = \"{}\"\ninstance_id = \"{}\"\nevidence = [\"probe/n0\"]\n",
         evidence.address,
         consul.url(),
@@ -351,17 +353,22 @@ fn fleet() {
         instance: "agent".to_string(),
         mode: Mode::Active,
         paused: false,
-        max_in_flight: 1,
-        max_per_domain: 1,
-        max_per_hour: 4,
-        max_per_day: 12,
-        min_healthy: 51,
+        machines: Bounds {
+            max_in_flight: 1,
+            max_per_domain: 1,
+            max_per_hour: 4,
+            max_per_day: 12,
+            max_per_target: 2,
+            min_healthy: 51,
+        },
+        others: BTreeMap::new(),
         max_attempts: 3,
         poll: Duration::from_secs(5),
         cooldown: hour,
         references: Vec::new(),
     };
     let node = |n: usize| Node {
+        kind: &NODE,
         name: Arc::from(name(n as u64)),
         domain: None,
         evidence: Vec::new(),

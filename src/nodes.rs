@@ -4,6 +4,7 @@
 //! with. Owns no policy of its own: what the words mean is decided in `core::recovery`. Nothing here
 //! touches a machine; the default everywhere is to observe (`adr/0008-observe-by-default.md`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use crate::client::consul::usable_key;
 use crate::config::schema::{Identity, Kind, Section, Setting, Spelling};
 use crate::config::value::Span;
 use crate::config::{Config, ConfigError, Problem, nearest, one_of};
+use crate::core::recovery::budget::Bounds;
+use crate::core::recovery::kind::NODE;
 use crate::core::recovery::plan::{Mode, Node, Policy, WhenStopped};
 use crate::core::recovery::procedure::Procedure;
 use crate::core::recovery::target::Times;
@@ -40,6 +43,8 @@ crate::settings! {
         max_per_hour: u32 = 4,
         /// Repairs begun within a day, of all nodes together.
         max_per_day: u32 = 12,
+        /// Repairs of one node begun within a day, at least 1: what two did not help, a third rarely does.
+        max_per_node: u32 = 2,
         /// Nobody is touched while a smaller share of the nodes than this is healthy; one may always be ill.
         min_healthy: String = "51%".to_string(),
         /// Repairs of one node before it is given up, at least 1.
@@ -238,11 +243,15 @@ impl Nodes {
             instance: config.root().instance.clone(),
             mode: if settings.mode == ModeWord::Active { Mode::Active } else { Mode::Observe },
             paused: settings.paused,
-            max_in_flight: settings.max_in_flight,
-            max_per_domain: settings.max_per_domain,
-            max_per_hour: settings.max_per_hour,
-            max_per_day: settings.max_per_day,
-            min_healthy,
+            machines: Bounds {
+                max_in_flight: settings.max_in_flight,
+                max_per_domain: settings.max_per_domain,
+                max_per_hour: settings.max_per_hour,
+                max_per_day: settings.max_per_day,
+                max_per_target: settings.max_per_node,
+                min_healthy,
+            },
+            others: BTreeMap::new(),
             max_attempts: settings.max_attempts,
             poll: settings.poll.0,
             cooldown: config.root().cooldown.0,
@@ -270,6 +279,7 @@ fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> 
     for (key, value) in [
         ("recovery.max_in_flight", settings.max_in_flight),
         ("recovery.max_per_domain", settings.max_per_domain),
+        ("recovery.max_per_node", settings.max_per_node),
         ("recovery.max_attempts", settings.max_attempts),
     ] {
         if value == 0 {
@@ -356,6 +366,7 @@ fn read_node(
         known_signal(config, &key("evidence"), signal, problems);
     }
     Node {
+        kind: &NODE,
         name,
         domain: node.domain.clone(),
         evidence: evidence.iter().map(|key| SignalKey::new(key)).collect(),
@@ -433,7 +444,7 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!((nodes.policy.mode, nodes.policy.min_healthy), (Mode::Active, 75));
+        assert_eq!((nodes.policy.mode, nodes.policy.machines.min_healthy), (Mode::Active, 75));
         let [n1, n2] = nodes.nodes.as_slice() else { panic!("{nodes:?}") };
         let ladder: Vec<&str> = n1.ladder.iter().map(|way| &*way.name).collect();
         assert_eq!(ladder, ["softreset", "stop_start"]);

@@ -16,6 +16,7 @@ use crate::core::recovery::facts::Fact;
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
+use crate::core::recovery::kind::Share;
 use crate::core::recovery::phrase::Phrase;
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::target::Kept;
@@ -36,6 +37,14 @@ const OLD: u32 = 3;
 /// The signal of notes that are not known. It is there once it has been trouble.
 const NOTES: &str = "recovery/notes";
 
+/// Before the names of pools among the names of targets, none of which begins so.
+const POOL: char = '/';
+
+/// Under this name lies what was spent by those that share a pool.
+fn pool_key(share: Share) -> String {
+    format!("{POOL}{}", share.as_str())
+}
+
 /// The repairs of one program.
 pub struct Repairs {
     /// The core.
@@ -55,17 +64,23 @@ impl Repairs {
 
     /// Takes back what an earlier run kept.
     pub fn restore(&mut self, remembered: &Remembered, now: Now, same_boot: bool) {
-        let targets = remembered.targets.iter().filter_map(|(name, body)| {
-            let kept = serde_json::from_str(body).map_err(|error| {
-                tracing::warn!("what was kept of node {name} cannot be read and begins afresh: {error}");
-            });
-            Some((name.clone(), kept.ok()?))
+        let pools = remembered.targets.iter().filter_map(|(name, body)| {
+            let share = Share::ALL.into_iter().find(|share| *name == pool_key(*share))?;
+            Some((share, serde_json::from_str(body).unwrap_or_default()))
         });
+        let targets =
+            remembered.targets.iter().filter(|(name, _)| !name.starts_with(POOL)).filter_map(|(name, body)| {
+                let kept = serde_json::from_str(body).map_err(|error| {
+                    tracing::warn!("what was kept of node {name} cannot be read and begins afresh: {error}");
+                });
+                Some((name.clone(), kept.ok()?))
+            });
         let restored = Restored {
             targets: targets.collect(),
             open: open(remembered),
             closed: remembered.closed.clone(),
             budget: remembered.budget.as_deref().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default(),
+            others: pools.collect(),
         };
         if let Some(spans) = &mut self.spans {
             restored.open.iter().for_each(|told| spans.resume(told));
@@ -188,6 +203,12 @@ impl Repairs {
     /// What was spent, when that changed.
     pub fn budget(&self, plan: &Plan) -> Option<String> {
         plan.spent.then(|| serde_json::to_string(self.fleet.budget()).ok()).flatten()
+    }
+
+    /// What was spent on everything but machines, when something was, as rows.
+    pub fn other_budgets(&self, plan: &Plan) -> Vec<(String, String)> {
+        let budgets = self.fleet.other_budgets().filter(|_| plan.spent);
+        budgets.filter_map(|(share, budget)| Some((pool_key(share), serde_json::to_string(budget).ok()?))).collect()
     }
 
     /// What a person should know while it lasts.

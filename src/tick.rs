@@ -319,7 +319,7 @@ struct Targets<'a> {
 
 impl Rows for Targets<'_> {
     fn is_empty(&self) -> bool {
-        self.repairs.is_none() || self.plan.changed.is_empty()
+        self.repairs.is_none() || (self.plan.changed.is_empty() && !self.plan.spent)
     }
 
     fn each(&self, put: &mut dyn FnMut(&str, &str)) {
@@ -327,6 +327,9 @@ impl Rows for Targets<'_> {
             self.repairs.iter().flat_map(|repairs| self.plan.changed.iter().map(move |name| (repairs, name)))
         {
             repairs.kept(name).iter().for_each(|body| put(name, body));
+        }
+        for (key, budget) in self.repairs.iter().flat_map(|repairs| repairs.other_budgets(self.plan)) {
+            put(&key, &budget);
         }
     }
 }

@@ -182,6 +182,10 @@ fn targets_in(store: &Store, begins: Deed) -> anyhow::Result<Vec<Arc<TargetView>
     let left = store.repairs()?;
     let open = fold(&left.records);
     let view = |(name, body): &(String, String)| {
+        // What a pool has spent is no target.
+        if name.starts_with('/') {
+            return None;
+        }
         let kept: Kept = serde_json::from_str(body).ok()?;
         let told = open.iter().find(|told| told.target == *name);
         let open = told.map(|told| (&told.saga, Deed::of(told.simulated)));

@@ -1,5 +1,6 @@
 //! The fleet as a whole in a small world: what is asked of a provider, what is said, what is kept.
 
+mod bounds;
 mod damaged;
 mod ends;
 mod random;
@@ -155,8 +156,8 @@ fn repairs_keep_to_their_room_and_their_budget_across_restarts_and_reboots() {
     (1..=10).for_each(|n| world.machine(&format!("n{n}")).heals = false);
     world.time_passes(MINUTE * 14);
     assert_eq!(world.verbs(), CYCLE, "one at a time, also while one is waited for");
-    world.policy.max_in_flight = 9;
-    world.policy.max_per_hour = 2;
+    world.policy.machines.max_in_flight = 9;
+    world.policy.machines.max_per_hour = 2;
     world.reload();
     world.until(MINUTE * 20, |world| world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count() == 2);
     for reboot in [false, true] {
@@ -165,7 +166,7 @@ fn repairs_keep_to_their_room_and_their_budget_across_restarts_and_reboots() {
         assert_eq!(world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count(), 2, "reboot {reboot}");
     }
     let mut world = World::of(10);
-    world.policy.max_in_flight = 9;
+    world.policy.machines.max_in_flight = 9;
     for node in &mut world.nodes {
         node.domain = Some("rack".into());
     }
@@ -195,7 +196,7 @@ fn attempts_come_back_through_an_hour_of_seen_health_only() {
 #[test]
 fn three_attempts_and_then_it_is_given_up_and_told() {
     let mut world = World::of(3);
-    world.policy.max_per_hour = 9;
+    world.policy.machines.max_per_hour = 9;
     world.reload();
     world.machine("n1").heals = false;
     world.heartbeat_dies("n1");

@@ -27,6 +27,23 @@ pub fn may_be_ill(nodes: usize, min_healthy: u32) -> usize {
     (nodes.saturating_mul(share) / 100).max(1)
 }
 
+/// Within which bounds targets of one pool are repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Repairs at the same time, in all.
+    pub max_in_flight: u32,
+    /// Repairs at the same time in one failure domain.
+    pub max_per_domain: u32,
+    /// Repairs begun within an hour.
+    pub max_per_hour: u32,
+    /// Repairs begun within a day.
+    pub max_per_day: u32,
+    /// Repairs of one target begun within a day (F77).
+    pub max_per_target: u32,
+    /// Nobody is touched while fewer than this share of the targets is healthy, in percent.
+    pub min_healthy: u32,
+}
+
 /// What was spent lately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -49,6 +66,16 @@ impl Budget {
             self.spent.remove(0);
         }
         self.spent.push(Spent { at: now.mono, wall: now.wall });
+    }
+
+    /// How many were begun within a day.
+    pub fn today(&self, now: Mono) -> usize {
+        self.spent.iter().filter(|spent| now.since(spent.at) < DAY).count()
+    }
+
+    /// True when nothing was spent, or nothing that is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.spent.is_empty()
     }
 
     /// True when one more may begin now; a limit of 0 allows none.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::confirm::Confirmation;
-use super::gate::{Blocked, Facts, gate};
+use super::gate::{Blocked, Fact, gate};
 use super::heartbeat::Life;
 use super::journal::Event;
 use super::member::{Check, Member, Repair, in_few_words};
@@ -44,7 +44,7 @@ impl Member {
             return;
         }
         let now = pass.now.mono;
-        let blocked = gate(self.facts(None, pass));
+        let blocked = gate(&self.facts(None, pass));
         let due = self.target.is_due(now, self.node.times) && !self.leaving;
         if !blocked.is_empty() || !due {
             // Evidence that was asked for is used at once or not at all: it grows old while something blocks.
@@ -54,7 +54,9 @@ impl Member {
             return self.hold(blocked, due, pass);
         }
         match self.check {
-            Check::Idle(from) if now >= from => {
+            // Those that find no room for their look have it once others are done with theirs.
+            Check::Idle(from) if now >= from && pass.pool(&self.node).0.may_check() => {
+                pass.pool_mut(&self.node).check();
                 if self.node.evidence.is_empty() {
                     self.check = Check::Confirming(now);
                     self.order(Task::Confirm, pass);
@@ -83,7 +85,7 @@ impl Member {
     /// Everything was looked at just now: go, or say why not.
     pub fn decide(&mut self, fresh: &Confirmation<'_>, pass: &mut Pass<'_>) {
         let now = pass.now.mono;
-        let blocked = gate(self.facts(Some(fresh), pass));
+        let blocked = gate(&self.facts(Some(fresh), pass));
         let gone = fresh.is_gone(&self.node.name);
         self.check_later(pass);
         // It was back meanwhile, if only for a moment: its time begins anew.
@@ -136,10 +138,12 @@ impl Member {
         kept.session_before.clone_from(&kept.session);
         kept.enter(Phase::Recovering, now);
         self.happen(Event::Opened { procedure: Arc::clone(way), simulated }, pass);
-        pass.pool.fly(self.node.domain.as_deref());
+        pass.pool_mut(&self.node).fly(self.node.domain.as_deref());
         let edge = story::acting(self, way, seen, pass);
         pass.plan.edges.push(edge);
-        pass.pool.spend(simulated, now);
+        pass.pool_mut(&self.node).spend(simulated, now);
+        let begun = if simulated { &mut self.simulated_begun } else { &mut self.target.kept.begun };
+        begun.spend(now);
         pass.plan.spent |= !simulated;
         self.ask(seen.version.as_deref(), pass);
     }
@@ -171,8 +175,21 @@ impl Member {
     }
 
     /// The facts that the gate asks for: as far as they are known without a look, or with the look just made.
-    fn facts(&self, fresh: Option<&Confirmation<'_>>, pass: &Pass<'_>) -> Facts {
+    fn facts(&self, fresh: Option<&Confirmation<'_>>, pass: &Pass<'_>) -> Vec<Fact> {
+        let mut facts = self.generic_facts(fresh, pass).to_vec();
+        if self.node.kind.is_machine {
+            // Where it cannot be looked at, that is the observer's trouble and named so.
+            let runs = |fresh: &Confirmation<'_>| fresh.seen.as_ref().map_or(true, |seen| seen.state == State::Running);
+            facts.push((fresh.is_none_or(runs), Blocked::NotRunning));
+            facts.push((!self.target.kept.own, Blocked::OwnMachine));
+        }
+        facts
+    }
+
+    /// The facts that are asked for whatever the kind.
+    fn generic_facts(&self, fresh: Option<&Confirmation<'_>>, pass: &Pass<'_>) -> [Fact; Blocked::GENERIC.len()] {
         let (observe, policy, now, input) = (pass.observes(), pass.policy, pass.now, pass.input);
+        let (pool, bounds) = pass.pool(&self.node);
         let kept = &self.target.kept;
         let sees = match fresh {
             None => input.beats.is_some(),
@@ -180,30 +197,32 @@ impl Member {
             Some(fresh) => fresh.beats.is_ok() && fresh.seen.is_ok() && self.has_reference(fresh, pass),
         };
         // The look just made must not show more ill than there may be, either.
-        let few_are_gone = |fresh: &Confirmation<'_>| fresh.beats.is_err() || fresh.ill <= pass.pool.may_be_ill(policy);
-        Facts {
-            was_alive: kept.was_alive,
-            observer_sees: sees,
-            few_are_ill: pass.pool.few_are_ill && fresh.is_none_or(few_are_gone),
-            has_room: pass.pool.has_room(self.node.domain.as_deref(), policy),
-            has_budget: pass.pool.has_budget(observe, policy, now),
-            evidence_agrees: self.evidence(fresh.map(|fresh| fresh.since), pass)
-                && fresh.is_none_or(|fresh| fresh.is_gone(&self.node.name)),
-            // Where it cannot be looked at, that is the observer's trouble and named so.
-            is_running: fresh.is_none_or(|fresh| fresh.seen.as_ref().map_or(true, |seen| seen.state == State::Running)),
-            holds_lease: observe || input.holds_lease,
-            is_unpaused: !policy.paused,
-            is_warm: now.mono.since(input.fresh_since) >= self.node.times.after,
-            is_durable: observe || input.is_durable,
-            has_attempts: kept.attempts < policy.max_attempts && kept.given_up.is_none(),
-            is_elsewhere: !kept.own,
-            is_heard: self.silenced_at.is_none_or(|at| now.mono.since(at) >= self.node.times.after),
-        }
+        let few_are_gone = |fresh: &Confirmation<'_>| fresh.beats.is_err() || fresh.ill <= pool.may_be_ill(bounds);
+        let has_budget =
+            pool.has_budget(observe, bounds, now) && self.begun_today(pass) < bounds.max_per_target as usize;
+        let is_heard = self.silenced_at.is_none_or(|at| now.mono.since(at) >= self.node.times.after);
+        let agrees = self.evidence(fresh.map(|fresh| fresh.since), pass)
+            && fresh.is_none_or(|fresh| fresh.is_gone(&self.node.name));
+        [
+            (kept.was_alive, Blocked::NeverSeen),
+            (sees, Blocked::ObserverBlind),
+            (pool.few_are_ill && fresh.is_none_or(few_are_gone), Blocked::TooManyMissing),
+            (pool.has_room(self.node.domain.as_deref(), bounds), Blocked::InFlight),
+            (has_budget, Blocked::BudgetSpent),
+            (agrees, Blocked::EvidenceDisagrees),
+            (observe || input.holds_lease, Blocked::NotLeader),
+            (!policy.paused, Blocked::Paused),
+            (now.mono.since(input.fresh_since) >= self.node.times.after, Blocked::WarmingUp),
+            (observe || input.is_durable, Blocked::NoStateFile),
+            (kept.attempts < policy.max_attempts && kept.given_up.is_none(), Blocked::AttemptsExhausted),
+            (is_heard, Blocked::Silenced),
+        ]
     }
 
     /// Every evidence signal is down, looked at later than `since`; and there is one where one is required.
     pub fn evidence(&self, since: Option<Mono>, pass: &Pass<'_>) -> bool {
-        let required = pass.pool.ill.1 <= 2 && !self.node.heartbeat_only;
+        let is_small = self.node.kind.is_machine && pass.pool(&self.node).0.ill.1 <= 2;
+        let required = is_small && !self.node.heartbeat_only;
         let is_down = |looked: Looked| {
             let fresh = since.is_none_or(|since| looked.seen_at.is_some_and(|at| at >= since));
             looked.state == signal::State::Firing && fresh
@@ -219,6 +238,9 @@ impl Member {
 
     /// Something else than what is lost must be reachable, or the fault is ours.
     fn has_reference(&self, fresh: &Confirmation<'_>, pass: &Pass<'_>) -> bool {
+        if !self.node.kind.is_machine {
+            return true;
+        }
         let references = &pass.policy.references;
         if !references.is_empty() {
             let well = |key: &SignalKey| pass.look(key).is_some_and(|looked| looked.state == signal::State::Ok);
@@ -227,6 +249,6 @@ impl Member {
         let Ok(beats) = fresh.beats else { return false };
         let mut others = beats.nodes.iter().filter(|(name, _)| **name != self.node.name);
         // A fleet of one has no other node: Consul and the provider, which both answered, have to do.
-        pass.pool.ill.1 <= 1 || others.any(|(_, beat)| beat.life == Life::Alive)
+        pass.pool(&self.node).0.ill.1 <= 1 || others.any(|(_, beat)| beat.life == Life::Alive)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::fleet::Fleet;
 use super::gate::Blocked;
+use super::kind::Share;
 use super::member::Member;
 use super::phrase::{Deed, Phrase};
 use super::plan::Policy;
@@ -67,10 +68,11 @@ impl Fleet {
             let told = member.told.as_deref().is_some_and(|(told, _)| told.contains(&Blocked::TooManyMissing));
             told && member.blocked.contains(&Blocked::TooManyMissing)
         };
-        let (ill, nodes) = self.pool.ill;
-        let (reason, most) = (Blocked::TooManyMissing, self.pool.may_be_ill(&self.policy));
+        let pool = self.pools.of(Share::Machines);
+        let (ill, nodes) = pool.ill;
+        let (reason, most) = (Blocked::TooManyMissing, pool.may_be_ill(self.policy.bounds(Share::Machines)));
         let deed = Deed::in_mode(self.policy.mode);
-        let trouble = (!self.pool.few_are_ill && self.members.values().any(|member| waits(member))).then(|| {
+        let trouble = (!pool.few_are_ill && self.members.values().any(|member| waits(member))).then(|| {
             let why =
                 format!("{reason} ({ill} of {nodes} nodes are ill, at most {most} may be); {}", reason.to_change());
             deed.says(format_args!("nobody is touched: {why}"), format_args!("nobody would be touched: {why}"))

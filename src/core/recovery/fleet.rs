@@ -12,11 +12,12 @@ use super::budget::Budget;
 use super::confirm::is_gone;
 use super::heartbeat::Beat;
 use super::journal::{Event, Record, Told};
+use super::kind::Share;
 use super::left::Left;
-use super::member::{Member, Repair};
+use super::member::{Check, Member, Repair};
 use super::pass::Pass;
 use super::plan::{Answer, Counts, Input, Mode, Node, Outcome, Place, Plan, Policy, Standing};
-use super::pool::Pool;
+use super::pool::Pools;
 use super::saga::End;
 use super::story;
 use super::strangers::Strangers;
@@ -35,8 +36,10 @@ pub struct Restored {
     pub open: Vec<Told>,
     /// The names of repairs that are over.
     pub closed: BTreeSet<String>,
-    /// What was spent.
+    /// What was spent on machines.
     pub budget: Budget,
+    /// What was spent on everything else.
+    pub others: BTreeMap<Share, Budget>,
 }
 
 /// All nodes together.
@@ -45,7 +48,7 @@ pub struct Fleet {
     pub(super) policy: Policy,
     pub(super) members: Members,
     /// What they share.
-    pub(super) pool: Pool,
+    pub(super) pools: Pools,
     /// The names of repairs that are over.
     closed: BTreeSet<String>,
     /// Ends of repairs that were only simulated, until a pass writes them down.
@@ -74,7 +77,7 @@ impl Fleet {
         Fleet {
             policy,
             members,
-            pool: Pool::default(),
+            pools: Pools::default(),
             closed: BTreeSet::new(),
             played: Vec::new(),
             orders: 0,
@@ -97,7 +100,10 @@ impl Fleet {
     /// Takes back what an earlier run kept. Repairs under way go on; one of a node that is no longer
     /// configured is shown and told, because nobody else will.
     pub fn restore(&mut self, restored: Restored, now: Now, same_boot: bool) {
-        self.pool.budget = restored.budget.carried(now, same_boot);
+        self.pools.of_mut(Share::Machines).budget = restored.budget.carried(now, same_boot);
+        for (share, budget) in restored.others {
+            self.pools.of_mut(share).budget = budget.carried(now, same_boot);
+        }
         self.closed = restored.closed;
         for (name, kept) in restored.targets {
             let kept: Kept = kept.carried(now, same_boot);
@@ -232,25 +238,29 @@ impl Fleet {
         let mut plan = Plan::default();
         let answers = std::mem::take(&mut input.answers);
         let is_quiet = self.begin(now, &input, &mut plan);
-        let Fleet { policy, members, pool, closed, orders, counts, spoken, strangers, left, own_boot, .. } = self;
+        let Fleet { policy, members, pools, closed, orders, counts, spoken, strangers, left, own_boot, .. } = self;
         let input = &input;
-        let mut pass = Pass { now, policy, input, plan: &mut plan, counts, pool, closed, orders };
+        let mut pass = Pass { now, policy, input, plan: &mut plan, counts, pools, closed, orders };
 
         // Those of whom there may be more to do or to write down: ten thousand healthy nodes cost one look each, and
         // nothing more.
         let mut stirred: BTreeSet<Arc<str>> = BTreeSet::new();
-        let (mut ill, mut nodes) = (0, 0);
+        let mut ill: BTreeMap<Share, (usize, usize)> = Share::ALL.map(|share| (share, (0, 0))).into();
         for member in members.values_mut() {
             if !(is_quiet && member.target.is_steady()) {
                 member.look(own_boot.as_deref(), &mut pass);
             }
-            nodes += usize::from(member.target.kept.was_alive);
-            ill += usize::from(member.target.kept.was_alive && member.target.is_ill());
+            if let Some((ill, of)) = ill.get_mut(&member.node.kind.share).filter(|_| member.target.kept.was_alive) {
+                *ill += usize::from(member.target.is_ill());
+                *of += 1;
+            }
             if member.is_stirred() {
                 stirred.insert(member.name());
             }
         }
-        pass.pool.count((ill, nodes), input.beats.is_some(), policy, now);
+        for (share, ill) in ill {
+            pass.pools.of_mut(share).count(ill, input.beats.is_some(), policy.bounds(share), now);
+        }
 
         for answer in answers {
             let ill = missing(members, &answer, input);
@@ -271,9 +281,7 @@ impl Fleet {
             }
         }
 
-        pass.pool.land();
-        let flying = stirred.iter().filter_map(|name| members.get(name)).filter(|member| member.is_in_flight());
-        flying.for_each(|member| pass.pool.fly(member.node.domain.as_deref()));
+        count_flights(pass.pools, stirred.iter().filter_map(|name| members.get(name)));
         for name in stirred {
             let Some(member) = members.get_mut(&name) else { continue };
             if member.is_busy() {
@@ -348,7 +356,13 @@ impl Fleet {
 
     /// What the store should keep of the budget.
     pub fn budget(&self) -> &Budget {
-        &self.pool.budget
+        &self.pools.of(Share::Machines).budget
+    }
+
+    /// What the store should keep of the budgets of everything but machines, as far as there is anything.
+    pub fn other_budgets(&self) -> impl Iterator<Item = (Share, &Budget)> {
+        let others = Share::ALL.into_iter().filter(|share| *share != Share::Machines);
+        others.map(|share| (share, &self.pools.of(share).budget)).filter(|(_, budget)| !budget.is_empty())
     }
 
     /// What was counted since the start.
@@ -379,12 +393,32 @@ impl Fleet {
     }
 }
 
-/// How many are ill or not there, by the look at all heartbeats that an answer brings.
+/// Counts anew what is under way in each pool, and the looks that are being made before a repair.
+fn count_flights<'a>(pools: &mut Pools, members: impl Iterator<Item = &'a Box<Member>>) {
+    Share::ALL.into_iter().for_each(|share| pools.of_mut(share).land());
+    for member in members {
+        let pool = pools.of_mut(member.node.kind.share);
+        if member.is_in_flight() {
+            pool.fly(member.node.domain.as_deref());
+        }
+        if !matches!(member.check, Check::Idle(_)) {
+            pool.check();
+        }
+    }
+}
+
+/// How many that share a pool with whom an answer is about are ill or not there, by the look at all heartbeats that it
+/// brings.
 fn missing(members: &Members, answer: &Answer, input: &Input<'_>) -> usize {
-    let Outcome::Confirmed { beats: Ok(beats), .. } = &answer.result else { return 0 };
+    let (Outcome::Confirmed { beats: Ok(beats), .. }, Some(about)) = (&answer.result, members.get(&answer.target))
+    else {
+        return 0;
+    };
     let ill = members.values().filter(|member| {
         let target = &member.target;
-        target.kept.was_alive && (target.is_ill() || is_gone(beats, input.beats, &member.node.name))
+        member.node.kind.share == about.node.kind.share
+            && target.kept.was_alive
+            && (target.is_ill() || is_gone(beats, input.beats, &member.node.name))
     });
     ill.count()
 }

@@ -1,4 +1,4 @@
-//! The gate: may a machine be touched now? One pure function over named facts.
+//! The gate: may a target be touched now? One pure function over a list of named facts.
 //!
 //! Every fact has to hold; each that does not is a reason by name. There is no other way to a
 //! request that takes a machine down. See `adr/0021-the-gate.md`.
@@ -7,38 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What has to be known before a machine is touched. Each is true when it speaks for acting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
-    /// The node was seen alive at least once.
-    pub was_alive: bool,
-    /// We can see: Consul and its leader, the provider's API, and at least one reference.
-    pub observer_sees: bool,
-    /// No more nodes are ill than may be at once.
-    pub few_are_ill: bool,
-    /// There is room among the repairs under way, in all and in the node's failure domain.
-    pub has_room: bool,
-    /// The budget of the hour and of the day is not spent.
-    pub has_budget: bool,
-    /// Every evidence signal says down, freshly, and there is one where one is required.
-    pub evidence_agrees: bool,
-    /// The provider says that the machine runs.
-    pub is_running: bool,
-    /// We hold the lease.
-    pub holds_lease: bool,
-    /// Nobody has paused repairs.
-    pub is_unpaused: bool,
-    /// We have looked without a break for as long as it takes to call a node lost.
-    pub is_warm: bool,
-    /// What we do is written to a file that works.
-    pub is_durable: bool,
-    /// The node has attempts left.
-    pub has_attempts: bool,
-    /// It is not the machine that we run on, as far as its heartbeat tells (F79).
-    pub is_elsewhere: bool,
-    /// Nobody silenced it, and no planned work covers it, for as long as it takes to call a node lost.
-    pub is_heard: bool,
-}
+/// One thing that has to be known before a target is touched: whether it speaks for acting, and what stands in the way
+/// where it does not.
+pub type Fact = (bool, Blocked);
 
 /// Why a machine is not touched; the words of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +46,25 @@ pub enum Blocked {
 }
 
 impl Blocked {
+    /// Reasons that hold for every kind of target.
+    pub const GENERIC: [Blocked; 12] = [
+        Blocked::NeverSeen,
+        Blocked::ObserverBlind,
+        Blocked::TooManyMissing,
+        Blocked::InFlight,
+        Blocked::BudgetSpent,
+        Blocked::EvidenceDisagrees,
+        Blocked::NotLeader,
+        Blocked::Paused,
+        Blocked::WarmingUp,
+        Blocked::NoStateFile,
+        Blocked::AttemptsExhausted,
+        Blocked::Silenced,
+    ];
+
+    /// Reasons that hold for machines.
+    pub const OF_MACHINES: [Blocked; 2] = [Blocked::NotRunning, Blocked::OwnMachine];
+
     /// Every reason, in the order in which they are told.
     pub const ALL: [Blocked; 14] = [
         Blocked::NeverSeen,
@@ -120,7 +110,7 @@ impl Blocked {
             Blocked::ObserverBlind => "Consul with a leader, the provider's API and a reference must answer",
             Blocked::TooManyMissing => "fewer nodes must be ill, for five minutes",
             Blocked::InFlight => "the repair under way must end",
-            Blocked::BudgetSpent => "time must pass, or recovery.max_per_hour or max_per_day be raised",
+            Blocked::BudgetSpent => "time must pass, or recovery.max_per_hour, max_per_day or max_per_node be raised",
             Blocked::EvidenceDisagrees => {
                 "every signal named in its evidence must be down; with one or two nodes there must be one"
             }
@@ -148,63 +138,51 @@ impl fmt::Display for Blocked {
     }
 }
 
-/// Every reason not to act; none means go.
-pub fn gate(facts: Facts) -> Vec<Blocked> {
-    let holds = [
-        (facts.was_alive, Blocked::NeverSeen),
-        (facts.observer_sees, Blocked::ObserverBlind),
-        (facts.few_are_ill, Blocked::TooManyMissing),
-        (facts.has_room, Blocked::InFlight),
-        (facts.has_budget, Blocked::BudgetSpent),
-        (facts.evidence_agrees, Blocked::EvidenceDisagrees),
-        (facts.is_running, Blocked::NotRunning),
-        (facts.holds_lease, Blocked::NotLeader),
-        (facts.is_unpaused, Blocked::Paused),
-        (facts.is_warm, Blocked::WarmingUp),
-        (facts.is_durable, Blocked::NoStateFile),
-        (facts.has_attempts, Blocked::AttemptsExhausted),
-        (facts.is_elsewhere, Blocked::OwnMachine),
-        (facts.is_heard, Blocked::Silenced),
-    ];
-    holds.into_iter().filter(|(holds, _)| !holds).map(|(_, reason)| reason).collect()
+/// Every reason not to act, in the order in which they are told; none means go. A fact that was not asked for is one
+/// that this kind of target does not need.
+pub fn gate(facts: &[Fact]) -> Vec<Blocked> {
+    let mut blocked: Vec<Blocked> = facts.iter().filter(|(holds, _)| !holds).map(|(_, reason)| *reason).collect();
+    blocked.sort_unstable();
+    blocked.dedup();
+    blocked
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The facts whose bits are set in `bits`, in the order of [`Blocked::ALL`].
-    fn facts(bits: u16) -> Facts {
-        let holds = |n: u16| bits & (1 << n) != 0;
-        Facts {
-            was_alive: holds(0),
-            observer_sees: holds(1),
-            few_are_ill: holds(2),
-            has_room: holds(3),
-            has_budget: holds(4),
-            evidence_agrees: holds(5),
-            is_running: holds(6),
-            holds_lease: holds(7),
-            is_unpaused: holds(8),
-            is_warm: holds(9),
-            is_durable: holds(10),
-            has_attempts: holds(11),
-            is_elsewhere: holds(12),
-            is_heard: holds(13),
-        }
-    }
-
     #[test]
     fn of_all_16384_combinations_one_opens_the_gate_and_each_missing_fact_is_named() {
         let mut open = 0;
         for bits in 0..1_u16 << Blocked::ALL.len() {
-            let blocked = gate(facts(bits));
+            let facts: Vec<Fact> =
+                (0_u16..).zip(Blocked::ALL).map(|(n, reason)| (bits & (1 << n) != 0, reason)).collect();
+            let blocked = gate(&facts);
             let missing: Vec<Blocked> =
                 (0_u16..).zip(Blocked::ALL).filter(|(n, _)| bits & (1 << n) == 0).map(|(_, reason)| reason).collect();
             assert_eq!(blocked, missing, "{bits:014b}");
             open += usize::from(blocked.is_empty());
         }
         assert_eq!(open, 1);
+    }
+
+    #[test]
+    fn every_reason_is_of_all_or_of_a_kind() {
+        let mut all = [&Blocked::GENERIC[..], &Blocked::OF_MACHINES[..]].concat();
+        all.sort_unstable();
+        assert_eq!(all, Blocked::ALL);
+    }
+
+    #[test]
+    fn a_fact_that_is_not_asked_for_keeps_nobody_back_and_one_asked_for_twice_is_told_once() {
+        assert_eq!(gate(&[]), []);
+        let twice = [
+            (false, Blocked::Paused),
+            (true, Blocked::NeverSeen),
+            (false, Blocked::InFlight),
+            (false, Blocked::Paused),
+        ];
+        assert_eq!(gate(&twice), [Blocked::InFlight, Blocked::Paused]);
     }
 
     #[test]

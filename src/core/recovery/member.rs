@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::gate::Blocked;
 use super::journal::{Event, Record, Told};
 use super::pace::Pace;
@@ -56,6 +57,8 @@ pub struct Member {
     pub silenced_at: Option<Mono>,
     /// No note of another agent about it is asked to be taken away again before this.
     pub forget_at: Mono,
+    /// Repairs of it that were only simulated, within a day.
+    pub simulated_begun: Budget,
 }
 
 /// The look that comes before a repair.
@@ -149,6 +152,7 @@ impl Member {
             leaving: false,
             silenced_at: None,
             forget_at: Mono(i64::MIN),
+            simulated_begun: Budget::default(),
         }
     }
 
@@ -184,6 +188,12 @@ impl Member {
             let place = Place { executor: (*executor).to_string(), machine: Arc::clone(machine) };
             self.target.kept.place = Some(Box::new(place));
         }
+    }
+
+    /// How many repairs of it were begun within a day.
+    pub fn begun_today(&self, pass: &Pass<'_>) -> usize {
+        let begun = if pass.observes() { &self.simulated_begun } else { &self.target.kept.begun };
+        begun.today(pass.now.mono)
     }
 
     /// True for one about which something may be told.

@@ -5,7 +5,7 @@
 //!
 //! - what can be done: `subject` (states, looks, replies), `procedure` (steps as data), `legacy` (the four of old);
 //! - one repair: `saga` (what may follow), `pace` and `backoff` (when), `journal` and `rows` (how it is kept);
-//! - one target: `heartbeat`, `target` (its phases), `gate` (named reasons not to act), `budget` (blast radius);
+//! - one target: `heartbeat`, `kind`, `target` (its phases), `gate` (named reasons not to act), `budget` (blast radius);
 //! - all of them: `plan` (what goes in and out), `pool` (what they share), `pass` (what one pass lends), `member` with
 //!   `sight` (what was seen), `check` (a new repair) and `repair` (the one under way), `fleet` (one step per pass) with
 //!   `left` and `strangers` (who is not configured);
@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod gate;
 pub mod heartbeat;
 pub mod journal;
+pub mod kind;
 mod left;
 pub mod legacy;
 mod member;

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::budget::Bounds;
 use super::heartbeat::{Beat, Life};
-use super::plan::{Counts, Input, Looked, Mode, Order, Plan, Policy, Task};
-use super::pool::Pool;
+use super::plan::{Counts, Input, Looked, Mode, Node, Order, Plan, Policy, Task};
+use super::pool::{Pool, Pools};
 use crate::core::signal::{SignalKey, State};
 use crate::core::time::{Mono, Now};
 
@@ -24,7 +25,7 @@ pub struct Pass<'a> {
     /// What is counted since the start.
     pub counts: &'a mut Counts,
     /// What all of one kind share.
-    pub pool: &'a mut Pool,
+    pub pools: &'a mut Pools,
     /// The names of repairs that are over.
     pub closed: &'a mut BTreeSet<String>,
     /// The number of the last order.
@@ -37,6 +38,17 @@ impl Pass<'_> {
         *self.orders += 1;
         self.plan.orders.push(Order { id: *self.orders, target: Arc::clone(target), task });
         *self.orders
+    }
+
+    /// What a target shares with others, and within which bounds.
+    pub fn pool(&self, node: &Node) -> (&Pool, &Bounds) {
+        let share = node.kind.share;
+        (self.pools.of(share), self.policy.bounds(share))
+    }
+
+    /// What a target shares with others, to change it.
+    pub fn pool_mut(&mut self, node: &Node) -> &mut Pool {
+        self.pools.of_mut(node.kind.share)
     }
 
     /// True while repairs are only simulated.

@@ -3,11 +3,14 @@
 //! The core decides; the operator does one thing at a time as it is told and answers. Every order is
 //! answered once. See `adr/0022-a-repair-is-a-saga.md`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Bounds;
 use super::heartbeat::Heartbeats;
 use super::journal::Record;
+use super::kind::{Kind, NODE, Share};
 use super::phrase::Phrase;
 use super::procedure::{Procedure, Step};
 use super::rows;
@@ -29,16 +32,10 @@ pub struct Policy {
     pub mode: Mode,
     /// No new repair begins.
     pub paused: bool,
-    /// Repairs at the same time, in all.
-    pub max_in_flight: u32,
-    /// Repairs at the same time in one failure domain.
-    pub max_per_domain: u32,
-    /// Repairs begun within an hour.
-    pub max_per_hour: u32,
-    /// Repairs begun within a day.
-    pub max_per_day: u32,
-    /// Nobody is touched while fewer than this share of the nodes is healthy, in percent.
-    pub min_healthy: u32,
+    /// Within which bounds machines are repaired.
+    pub machines: Bounds,
+    /// Within which bounds everything else is repaired.
+    pub others: BTreeMap<Share, Bounds>,
     /// Repairs of one node before it is given up.
     pub max_attempts: u32,
     /// Time between two looks at a machine on its way.
@@ -47,6 +44,13 @@ pub struct Policy {
     pub cooldown: Duration,
     /// Signals of which at least one has to be well for us to be believed; none: another node's heartbeat.
     pub references: Vec<SignalKey>,
+}
+
+impl Policy {
+    /// The bounds of a pool. One that has none of its own keeps to those of machines.
+    pub fn bounds(&self, share: Share) -> &Bounds {
+        self.others.get(&share).unwrap_or(&self.machines)
+    }
 }
 
 /// What is done with a machine that somebody else switched off.
@@ -62,6 +66,8 @@ pub enum WhenStopped {
 /// How one node is repaired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
+    /// What it is.
+    pub kind: &'static Kind,
     /// Its name, as in `node/<name>`.
     pub name: Arc<str>,
     /// What it shares with nodes that must not be down together.
@@ -89,6 +95,7 @@ impl Node {
     pub fn unconfigured(name: Arc<str>) -> Node {
         let hour = Duration::from_hours(1);
         Node {
+            kind: &NODE,
             name,
             domain: None,
             evidence: Vec::new(),

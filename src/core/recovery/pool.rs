@@ -5,9 +5,38 @@
 
 use std::collections::BTreeMap;
 
-use super::budget::{Breaker, Budget, may_be_ill};
-use super::plan::Policy;
+use super::budget::{Bounds, Breaker, Budget, may_be_ill};
+use super::kind::Share;
 use crate::core::time::Now;
+
+/// Every pool.
+#[derive(Debug, Clone, Default)]
+pub struct Pools([Pool; 3]);
+
+impl Pools {
+    /// The pool of these.
+    pub fn of(&self, share: Share) -> &Pool {
+        let [machines, workloads, processes] = &self.0;
+        match share {
+            Share::Machines => machines,
+            Share::Workloads => workloads,
+            Share::Processes => processes,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn of_mut(&mut self, share: Share) -> &mut Pool {
+        let [machines, workloads, processes] = &mut self.0;
+        match share {
+            Share::Machines => machines,
+            Share::Workloads => workloads,
+            Share::Processes => processes,
+        }
+    }
+}
+
+/// Looks before a repair that are made at once, in one pool.
+const CHECKS: usize = 16;
 
 /// What targets of one kind have in common.
 #[derive(Debug, Clone)]
@@ -24,6 +53,8 @@ pub struct Pool {
     /// Repairs under way, in all and by failure domain.
     in_flight: usize,
     flights: BTreeMap<String, usize>,
+    /// Looks before a repair that are being made.
+    checks: usize,
 }
 
 impl Default for Pool {
@@ -36,28 +67,40 @@ impl Default for Pool {
             breaker: Breaker::default(),
             in_flight: 0,
             flights: BTreeMap::new(),
+            checks: 0,
         }
     }
 }
 
 impl Pool {
     /// Takes note of how many are ill, of how many; `saw`: it was looked, and not only remembered.
-    pub fn count(&mut self, ill: (usize, usize), saw: bool, policy: &Policy, now: Now) {
+    pub fn count(&mut self, ill: (usize, usize), saw: bool, bounds: &Bounds, now: Now) {
         self.ill = ill;
         if saw {
-            self.few_are_ill = self.breaker.note(ill.0 > self.may_be_ill(policy), now.mono);
+            self.few_are_ill = self.breaker.note(ill.0 > self.may_be_ill(bounds), now.mono);
         }
     }
 
     /// How many may be ill before nobody is touched.
-    pub fn may_be_ill(&self, policy: &Policy) -> usize {
-        may_be_ill(self.ill.1, policy.min_healthy)
+    pub fn may_be_ill(&self, bounds: &Bounds) -> usize {
+        may_be_ill(self.ill.1, bounds.min_healthy)
     }
 
     /// Nothing is under way, until it is counted again.
     pub fn land(&mut self) {
         self.flights.clear();
         self.in_flight = 0;
+        self.checks = 0;
+    }
+
+    /// Is there room for one more look before a repair?
+    pub fn may_check(&self) -> bool {
+        self.checks < CHECKS
+    }
+
+    /// One more look before a repair is being made.
+    pub fn check(&mut self) {
+        self.checks += 1;
     }
 
     /// One more repair is under way.
@@ -69,15 +112,15 @@ impl Pool {
     }
 
     /// Is there room for one more, in all and in its failure domain?
-    pub fn has_room(&self, domain: Option<&str>, policy: &Policy) -> bool {
+    pub fn has_room(&self, domain: Option<&str>, bounds: &Bounds) -> bool {
         let beside = domain.and_then(|domain| self.flights.get(domain)).copied().unwrap_or(0);
-        self.in_flight < policy.max_in_flight as usize && beside < policy.max_per_domain as usize
+        self.in_flight < bounds.max_in_flight as usize && beside < bounds.max_per_domain as usize
     }
 
     /// May one more begin by what was spent?
-    pub fn has_budget(&self, simulated: bool, policy: &Policy, now: Now) -> bool {
+    pub fn has_budget(&self, simulated: bool, bounds: &Bounds, now: Now) -> bool {
         let budget = if simulated { &self.simulated } else { &self.budget };
-        budget.has_room(now.mono, policy.max_per_hour, policy.max_per_day)
+        budget.has_room(now.mono, bounds.max_per_hour, bounds.max_per_day)
     }
 
     /// A repair begins.

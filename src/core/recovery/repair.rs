@@ -83,6 +83,7 @@ impl Member {
         kept.attempts = kept.attempts.saturating_add(1);
         kept.boot_before.clone_from(&kept.boot);
         kept.session_before.clone_from(&kept.session);
+        kept.begun.spend(now);
         self.happen(Event::Adopted { procedure, verb: note.verb, fence: note.fence.clone() }, pass);
         pass.plan.edges.push(story::adopted(self, note, now));
     }
@@ -135,7 +136,7 @@ impl Member {
         let gone = pass.input.beats.is_some_and(|beats| beats.life(&self.node.name) == Life::Gone);
         gone && pass.input.holds_lease
             && pass.input.is_durable
-            && pass.pool.few_are_ill
+            && pass.pool(&self.node).0.few_are_ill
             && !pass.policy.paused
             && !self.is_silenced(pass)
             && pass.policy.mode == Mode::Active

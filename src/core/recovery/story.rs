@@ -83,6 +83,11 @@ pub fn blocked(member: &Member, pass: &Pass<'_>) -> Edge {
             let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
         }
     }
+    let most = pass.pool(&member.node).1.max_per_target;
+    let begun = member.begun_today(pass);
+    if member.blocked.contains(&Blocked::BudgetSpent) && begun >= most as usize {
+        let _ = write!(fact, "; {begun} of {most} repairs of it within a day");
+    }
     if let Some(trouble) = &member.trouble {
         let _ = write!(fact, "; {trouble}");
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::budget::Budget;
 use super::gate::Blocked;
 use super::heartbeat::{Beat, Life};
 use crate::core::edge::Incident;
@@ -112,6 +113,9 @@ pub struct Kept {
     pub blocked: Vec<Blocked>,
     /// Why it is exhausted, where that is not by its attempts.
     pub given_up: Option<String>,
+    /// Repairs of it that were begun within a day.
+    #[serde(skip_serializing_if = "Budget::is_empty")]
+    pub begun: Budget,
 }
 
 /// What became of a target in one look.
@@ -355,6 +359,7 @@ impl Kept {
             carry(then);
         }
         carry(&mut self.since);
+        self.begun = self.begun.carried(now, same_boot);
         self
     }
 

@@ -92,7 +92,7 @@ fn pass(world: &mut World) {
     }
     let under_way = world.fleet.standings(world.now);
     let under_way = under_way.filter(|standing| standing.reason.contains("asked for")).count();
-    assert!(under_way <= world.policy.max_in_flight as usize || observes, "{under_way} at once");
+    assert!(under_way <= world.policy.machines.max_in_flight as usize || observes, "{under_way} at once");
 }
 
 proptest! {

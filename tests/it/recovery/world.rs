@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use watchdog::core::recovery::budget::Budget;
+use watchdog::core::recovery::budget::{Bounds, Budget};
 use watchdog::core::recovery::fleet::{Fleet, Restored};
 use watchdog::core::recovery::heartbeat::{Beat, Heartbeats, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
+use watchdog::core::recovery::kind::NODE;
 use watchdog::core::recovery::legacy::{START, STOP_START};
 use watchdog::core::recovery::phrase::Deed;
 use watchdog::core::recovery::plan::{
@@ -84,11 +85,15 @@ pub fn policy() -> Policy {
         instance: "a1".into(),
         mode: Mode::Active,
         paused: false,
-        max_in_flight: 1,
-        max_per_domain: 1,
-        max_per_hour: 3,
-        max_per_day: 10,
-        min_healthy: 51,
+        machines: Bounds {
+            max_in_flight: 1,
+            max_per_domain: 1,
+            max_per_hour: 3,
+            max_per_day: 10,
+            max_per_target: 10,
+            min_healthy: 51,
+        },
+        others: BTreeMap::new(),
         max_attempts: 3,
         poll: Duration::from_secs(10),
         cooldown: HOUR,
@@ -98,6 +103,7 @@ pub fn policy() -> Policy {
 
 pub fn node(name: &str) -> Node {
     Node {
+        kind: &NODE,
         name: Arc::from(name),
         domain: None,
         evidence: vec![SignalKey::new(&format!("probe/{name}"))],
@@ -208,7 +214,7 @@ impl World {
         closed.retain(|id| open.iter().all(|told| told.id != *id));
         let targets = self.kept.iter().map(|(name, text)| (name.clone(), serde_json::from_str::<Kept>(text).unwrap()));
         let budget = serde_json::from_str(&self.budget).unwrap();
-        let restored = Restored { targets: targets.collect(), open, closed, budget };
+        let restored = Restored { targets: targets.collect(), open, closed, budget, ..Restored::default() };
         self.fleet = Fleet::new(self.policy.clone(), self.nodes.clone());
         self.fleet.restore(restored, self.now, !reboot);
     }

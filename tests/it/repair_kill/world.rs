@@ -128,6 +128,7 @@ impl World {
             .set("recovery.max_per_domain", 100)
             .set("recovery.max_per_hour", 100)
             .set("recovery.max_per_day", 100)
+            .set("recovery.max_per_node", 100)
             .set("recovery.references", ["probe/ref"].as_slice())
             .set("recovery.lease", self.base.as_str())
             .set("recovery.lease_ttl", self.lease_ttl)
