@@ -369,6 +369,7 @@ fn fleet() {
     };
     let node = |n: usize| Node {
         kind: &NODE,
+        key: NODE.key(&name(n as u64)),
         name: Arc::from(name(n as u64)),
         domain: None,
         evidence: Vec::new(),

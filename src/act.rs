@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::consul::Consul;
 use crate::clock::Clock;
+use crate::core::recovery::kind;
 use crate::core::recovery::legacy;
 use crate::core::recovery::plan::{Answer, Note, Order, Outcome, Task};
 use crate::core::recovery::procedure::{Guard, Procedure, Step};
@@ -175,7 +176,7 @@ impl Desk {
             Task::Forget { saga } => return self.tools.lease.forget(&order.target, &saga),
             Task::Confirm => {
                 let beats = match &self.tools.heartbeats {
-                    Some((consul, place)) => consul::confirm(consul, place, &self.clock, &order.target),
+                    Some((consul, place)) => consul::confirm(consul, place, &self.clock, kind::name(&order.target)),
                     None => Err("heartbeats are not read".to_string()),
                 };
                 Outcome::Confirmed { beats, seen: self.look(&order.target) }

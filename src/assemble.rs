@@ -192,7 +192,7 @@ pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<
     let mut nodes = Nodes::read(config)?;
     let machines = executor::machines(config, &executor_outfit(config, clock), &nodes.switches)?;
     for node in &mut nodes.nodes {
-        node.machine = machines.get(&node.name).map(|machine| (machine.executor(), machine.id()));
+        node.machine = machines.get(&node.key).map(|machine| (machine.executor(), machine.id()));
     }
     if nodes.nodes.is_empty() {
         return Ok(None);

@@ -16,6 +16,7 @@ use crate::beacon::caller::{Caller, Ended, Work};
 use crate::client::consul::{Consul, ConsulError, How};
 use crate::clock::{self, Clock};
 use crate::core::beacon::{Beacon, Heartbeat, Policy, State, Why};
+use crate::core::recovery::kind::on_disk;
 use crate::core::recovery::plan::Note;
 use crate::core::time::Mono;
 use crate::wake::{Wake, Waker};
@@ -210,7 +211,7 @@ impl Held {
 
     /// One for each repair: the end of one must not take the note of another along.
     fn note_key(&self, target: &str, saga: &str) -> String {
-        format!("{}/repairs/{target}/{saga}", self.base)
+        format!("{}/repairs/{}/{saga}", self.base, on_disk(target))
     }
 
     fn notes(&self) -> Result<(Vec<Note>, Unknown), ConsulError> {

@@ -270,8 +270,9 @@ pub fn switches(config: &Config) -> Vec<Switch> {
 /// `None` for a node that nothing switches, or nothing that is known; the latter is a problem of its own.
 fn switch(index: usize, node: &NodeSettings) -> Option<Switch> {
     let executor = EXECUTORS.iter().map(|entry| entry.name).find(|known| *known == node.executor)?;
+    let key = NODE.key(&node.name);
     let (node, instance_id) = (Arc::from(node.name.as_str()), Arc::from(node.instance_id.as_str()));
-    Some(Switch { index, node, executor, instance_id })
+    Some(Switch { index, node, key, executor, instance_id })
 }
 
 fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> u32 {
@@ -343,21 +344,7 @@ fn read_node(
         let what = "is missing: the OCID of the instance; or write executor = \"none\" to watch the node only";
         refuse("instance_id", what.to_string());
     }
-    let ladder: Vec<Arc<Procedure>> = node
-        .ladder
-        .iter()
-        .filter_map(|word| {
-            let found = ways.iter().find(|way| way.name == *word).cloned();
-            if found.is_none() {
-                let words: Vec<&str> = ways.iter().map(|way| &*way.name).collect();
-                refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
-            }
-            found
-        })
-        .collect();
-    if node.ladder.is_empty() {
-        refuse("ladder", "is empty; write [\"stop_start\"]".to_string());
-    }
+    let ladder = ladder(&node.ladder, &ways, &mut refuse);
     let (evidence, heartbeat_only) = match &node.evidence {
         Evidence::Signals(keys) => (keys.clone(), false),
         Evidence::Word(_) => (Vec::new(), true),
@@ -367,6 +354,7 @@ fn read_node(
     }
     Node {
         kind: &NODE,
+        key: NODE.key(&name),
         name,
         domain: node.domain.clone(),
         evidence: evidence.iter().map(|key| SignalKey::new(key)).collect(),
@@ -385,6 +373,24 @@ fn read_node(
         repairable,
         machine: None,
     }
+}
+
+/// The ways of a ladder by their words.
+fn ladder(words: &[String], ways: &[Arc<Procedure>], refuse: &mut dyn FnMut(&str, String)) -> Vec<Arc<Procedure>> {
+    if words.is_empty() {
+        refuse("ladder", "is empty; write [\"stop_start\"]".to_string());
+    }
+    let mut ladder = Vec::new();
+    for word in words {
+        match ways.iter().find(|way| way.name == *word) {
+            Some(way) => ladder.push(Arc::clone(way)),
+            None => {
+                let words: Vec<&str> = ways.iter().map(|way| &*way.name).collect();
+                refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
+            }
+        }
+    }
+    ladder
 }
 
 /// A probe that does not exist would never be down: a typo must not look like a healthy node.

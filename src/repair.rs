@@ -16,7 +16,7 @@ use crate::core::recovery::facts::Fact;
 use crate::core::recovery::fleet::{Fleet, Restored};
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::recovery::journal::{Told, fold, suspect};
-use crate::core::recovery::kind::Share;
+use crate::core::recovery::kind::{self, Share};
 use crate::core::recovery::phrase::Phrase;
 use crate::core::recovery::plan::{Input, Looked, Mode, Place, Plan, Standing, Task};
 use crate::core::recovery::target::Kept;
@@ -71,7 +71,7 @@ impl Repairs {
         let targets =
             remembered.targets.iter().filter(|(name, _)| !name.starts_with(POOL)).filter_map(|(name, body)| {
                 let kept = serde_json::from_str(body).map_err(|error| {
-                    tracing::warn!("what was kept of node {name} cannot be read and begins afresh: {error}");
+                    tracing::warn!("what was kept of {name} cannot be read and begins afresh: {error}");
                 });
                 Some((name.clone(), kept.ok()?))
             });
@@ -265,7 +265,7 @@ impl Repairs {
 pub fn seen_alive(remembered: &Remembered) -> BTreeSet<Arc<str>> {
     let alive = |body: &String| serde_json::from_str::<Kept>(body).is_ok_and(|kept| kept.was_alive);
     let targets = remembered.targets.iter().filter(|(_, body)| alive(body));
-    targets.map(|(name, _)| Arc::from(name.as_str())).collect()
+    targets.map(|(key, _)| Arc::from(kind::name(key))).collect()
 }
 
 /// The repairs that are not over, as the journal tells them; with something missing, at their worst.
@@ -299,7 +299,7 @@ pub fn lines(plan: &Plan, at: Wall) -> Vec<HistoryEntry> {
     let line = |line: &crate::core::recovery::plan::Line| HistoryEntry {
         at,
         kind: line.kind.to_string(),
-        subject: format!("node/{}", line.target),
+        subject: line.target.to_string(),
         incident: None,
         severity: None,
         text: line.text.to_string(),

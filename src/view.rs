@@ -201,13 +201,11 @@ fn asked(tick: &Tick, name: &str) -> Option<bool> {
 
 fn recovery(repairs: &Repairs, tick: &Tick) -> Recovery {
     let counts = repairs.fleet.counts();
-    let node = |name: &str| format!("node/{name}");
-    let actions = counts
-        .actions
-        .iter()
-        .map(|((target, verb, mode), count)| ((node(target), verb.as_str().to_string(), (*mode).to_string()), *count));
+    let actions = counts.actions.iter().map(|((target, verb, mode), count)| {
+        ((target.to_string(), verb.as_str().to_string(), (*mode).to_string()), *count)
+    });
     let failures =
-        counts.failures.iter().map(|((target, verb), count)| ((node(target), verb.as_str().to_string()), *count));
+        counts.failures.iter().map(|((target, verb), count)| ((target.to_string(), verb.as_str().to_string()), *count));
     let sees = tick.gather.health().any(|health| *health.name == *consul::ENTRY.name && health.error.is_none());
     let spans = repairs.traces().map(|spans| {
         [("exported", spans.exported), ("dropped", spans.dropped), ("failed", spans.failed)]

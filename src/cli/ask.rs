@@ -192,7 +192,7 @@ fn targets_in(store: &Store, begins: Deed) -> anyhow::Result<Vec<Arc<TargetView>
         let (reason, deed) = story::left(&kept, open, begins);
         let phase = if open.is_some() { Phase::Recovering } else { kept.phase };
         Some(Arc::new(TargetView {
-            name: format!("node/{name}"),
+            name: name.clone(),
             phase: phase.as_str().into(),
             attempts: kept.attempts,
             blocked: kept.blocked.iter().map(ToString::to_string).collect(),

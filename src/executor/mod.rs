@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
+use crate::core::recovery::kind;
 use crate::core::recovery::plan::Place;
 use crate::core::recovery::procedure::Procedure;
 use crate::core::recovery::subject::{Fence, Reply, Seen, Verb};
@@ -43,8 +44,10 @@ pub struct Entry {
 pub struct Switch {
     /// The node's place in the list, to name it in a problem.
     pub index: usize,
-    /// The node.
+    /// The node's name, for people.
     pub node: Arc<str>,
+    /// The target's key.
+    pub key: Arc<str>,
     /// The executor.
     pub executor: &'static str,
     /// The instance, as the executor's provider names it.
@@ -54,7 +57,7 @@ pub struct Switch {
 /// How an executor is made.
 pub type Build = fn(&Config, &Outfit, &[&Switch]) -> Result<Machines, ConfigError>;
 
-/// Machines by the name of their node.
+/// Machines by the key of their target.
 pub type Machines = BTreeMap<Arc<str>, Box<dyn Machine>>;
 
 /// What the program lends to every executor.
@@ -101,22 +104,23 @@ pub fn machines(config: &Config, outfit: &Outfit, switches: &[Switch]) -> Result
     if problems.is_empty() { Ok(machines) } else { Err(ConfigError { problems }) }
 }
 
-/// The machines of nodes that are not configured any more, each by its name and place, as far as the settings of their
+/// The machines of nodes that are not configured any more, each by its key and place, as far as the settings of their
 /// executors lead to them. For the others, why not.
 pub fn orphans(config: &Config, outfit: &Outfit, places: &[(Arc<str>, Place)]) -> (Machines, Vec<String>) {
     let (mut machines, mut troubles) = (Machines::new(), Vec::new());
     for (name, place) in places {
         let Some(entry) = EXECUTORS.iter().find(|entry| entry.name == place.executor) else {
-            troubles.push(format!("node {name}: there is no executor {}", place.executor));
+            troubles.push(format!("{name}: there is no executor {}", place.executor));
             continue;
         };
-        let (node, instance_id) = (Arc::clone(name), Arc::clone(&place.machine));
-        let switch = Switch { index: usize::MAX, node, executor: entry.name, instance_id };
+        let (key, instance_id) = (Arc::clone(name), Arc::clone(&place.machine));
+        let node = Arc::from(kind::name(name));
+        let switch = Switch { index: usize::MAX, node, key, executor: entry.name, instance_id };
         // It stands nowhere in the configuration, and what is wrong with it is not a mistake of whoever wrote that.
         match (entry.build)(config, outfit, &[&switch]) {
             Ok(built) => machines.extend(built),
             Err(error) => {
-                troubles.extend(error.problems.into_iter().map(|problem| format!("node {name}: {}", problem.what)));
+                troubles.extend(error.problems.into_iter().map(|problem| format!("{name}: {}", problem.what)));
             }
         }
     }

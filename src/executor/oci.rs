@@ -65,7 +65,7 @@ fn build(config: &Config, outfit: &Outfit, switches: &[&Switch]) -> Result<Machi
     let oci = Arc::new(Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?);
     for switch in switches {
         let machine = Instance { oci: Arc::clone(&oci), id: Arc::clone(&switch.instance_id) };
-        machines.insert(Arc::clone(&switch.node), Box::new(machine));
+        machines.insert(Arc::clone(&switch.key), Box::new(machine));
     }
     Ok(machines)
 }

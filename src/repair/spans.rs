@@ -141,7 +141,7 @@ impl Spans {
         }
         let mut whole = span(&open, "repair".into(), Kind::Internal, (open.began, now), error);
         (whole.id, whole.parent) = (SpanId::of(whole.trace, 0), None);
-        whole.attributes.push((Cow::Borrowed("watchdog.target"), Value::from(format!("node/{name}"))));
+        whole.attributes.push((Cow::Borrowed("watchdog.target"), Value::from(name.to_string())));
         self.traces.record(whole);
     }
 
@@ -149,7 +149,7 @@ impl Spans {
     fn send(&mut self, span: Span, name: &Arc<str>) {
         self.step += 1;
         let number = span.start.0.unsigned_abs().wrapping_mul(1_000).wrapping_add(self.step % 1_000).max(1);
-        let attribute = (Cow::Borrowed("watchdog.target"), Value::from(format!("node/{name}")));
+        let attribute = (Cow::Borrowed("watchdog.target"), Value::from(name.to_string()));
         let mut span = Span { id: SpanId::of(span.trace, number), ..span };
         span.attributes.push(attribute);
         self.traces.record(span);

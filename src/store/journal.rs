@@ -15,6 +15,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Result, params};
 
 use crate::core::recovery::journal::{Record, fold};
+use crate::core::recovery::kind::{from_disk, on_disk};
 use crate::core::time::Wall;
 
 use super::schema::{self, sum};
@@ -37,7 +38,7 @@ pub struct Repairs {
     /// table that could not be read to its end counts as one, and so do commits that are missing
     /// from the file. Above 0 something may be missing from any repair.
     pub unsound: usize,
-    /// What was kept of each target, by name, as JSON.
+    /// What was kept of each target, by key, as JSON.
     pub targets: Vec<(String, String)>,
     /// What was spent, as JSON.
     pub budget: Option<String>,
@@ -62,11 +63,12 @@ pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
         "INSERT INTO journal (id, saga, target, number, wall, body, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     for record in records {
+        let target = on_disk(&record.target);
         // The id is part of the sum, and so has to be known first.
         id = id.saturating_add(1);
         let body =
             serde_json::to_string(&record.event).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
-        let Record { saga, target, number, at, .. } = record;
+        let Record { saga, number, at, .. } = record;
         let sum = sum(&[&id.to_string(), saga, target, &number.to_string(), &at.0.to_string(), &body]);
         add.execute(params![id, saga, target, number, at.0, body, sum])?;
     }
@@ -77,10 +79,23 @@ pub fn put(db: &Connection, records: &[Record]) -> Result<()> {
 /// within a month: people bound them.
 pub fn keep(db: &Connection, targets: &dyn Rows, budget: Option<&str>) -> Result<()> {
     const PUT: &str = "INSERT OR REPLACE INTO targets (key, body, sum) VALUES (?1, ?2, ?3)";
-    signals::put(db, PUT, targets)?;
+    signals::put(db, PUT, &Bare(targets))?;
     match budget {
         Some(body) => signals::put(db, PUT, &[(Arc::from(BUDGET), body.to_string())]),
         None => Ok(()),
+    }
+}
+
+/// What is kept of targets, by their keys as they are written.
+struct Bare<'a>(&'a dyn Rows);
+
+impl Rows for Bare<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn each(&self, put: &mut dyn FnMut(&str, &str)) {
+        self.0.each(&mut |key, body| put(on_disk(key), body));
     }
 }
 
@@ -91,7 +106,7 @@ pub fn forget(db: &Connection, targets: &[Arc<str>]) -> Result<()> {
     }
     let mut remove = db.prepare_cached("DELETE FROM targets WHERE key = ?1 AND key <> ?2")?;
     for target in targets {
-        remove.execute(params![target, BUDGET])?;
+        remove.execute(params![on_disk(target), BUDGET])?;
     }
     Ok(())
 }
@@ -102,7 +117,9 @@ pub fn repairs(db: &Connection) -> Result<Repairs> {
     let mut repairs = Repairs { unsound, ..Repairs::default() };
     each(db, &TARGETS, "ORDER BY key", "", |row| match row {
         Some([Value::Text(key), Value::Text(body), _]) if key == BUDGET => repairs.budget = Some(body.clone()),
-        Some([Value::Text(key), Value::Text(body), _]) => repairs.targets.push((key.clone(), body.clone())),
+        Some([Value::Text(key), Value::Text(body), _]) => {
+            repairs.targets.push((from_disk(key.clone()), body.clone()));
+        }
         _ => repairs.unsound += 1,
     })?;
     let open: BTreeSet<String> = fold(&records).into_iter().map(|told| told.id).collect();
@@ -113,7 +130,7 @@ pub fn repairs(db: &Connection) -> Result<Repairs> {
 
 /// The lines about one target, in the order in which they were written.
 pub fn about(db: &Connection, target: &str) -> Result<Vec<Record>> {
-    records(db, "WHERE target = ?1", target).map(|(records, _)| records)
+    records(db, "WHERE target = ?1", on_disk(target)).map(|(records, _)| records)
 }
 
 /// The records that `which` selects by `name`, and how many rows are none.
@@ -147,7 +164,7 @@ fn record(row: &[Value]) -> Option<Record> {
     let [_, Text(saga), Text(target), Integer(number), Integer(wall), Text(body), _] = row else { return None };
     Some(Record {
         saga: saga.clone(),
-        target: target.clone(),
+        target: from_disk(target.clone()),
         number: u32::try_from(*number).ok()?,
         at: Wall(*wall),
         event: serde_json::from_str(body).ok()?,
@@ -190,7 +207,7 @@ mod tests {
     fn told(saga: &str, events: &[Event]) -> Vec<Record> {
         let record = |(number, event): (u32, &Event)| Record {
             saga: saga.to_string(),
-            target: "a".to_string(),
+            target: "node/a".to_string(),
             number,
             at: Wall(1),
             event: event.clone(),

@@ -106,8 +106,8 @@ impl Lines {
         self.targets.reserve_exact(before.len());
         let mut before = before.into_iter().peekable();
         for standing in standings {
-            while before.next_if(|view| name(view) < &*standing.name).is_some() {}
-            let known = before.next_if(|view| name(view) == &*standing.name);
+            while before.next_if(|view| view.name.as_str() < &*standing.key).is_some() {}
+            let known = before.next_if(|view| view.name.as_str() == &*standing.key);
             self.targets.push(match known.filter(|view| is_shown(view, &standing)) {
                 Some(view) => view,
                 None => Arc::new(target(standing)),
@@ -195,10 +195,6 @@ fn reason(tracked: &Tracked, is_silenced: bool) -> String {
     if is_silenced { format!("{reason}; silenced, so nothing is sent") } else { reason }
 }
 
-fn name(view: &TargetView) -> &str {
-    view.name.strip_prefix("node/").unwrap_or(&view.name)
-}
-
 fn is_shown(view: &TargetView, standing: &Standing) -> bool {
     view.phase == standing.phase.as_str()
         && (view.attempts, view.since) == (standing.attempts, standing.since)
@@ -210,7 +206,7 @@ fn is_shown(view: &TargetView, standing: &Standing) -> bool {
 
 fn target(standing: Standing) -> TargetView {
     TargetView {
-        name: format!("node/{}", standing.name),
+        name: standing.key.to_string(),
         phase: standing.phase.as_str().into(),
         attempts: standing.attempts,
         blocked: standing.blocked.iter().map(ToString::to_string).collect(),
@@ -386,7 +382,7 @@ mod tests {
 
     fn standing(name: &str, attempts: u32) -> Standing {
         Standing {
-            name: Arc::from(name),
+            key: Arc::from(format!("node/{name}")),
             phase: Phase::Healthy,
             since: None,
             attempts,

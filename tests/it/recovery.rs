@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use watchdog::core::recovery::gate::Blocked;
 use watchdog::core::recovery::journal::{Event, Record};
+use watchdog::core::recovery::kind;
 use watchdog::core::recovery::plan::{Mode, Note, WhenStopped};
 use watchdog::core::recovery::subject::{Fence, Reply, State as Power, Verb};
 use watchdog::core::recovery::target::Phase;
@@ -25,7 +26,7 @@ const CYCLE: [Verb; 2] = [Verb::STOP, Verb::START];
 
 fn blocked(world: &World, name: &str) -> Vec<Blocked> {
     let mut standings = world.fleet.standings(world.now);
-    standings.find(|standing| &*standing.name == name).unwrap().blocked
+    standings.find(|standing| kind::name(&standing.key) == name).unwrap().blocked
 }
 
 /// A world of three with n1 gone, one pass before its STOP is answered.
@@ -283,7 +284,7 @@ fn a_lost_state_file_leaves_the_owed_start_to_the_note() {
     let saga = world.journal[0].saga.clone();
     world.state_file_lost();
     world.restart(false);
-    world.notes.push(Note { target: "n1".into(), saga, agent: "a0".into(), verb, fence, procedure: None });
+    world.notes.push(Note { target: "node/n1".into(), saga, agent: "a0".into(), verb, fence, procedure: None });
     world.until(MINUTE * 2, |world| world.life("n1") == Power::Running);
     assert_eq!(world.verbs(), CYCLE);
     assert_eq!(world.said("takes over the repair that agent a0 began"), 1);
@@ -301,7 +302,7 @@ fn a_note_about_a_node_never_seen_does_not_wait_for_ever() {
     world.machine("n1").life = Power::Stopped;
     let fence = Fence::new("v0", "t");
     world.notes.push(Note {
-        target: "n1".into(),
+        target: "node/n1".into(),
         saga: "s".into(),
         agent: "a0".into(),
         verb: Verb::STOP,

@@ -61,7 +61,7 @@ fn open(path: &Path, second: i64) -> Opened {
 fn opened_repair(n: i64) -> Record {
     Record {
         saga: format!("repair-{n}"),
-        target: format!("node-{n}"),
+        target: format!("node/node-{n}"),
         number: 0,
         at: at(n).wall,
         event: Event::Opened { procedure: STOP_START.into(), simulated: false },
@@ -75,7 +75,7 @@ fn repairs(store: &Store) -> (Vec<i64>, i64) {
     let numbers: Vec<i64> = repairs.records.iter().map(|record| record.saga[7..].parse().unwrap()).collect();
     assert_eq!(repairs.records, numbers.iter().map(|n| opened_repair(*n)).collect::<Vec<_>>());
     let targets: BTreeSet<_> = repairs.targets.into_iter().collect();
-    assert_eq!(targets, numbers.iter().map(|n| (format!("node-{n}"), format!("kept {n}"))).collect());
+    assert_eq!(targets, numbers.iter().map(|n| (format!("node/node-{n}"), format!("kept {n}"))).collect());
     (numbers, repairs.budget.unwrap().parse().unwrap())
 }
 
@@ -91,7 +91,7 @@ fn commit_alert(store: &Store, n: i64) {
                 edges: &[edge(EdgeKind::Alert, &key, &format!("i{n}"), n)],
                 channels: &channels(),
                 records: &[opened_repair(n)],
-                targets: &[(format!("node-{n}").into(), format!("kept {n}"))],
+                targets: &[(format!("node/node-{n}").into(), format!("kept {n}"))],
                 budget: Some(&n.to_string()),
                 ..Commit::default()
             },

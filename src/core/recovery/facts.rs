@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fleet::Fleet;
 use super::gate::Blocked;
-use super::kind::Share;
+use super::kind::{Share, on_disk};
 use super::member::Member;
 use super::phrase::{Deed, Phrase};
 use super::plan::Policy;
@@ -34,11 +34,11 @@ pub struct Fact {
 
 /// The same as a signal of the repair of one node.
 fn fact(member: &Member, trouble: Option<Phrase>, policy: &Policy) -> Fact {
-    let name = &member.node.name;
+    let (key, word, name) = (on_disk(&member.node.key), member.node.kind.word, &member.node.name);
     let deed = story::deed(member, policy);
     Fact {
-        key: format!("recovery/{name}"),
-        title: deed.names(format_args!("repair of node {name}")),
+        key: format!("recovery/{key}"),
+        title: deed.names(format_args!("repair of {word} {name}")),
         severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
         trouble,
     }

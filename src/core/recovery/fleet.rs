@@ -24,7 +24,7 @@ use super::strangers::Strangers;
 use super::target::{Kept, Phase, Target};
 use crate::core::time::{Mono, Now, Wall};
 
-/// The members by name. Boxed: half of the places in a tree's leaves are free, and a member is large.
+/// The members by key. Boxed: half of the places in a tree's leaves are free, and a member is large.
 type Members = BTreeMap<Arc<str>, Box<Member>>;
 
 /// Everything that the fleet remembers from an earlier run.
@@ -73,7 +73,7 @@ pub struct Fleet {
 impl Fleet {
     /// A fleet that nothing is known of yet.
     pub fn new(policy: Policy, nodes: Vec<Node>) -> Fleet {
-        let members = nodes.into_iter().map(|node| (Arc::clone(&node.name), Box::new(Member::new(node)))).collect();
+        let members = nodes.into_iter().map(|node| (Arc::clone(&node.key), Box::new(Member::new(node)))).collect();
         Fleet {
             policy,
             members,
@@ -170,7 +170,7 @@ impl Fleet {
     pub fn orphans(&self) -> Vec<(Arc<str>, Place)> {
         let orphan = |member: &Member| {
             let place = member.target.kept.place.as_deref().filter(|_| member.repair.is_some());
-            Some((member.name(), place.filter(|_| !member.node.repairable)?.clone()))
+            Some((member.key(), place.filter(|_| !member.node.repairable)?.clone()))
         };
         self.members.values().filter_map(|member| orphan(member)).collect()
     }
@@ -196,12 +196,12 @@ impl Fleet {
         self.policy = policy;
         let mut old = std::mem::take(&mut self.members);
         for node in nodes {
-            let name = Arc::clone(&node.name);
-            let member = match old.remove(&name) {
+            let key = Arc::clone(&node.key);
+            let member = match old.remove(&key) {
                 Some(known) => Box::new(Member { node, leaving: false, ..*known }),
                 None => Box::new(self.left.member(node)),
             };
-            self.members.insert(name, member);
+            self.members.insert(key, member);
         }
         for (name, mut member) in old {
             if member.repair.is_some() {
@@ -224,7 +224,7 @@ impl Fleet {
         let mut played = Vec::new();
         for member in self.members.values_mut().filter(|member| member.target.kept.simulated) {
             if member.repair.as_ref().is_none_or(|repair| repair.simulated) {
-                played.extend(member.repair.take().map(|repair| (repair.id, member.name(), repair.next)));
+                played.extend(member.repair.take().map(|repair| (repair.id, member.key(), repair.next)));
                 member.out = None;
                 member.target.kept.forgive();
                 member.dirty = true;
@@ -255,7 +255,7 @@ impl Fleet {
                 *of += 1;
             }
             if member.is_stirred() {
-                stirred.insert(member.name());
+                stirred.insert(member.key());
             }
         }
         for (share, ill) in ill {
@@ -265,7 +265,7 @@ impl Fleet {
         for answer in answers {
             let ill = missing(members, &answer, input);
             if let Some(member) = members.get_mut(&answer.target) {
-                stirred.insert(member.name());
+                stirred.insert(member.key());
                 member.take(answer, ill, &mut pass);
             }
         }
@@ -274,7 +274,7 @@ impl Fleet {
         for note in input.notes.iter().filter(|_| takes_over) {
             match members.get_mut(note.target.as_str()) {
                 Some(member) => {
-                    stirred.insert(member.name());
+                    stirred.insert(member.key());
                     member.adopt(note, &mut pass);
                 }
                 None => strangers.meet(note, &mut pass),
@@ -289,7 +289,7 @@ impl Fleet {
                 member.consider(&mut pass);
             }
             if member.settle() {
-                pass.plan.changed.push(member.name());
+                pass.plan.changed.push(member.key());
             }
             if member.is_story() {
                 spoken.insert(name);
@@ -333,9 +333,10 @@ impl Fleet {
         self.members.get(name).map(|member| &member.target.kept).or_else(|| self.left.kept(name))
     }
 
-    /// Nodes that were seen alive at least once.
+    /// Nodes that were seen alive at least once, by name.
     pub fn seen_alive(&self) -> BTreeSet<Arc<str>> {
-        self.members.values().filter(|member| member.target.kept.was_alive).map(|member| member.name()).collect()
+        let alive = self.members.values().filter(|member| member.target.kept.was_alive);
+        alive.map(|member| Arc::clone(&member.node.name)).collect()
     }
 
     /// How many nodes there are.
@@ -389,7 +390,7 @@ impl Fleet {
 
     /// Nodes whose stories began, so that their ends are told, too.
     fn note_stories(&mut self) {
-        self.spoken.extend(self.members.values().filter(|member| member.is_story()).map(|member| member.name()));
+        self.spoken.extend(self.members.values().filter(|member| member.is_story()).map(|member| member.key()));
     }
 }
 

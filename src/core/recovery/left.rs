@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::heartbeat::Beat;
+use super::kind;
 use super::member::Member;
 use super::plan::{Node, Plan};
 use super::target::{Kept, Target};
@@ -19,7 +20,7 @@ const FORGOTTEN: Duration = Duration::from_hours(24 * 30);
 /// That its key is still there is written down this often.
 const NOTED: Duration = Duration::from_hours(24);
 
-/// What is kept of nodes that are not configured any more, by name.
+/// What is kept of nodes that are not configured any more, by key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Left {
     nodes: BTreeMap<Arc<str>, Kept>,
@@ -34,7 +35,7 @@ impl Left {
     /// A node as it is kept; it is configured again.
     pub(super) fn member(&mut self, node: Node) -> Member {
         let fresh = Member::new(node);
-        match self.nodes.remove(&fresh.node.name) {
+        match self.nodes.remove(&fresh.node.key) {
             Some(kept) => Member { target: Target::restored(Kept { left_at: None, ..kept }), dirty: true, ..fresh },
             None => fresh,
         }
@@ -55,7 +56,7 @@ impl Left {
                 return true;
             };
             let (Some(beats), away) = (beats, now.since(left_at)) else { return true };
-            if beats.contains_key(name) {
+            if beats.contains_key(kind::name(name)) {
                 if away >= NOTED {
                     kept.left_at = Some(now);
                     plan.changed.push(Arc::clone(name));

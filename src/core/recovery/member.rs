@@ -156,14 +156,14 @@ impl Member {
         }
     }
 
-    /// Its name.
-    pub fn name(&self) -> Arc<str> {
-        Arc::clone(&self.node.name)
+    /// Its key.
+    pub fn key(&self) -> Arc<str> {
+        Arc::clone(&self.node.key)
     }
 
     /// True while somebody has silenced it, or planned work covers it.
     pub fn is_silenced(&self, pass: &Pass<'_>) -> bool {
-        (pass.input.silenced)(&SignalKey::new(&format!("node/{}", self.node.name)))
+        (pass.input.silenced)(&SignalKey::new(&self.node.key))
     }
 
     /// True while it counts as being repaired.
@@ -217,7 +217,7 @@ impl Member {
 
     /// Orders something that is answered.
     pub fn order(&mut self, task: Task, pass: &mut Pass<'_>) {
-        self.out = Some(pass.order(&self.node.name, task));
+        self.out = Some(pass.order(&self.node.key, task));
     }
 
     /// What of it has to be kept changed in this pass.
@@ -245,16 +245,16 @@ impl Member {
                 }
                 Err(illegal) => {
                     let text = Phrase::seen(format!("defect, nothing was done: {illegal}"));
-                    pass.plan.lines.push(Line { kind: "defect", target: Arc::clone(&self.node.name), text });
+                    pass.plan.lines.push(Line { kind: "defect", target: self.key(), text });
                     return false;
                 }
             },
         }
         let deed = Deed::of(repair.simulated);
-        pass.plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.name), text: event.told(deed) });
+        pass.plan.lines.push(Line { kind: "step", target: Arc::clone(&self.node.key), text: event.told(deed) });
         pass.plan.records.push(Record {
             saga: repair.id.clone(),
-            target: self.node.name.to_string(),
+            target: self.node.key.to_string(),
             number: repair.next,
             at: pass.now.wall,
             event,

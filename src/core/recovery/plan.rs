@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::budget::Bounds;
 use super::heartbeat::Heartbeats;
 use super::journal::Record;
-use super::kind::{Kind, NODE, Share};
+use super::kind::{self, Kind, NODE, Share};
 use super::phrase::Phrase;
 use super::procedure::{Procedure, Step};
 use super::rows;
@@ -68,7 +68,9 @@ pub enum WhenStopped {
 pub struct Node {
     /// What it is.
     pub kind: &'static Kind,
-    /// Its name, as in `node/<name>`.
+    /// Its key: `node/n1`.
+    pub key: Arc<str>,
+    /// Its name, as people and Consul know it: `n1`.
     pub name: Arc<str>,
     /// What it shares with nodes that must not be down together.
     pub domain: Option<String>,
@@ -92,11 +94,12 @@ pub struct Node {
 
 impl Node {
     /// Stands in for a node with a repair under way that is no longer configured.
-    pub fn unconfigured(name: Arc<str>) -> Node {
+    pub fn unconfigured(key: Arc<str>) -> Node {
         let hour = Duration::from_hours(1);
         Node {
             kind: &NODE,
-            name,
+            name: Arc::from(kind::name(&key)),
+            key,
             domain: None,
             evidence: Vec::new(),
             heartbeat_only: false,
@@ -124,7 +127,8 @@ pub struct Looked {
 /// What an agent writes down in Consul before it takes a machine down, so that another can go on.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Note {
-    /// The node.
+    /// The target's key; in Consul that of a node is its name.
+    #[serde(with = "kind::bare")]
     pub target: String,
     /// The repair.
     pub saga: String,
@@ -164,7 +168,7 @@ pub struct Input<'a> {
 pub struct Order {
     /// Names the order in its answer.
     pub id: u64,
-    /// The node.
+    /// The target, by its key.
     pub target: Arc<str>,
     /// What to do.
     pub task: Task,
@@ -200,7 +204,7 @@ pub enum Task {
 pub struct Answer {
     /// Which order.
     pub id: u64,
-    /// The node.
+    /// The target, by its key.
     pub target: Arc<str>,
     /// What came of it.
     pub result: Outcome,
@@ -227,9 +231,9 @@ pub enum Outcome {
 pub struct Plan {
     /// Lines for the journal, to be on the disk before any order leaves.
     pub records: Vec<Record>,
-    /// Targets whose kept form changed, by name.
+    /// Targets whose kept form changed, by key.
     pub changed: Vec<Arc<str>>,
-    /// Targets of which nothing need be kept any more, by name.
+    /// Targets of which nothing need be kept any more, by key.
     pub forgotten: Vec<Arc<str>>,
     /// The budget changed.
     pub spent: bool,
@@ -248,7 +252,7 @@ pub struct Plan {
 pub struct Line {
     /// What happened, one word.
     pub kind: &'static str,
-    /// The node.
+    /// The target, by its key.
     pub target: Arc<str>,
     /// In words.
     pub text: Phrase,
@@ -257,8 +261,8 @@ pub struct Line {
 /// One target, for people and programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
-    /// Its name.
-    pub name: Arc<str>,
+    /// Its key.
+    pub key: Arc<str>,
     /// Where it stands.
     pub phase: Phase,
     /// Since when; `None` when nobody has looked yet.

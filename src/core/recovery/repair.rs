@@ -40,7 +40,7 @@ impl Member {
         let Some(verb) = asked.map(|step| step.verb) else { return };
         self.trouble = (reply != Reply::Accepted).then(|| format!("{verb}: {detail}"));
         if reply != Reply::Accepted {
-            *pass.counts.failures.entry((self.name(), verb)).or_default() += 1;
+            *pass.counts.failures.entry((self.key(), verb)).or_default() += 1;
         }
         if self.happen(Event::Replied { verb, reply, detail }, pass)
             && let Some(repair) = &mut self.repair
@@ -59,7 +59,7 @@ impl Member {
             // The note stays in sight until it is gone: asked for now and then, not with each pass.
             if pass.now.mono >= self.forget_at {
                 self.forget_at = pass.now.mono.plus(pass.policy.poll.saturating_mul(FORGET_AGAIN));
-                pass.order(&self.node.name, Task::Forget { saga: note.saga.clone() });
+                pass.order(&self.node.key, Task::Forget { saga: note.saga.clone() });
             }
         } else if self.repair.is_none() {
             self.begin_adopted(note, pass);
@@ -159,7 +159,7 @@ impl Member {
             return;
         }
         let mode = if simulated { Mode::Observe } else { Mode::Active };
-        *pass.counts.actions.entry((self.name(), step.verb, mode.as_str())).or_default() += 1;
+        *pass.counts.actions.entry((self.key(), step.verb, mode.as_str())).or_default() += 1;
         if simulated {
             self.replied(Reply::Accepted, "", pass);
         } else {
@@ -202,7 +202,7 @@ impl Member {
             // Whoever holds the lease after us must not stop a machine that is still booting.
             self.target.kept.note = Some(repair.id);
         } else {
-            pass.order(&self.node.name, Task::Forget { saga: repair.id });
+            pass.order(&self.node.key, Task::Forget { saga: repair.id });
         }
     }
 }

@@ -6,6 +6,7 @@ use super::pass::Pass;
 use super::plan::{Answer, Outcome, Task};
 use super::story;
 use super::target::Change;
+use crate::core::signal::SignalKey;
 
 impl Member {
     /// Takes one look at its heartbeat. `ours`: the boot of the machine that we run on.
@@ -20,7 +21,7 @@ impl Member {
         }
         self.dirty |= change.is_some() || before != (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);
         if self.target.is_ill()
-            && let Some(incident) = pass.look(&story::key(&self.node.name)).and_then(|looked| looked.incident)
+            && let Some(incident) = pass.look(&SignalKey::new(&self.node.key)).and_then(|looked| looked.incident)
         {
             self.dirty |= self.target.kept.incident.as_ref() != Some(&incident);
             self.target.kept.incident = Some(incident);
@@ -38,7 +39,7 @@ impl Member {
         pass.plan.lines.push(story::changed(self, change));
         pass.plan.edges.extend(story::told_change(self, change, pass.now, pass.policy));
         if let Some(saga) = self.target.kept.note.take() {
-            pass.order(&self.node.name, Task::Forget { saga });
+            pass.order(&self.node.key, Task::Forget { saga });
         }
     }
 

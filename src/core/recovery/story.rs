@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::gate::Blocked;
+use super::kind::on_disk;
 use super::member::Member;
 use super::pass::Pass;
 use super::phrase::{Deed, Phrase};
@@ -22,11 +23,6 @@ use crate::core::time::{Now, Wall, people};
 
 /// Names that others wrote are kept to this length, in characters.
 const NAME: usize = 100;
-
-/// The signal that a node's heartbeat is.
-pub fn key(node: &str) -> SignalKey {
-    SignalKey::new(&format!("node/{node}"))
-}
 
 /// Names a repair: 16 hexadecimal digits, others for each agent, node and instant (FNV-1a).
 pub fn saga_id(instance: &str, node: &str, now: Now) -> String {
@@ -46,8 +42,8 @@ fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> 
     let own = || Incident(saga_id("", name, began).chars().take(6).collect());
     Edge {
         kind: EdgeKind::Repair,
-        key: key(name),
-        title: format!("node {name}"),
+        key: SignalKey::new(&member.node.key),
+        title: format!("{} {name}", member.node.kind.word),
         severity: if deed.is_simulated() { Severity::Info } else { Severity::Critical },
         fact: fact.into_text().into_owned(),
         since: began.wall,
@@ -119,7 +115,7 @@ pub fn adopted(member: &Member, note: &Note, now: Now) -> Edge {
 
 /// A repair of another agent, of a node that is not configured here.
 pub fn stranger(note: &Note) -> String {
-    let (node, agent) = (clean(&note.target, NAME), clean(&note.agent, NAME));
+    let (node, agent) = (clean(on_disk(&note.target), NAME), clean(&note.agent, NAME));
     format!(
         "{node} (agent {agent} was about to ask for {}; note repairs/{node}/{})",
         note.verb,
@@ -177,7 +173,7 @@ pub fn changed(member: &Member, change: &Change) -> Line {
             ("forgiven", deed.says(done, done))
         }
     };
-    Line { kind, target: member.name(), text }
+    Line { kind, target: member.key(), text }
 }
 
 /// What a change of the heartbeat adds to the story; the signal's own alert and recovery are not repeated.
@@ -343,7 +339,7 @@ pub fn standing(member: &Member, policy: &Policy, now: Now) -> Standing {
         phase => phase,
     };
     Standing {
-        name: member.name(),
+        key: member.key(),
         phase,
         since: Some(kept.since_wall()).filter(|since| *since != Wall::default()),
         attempts: kept.attempts,

@@ -1,6 +1,5 @@
 //! The bounds of a repair: of one machine in a day, of looks at once, and that one pool is not another's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use watchdog::core::recovery::gate::Blocked;
@@ -94,7 +93,10 @@ fn of_many_that_are_lost_at_once_sixteen_are_looked_at_at_once() {
 
 /// Three machines and thirty workloads, all well.
 fn mixed() -> World {
-    let workload = |n: usize| Node { kind: &WORKLOAD, ..node(&format!("w{n}")) };
+    let workload = |n: usize| {
+        let name = format!("w{n}");
+        Node { kind: &WORKLOAD, key: WORKLOAD.key(&name), ..node(&name) }
+    };
     let nodes = (1..=3).map(|n| node(&format!("n{n}"))).chain((1..=30).map(workload)).collect();
     let mut world = World::with(policy(), nodes);
     for name in world.nodes.iter().map(|node| node.name.to_string()).collect::<Vec<_>>() {
@@ -110,7 +112,7 @@ fn a_storm_among_workloads_keeps_no_machine_from_being_repaired_nor_the_reverse(
     (1..=30).for_each(|n| world.heartbeat_dies(&format!("w{n}")));
     world.heartbeat_dies("n1");
     world.until(MINUTE * 12, |world| world.said("node/n1: repaired") > 0);
-    assert!(world.asked.iter().all(|asked| asked.0 == Arc::from("n1")), "{:?}", world.asked);
+    assert!(world.asked.iter().all(|asked| &*asked.0 == "node/n1"), "{:?}", world.asked);
     assert_eq!(blocked(&world, "w1"), [Blocked::TooManyMissing]);
 
     let mut world = mixed();

@@ -221,7 +221,7 @@ fn what_an_earlier_version_left_open_of_a_play_never_stands_before_a_start_that_
     // As earlier versions left it: a play without an end, by a name that comes first.
     let played = Record {
         saga: "0".into(),
-        target: "n1".into(),
+        target: "node/n1".into(),
         number: 0,
         at: world.now.wall,
         event: Event::Opened { procedure: STOP_START.into(), simulated: true },
@@ -248,7 +248,7 @@ fn a_play_about_a_node_that_is_no_longer_configured_is_closed_and_not_told() {
 fn note(target: &str) -> Note {
     let fence = Fence::new("v0", "t");
     Note {
-        target: target.into(),
+        target: format!("node/{target}"),
         saga: format!("s-{target}"),
         agent: "a0".into(),
         verb: Verb::STOP,
@@ -395,8 +395,8 @@ fn a_node_removed_before_a_restart_is_started_where_its_machine_can_be_reached_a
     let gone = world.nodes.remove(0);
     world.restart(false);
     let place = Place { executor: "cloud".into(), machine: "machine-of-n1".into() };
-    assert_eq!(world.fleet.orphans(), [(Arc::from("n1"), place)]);
-    world.fleet.reach("n1");
+    assert_eq!(world.fleet.orphans(), [(Arc::from("node/n1"), place)]);
+    world.fleet.reach("node/n1");
     assert_eq!(world.fleet.orphans(), []);
     world.until(MINUTE * 2, |world| world.life("n1") == Power::Running && world.verbs() == CYCLE);
     // It is nobody's node: whatever it does, no repair begins.

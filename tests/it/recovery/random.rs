@@ -127,7 +127,7 @@ proptest! {
             pass(&mut world);
         }
         for name in open {
-            prop_assert_eq!(world.life(&name), Power::Running, "{}\n{}", name, world.story());
+            prop_assert_eq!(world.life(watchdog::core::recovery::kind::name(&name)), Power::Running, "{}\n{}", name, world.story());
         }
     }
 

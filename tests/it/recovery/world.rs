@@ -8,7 +8,7 @@ use watchdog::core::recovery::budget::{Bounds, Budget};
 use watchdog::core::recovery::fleet::{Fleet, Restored};
 use watchdog::core::recovery::heartbeat::{Beat, Heartbeats, Life};
 use watchdog::core::recovery::journal::{Event, Record, fold};
-use watchdog::core::recovery::kind::NODE;
+use watchdog::core::recovery::kind::{self, NODE};
 use watchdog::core::recovery::legacy::{START, STOP_START};
 use watchdog::core::recovery::phrase::Deed;
 use watchdog::core::recovery::plan::{
@@ -104,6 +104,7 @@ pub fn policy() -> Policy {
 pub fn node(name: &str) -> Node {
     Node {
         kind: &NODE,
+        key: NODE.key(name),
         name: Arc::from(name),
         domain: None,
         evidence: vec![SignalKey::new(&format!("probe/{name}"))],
@@ -212,7 +213,10 @@ impl World {
         let open = fold(&self.journal);
         let mut closed: BTreeSet<String> = self.journal.iter().map(|record| record.saga.clone()).collect();
         closed.retain(|id| open.iter().all(|told| told.id != *id));
-        let targets = self.kept.iter().map(|(name, text)| (name.clone(), serde_json::from_str::<Kept>(text).unwrap()));
+        let targets = self
+            .kept
+            .iter()
+            .map(|(name, text)| (kind::from_disk(name.clone()), serde_json::from_str::<Kept>(text).unwrap()));
         let budget = serde_json::from_str(&self.budget).unwrap();
         let restored = Restored { targets: targets.collect(), open, closed, budget, ..Restored::default() };
         self.fleet = Fleet::new(self.policy.clone(), self.nodes.clone());
@@ -283,10 +287,10 @@ impl World {
         self.journal.extend(plan.records.iter().cloned());
         for name in &plan.changed {
             if let Some(kept) = self.fleet.kept(name) {
-                self.kept.insert(name.to_string(), serde_json::to_string(kept).unwrap());
+                self.kept.insert(kind::on_disk(name).to_string(), serde_json::to_string(kept).unwrap());
             }
         }
-        plan.forgotten.iter().for_each(|name| drop(self.kept.remove(&**name)));
+        plan.forgotten.iter().for_each(|name| drop(self.kept.remove(kind::on_disk(name))));
         if plan.spent {
             self.budget = serde_json::to_string(self.fleet.budget()).unwrap();
         }
@@ -323,7 +327,7 @@ impl World {
     fn operate(&mut self) {
         for order in std::mem::take(&mut self.orders) {
             self.confirms += usize::from(order.task == Task::Confirm);
-            let seen = match self.machines.get(&order.target).filter(|_| self.api_up) {
+            let seen = match self.machines.get(kind::name(&order.target)).filter(|_| self.api_up) {
                 Some(machine) => Ok(Seen::new(machine.life, format!("v{}", machine.version))),
                 None => Err("the API does not answer".to_string()),
             };
@@ -361,7 +365,7 @@ impl World {
             None if verb == Verb::START && self.no_capacity => (Reply::NoCapacity, false),
             None => (Reply::Accepted, true),
         };
-        let machine = self.machines.get_mut(name).unwrap();
+        let machine = self.machines.get_mut(kind::name(name)).unwrap();
         let on = if verb == Verb::START { Power::Stopped } else { Power::Running };
         if counts && (fence.version != Some(format!("v{}", machine.version)) || machine.life != on) {
             return Outcome::Replied(Reply::Changed, "412".into());
@@ -369,7 +373,7 @@ impl World {
         if counts {
             machine.becomes(if verb == Verb::START { Power::Starting } else { Power::Stopping });
             if verb != Verb::START {
-                self.beats.remove(name);
+                self.beats.remove(kind::name(name));
             }
         }
         Outcome::Replied(reply, self.detail.take().unwrap_or_else(|| format!("{reply:?}")))
@@ -384,7 +388,7 @@ impl World {
     }
 
     pub fn kept_of(&self, name: &str) -> Kept {
-        self.fleet.kept(name).unwrap().clone()
+        self.fleet.kept(&NODE.key(name)).unwrap().clone()
     }
 
     /// Everything that was said, and then the journal.

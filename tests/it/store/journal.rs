@@ -31,7 +31,7 @@ fn written(n: usize) -> Vec<Record> {
     let events = [all.to_vec(), none, all[..4].to_vec(), all[..2].to_vec(), all[..1].to_vec()];
     let record = |(number, event): (usize, &Event)| Record {
         saga: format!("saga-{n}"),
-        target: format!("machine-{n}"),
+        target: format!("node/machine-{n}"),
         number: u32::try_from(number).unwrap(),
         at: at(number.try_into().unwrap()).wall,
         event: event.clone(),
@@ -43,7 +43,7 @@ fn written(n: usize) -> Vec<Record> {
 pub fn commit_repairs(store: &Store, which: Range<usize>) {
     for n in which {
         for record in written(n) {
-            let kept = (format!("machine-{n}").into(), format!("kept {}", record.number));
+            let kept = (format!("node/machine-{n}").into(), format!("kept {}", record.number));
             let commit = Commit { records: &[record], targets: &[kept], budget: Some("9"), ..Commit::default() };
             store.commit(at(100), &commit).unwrap();
         }
@@ -62,8 +62,8 @@ pub fn hold_repairs(repairs: &Repairs, what: &str) -> bool {
     for (n, record) in repairs.records.iter().filter(|record| !own(record)).enumerate() {
         assert!(n < 10 && *record == opened_repair(record.saga[7..].parse().unwrap()), "{what}: {record:?}");
     }
-    for (name, body) in repairs.targets.iter().filter(|(name, _)| name.starts_with("machine-")) {
-        let known = (0..5).find(|n| *name == format!("machine-{n}")).map(written);
+    for (name, body) in repairs.targets.iter().filter(|(name, _)| name.starts_with("node/machine-")) {
+        let known = (0..5).find(|n| *name == format!("node/machine-{n}")).map(written);
         assert!(
             known.unwrap().iter().any(|record| *body == format!("kept {}", record.number)),
             "{what}: {name} {body}"
