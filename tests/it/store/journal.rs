@@ -156,7 +156,7 @@ fn a_damaged_row_is_told_and_takes_no_other_repair_with_it() {
         let repairs = opened.repairs;
         let missing = 16 - repairs.records.len();
         assert!(missing <= 1 && missing == repairs.unsound, "{place}: {missing} {}", repairs.unsound);
-        assert_eq!(opened.notes[0].contains("look at machines"), missing > 0, "{:?}", opened.notes);
+        assert_eq!(opened.notes[0].contains("check the machines"), missing > 0, "{:?}", opened.notes);
         hold_repairs(&repairs, &format!("byte {place}"));
         lost += stops.iter().filter(|stop| !repairs.records.contains(stop)).count();
         // Saved and told: the next start finds a sound file.
@@ -187,7 +187,7 @@ fn no_damaged_byte_of_a_journal_invents_a_record_or_forgets_what_is_owed() {
         let what = format!("byte {place}");
         assert_eq!(opened.store.condition(), Condition::File, "{what}");
         let told = hold_repairs(&opened.repairs, &what);
-        assert!(told || (opened.repairs.unsound > 0 && opened.notes[0].contains("look at machines")), "{what}");
+        assert!(told || (opened.repairs.unsound > 0 && opened.notes[0].contains("check the machines")), "{what}");
         whole += u32::from(told);
     }
     println!("{whole} of 4096 were told whole");
