@@ -76,7 +76,7 @@ impl Bench {
             .map(|spec| Observation::new(spec, mono, reading(spec.rule.test, self.pass, bad), "as it was seen"))
             .collect();
         let report = Report { observations, complete: true, ..Report::default() };
-        (now, vec![Answer { source: Arc::from("app"), at: mono, outcome: Ok(report) }])
+        (now, vec![Answer { source: Arc::from("app"), at: mono, outcome: Ok(report), details: None }])
     }
 }
 

@@ -22,7 +22,7 @@ use crate::wake::Waker;
 
 /// Every part of the configuration, in the order in which it is documented: the one list of all lists.
 pub fn schema() -> Vec<Section> {
-    let mut all = vec![Root::section("")];
+    let mut all = vec![Root::section(""), crate::config::COOLDOWN];
     for entry in NOTIFIERS {
         all.extend_from_slice(entry.sections);
     }

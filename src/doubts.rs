@@ -13,6 +13,7 @@ use crate::config::headers::FILE;
 use crate::config::value::{Secret, Span};
 use crate::config::veil::is_secret_name;
 use crate::config::{Config, Problem};
+use crate::core::policy::Cooldowns;
 
 /// Checks a second above which somebody is told what was asked for.
 const CHECKS_A_SECOND: f64 = 200.0;
@@ -36,12 +37,12 @@ type Doubt<'a> = dyn FnMut(&str, String) + 'a;
 
 fn program(config: &Config, doubt: &mut Doubt<'_>) {
     let root = config.root();
-    let cooldown = root.cooldown.0;
-    if !cooldown.is_zero() && cooldown < Duration::from_mins(1) {
-        doubt(
-            "cooldown",
-            format!("{} means a reminder every few seconds while something lasts; 1h is usual", root.cooldown),
-        );
+    let Cooldowns { critical, warning, info } = config.cooldowns();
+    let all = [("critical", critical), ("warning", warning), ("info", info)];
+    let short = |cooldown: Duration| !cooldown.is_zero() && cooldown < Duration::from_mins(1);
+    if let Some((name, cooldown)) = all.into_iter().find(|(_, cooldown)| short(*cooldown)) {
+        let what = format!("{} means a reminder every few seconds while something lasts; 1h is usual", Span(cooldown));
+        doubt(&format!("cooldown.{name}"), what);
     }
     if !root.state.is_empty() && is_memory(Path::new(&root.state)) {
         let what = "lies on a file system in memory: what must survive a restart of the machine or the container is \
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_plausible_and_wrong_is_doubted_in_its_place() {
         for (toml, words) in [
-            ("cooldown = \"5s\"", "configuration:1: `cooldown`"),
+            ("cooldown = \"5s\"", "configuration:1: `cooldown.critical`"),
             ("listen = \"0.0.0.0:9106\"", "`listen`: shows the status page to everybody who reaches this address"),
             ("heartbeat_url = \"http://localhost:9106/\"", "`heartbeat_url`: is the watchdog's own address"),
             (

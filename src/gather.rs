@@ -146,7 +146,7 @@ impl Gather {
         let missing = self.workers.iter_mut().filter_map(|worker| {
             let reason = format!("it has not answered for {}", people(now.duration_since(worker.asked_at?)));
             worker.health.error = Some(reason.clone());
-            Some(Answer { source: Arc::clone(&worker.health.name), at, outcome: Err(reason) })
+            Some(Answer { source: Arc::clone(&worker.health.name), at, outcome: Err(reason), details: None })
         });
         missing.collect()
     }
@@ -187,6 +187,7 @@ impl Gather {
                 source: Arc::clone(&worker.health.name),
                 at: self.clock.now().mono,
                 outcome: Err(reason),
+                details: None,
             });
         }
         waiting
@@ -230,7 +231,12 @@ impl Desk {
             let to_forget = std::mem::take(&mut *self.to_forget.lock().unwrap_or_else(PoisonError::into_inner));
             to_forget.iter().for_each(|key| source.forget(key));
             let outcome = source.observe(&ask);
-            let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome };
+            let why = match &outcome {
+                Err(why) | Ok(Report { blind: Some(why), .. }) => Some(why),
+                Ok(_) => None,
+            };
+            let details = why.map(|why| Arc::new(source.advice(why)));
+            let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome, details };
             let arrival = Arrival { worker: self.index, answer, took: began.elapsed() };
             self.untaken.store(true, Ordering::SeqCst);
             if self.arrived.send(arrival).is_err() {

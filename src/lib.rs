@@ -30,6 +30,7 @@ pub mod hush;
 pub mod lease;
 pub mod nodes;
 pub mod notifier;
+pub mod own;
 pub mod pace;
 pub mod past;
 pub mod program;

@@ -254,7 +254,7 @@ impl Nodes {
             others: BTreeMap::new(),
             max_attempts: settings.max_attempts,
             poll: settings.poll.0,
-            cooldown: config.root().cooldown.0,
+            cooldown: config.cooldowns().critical,
             references: settings.references.iter().map(|key| SignalKey::new(key)).collect(),
         };
         Ok(Nodes { policy, nodes, switches, lease, lease_ttl: settings.lease_ttl.0 })

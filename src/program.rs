@@ -25,7 +25,7 @@ use crate::core::recovery::plan::Plan;
 use crate::core::signal::{SignalKey, State};
 use crate::core::time::{Mono, Now, Wall, people};
 use crate::core::tracked::Tracked;
-use crate::core::watch::{Cooldowns, Policy, Tally, Watch};
+use crate::core::watch::{Policy, Tally, Watch};
 use crate::deadman::{self, Beat, Deadman};
 use crate::deliver::{self, Courier, Manners};
 use crate::gather::{Gather, Whom};
@@ -109,7 +109,7 @@ impl Program {
         let path = Some(root.state.as_str()).filter(|path| root.enabled && !path.is_empty());
         let opened =
             Store::open(path.map(Path::new), now, &clock::boot_id()).context("the state file cannot be used")?;
-        let mut watch = Watch::new(policy(&root, once, path.is_some()));
+        let mut watch = Watch::new(policy(config, once, path.is_some()));
         let mut seen_before = crate::repair::seen_alive(&opened.repairs);
         if once {
             seen_before.extend(remembered_nodes(&opened.store));
@@ -133,6 +133,7 @@ impl Program {
         tick.once = once;
         tick.hush = Hush::restored(&tick.store);
         tick.notes.clone_from(&notes);
+        tick.state_path = path.map(str::to_string);
         let view = View::new(published, clock.clone(), &root);
         let mut program = Program {
             clock: clock.clone(),
@@ -203,7 +204,7 @@ impl Program {
         let had_repairs = self.tick.repairs.is_some();
         self.root = config.root().clone();
         self.tick.interval = self.root.tick.0;
-        self.tick.watch.set_policy(policy(&self.root, false, false));
+        self.tick.watch.set_policy(policy(config, false, false));
         self.view.configure(&self.root);
         match self.install(parts, waker) {
             Ok(()) => {
@@ -464,10 +465,10 @@ fn manners(root: &Root) -> Manners {
     }
 }
 
-fn policy(root: &Root, once: bool, durable: bool) -> Policy {
+fn policy(config: &Config, once: bool, durable: bool) -> Policy {
     Policy {
-        cooldown: Cooldowns::all(root.cooldown.0),
-        tick: root.tick.0,
+        cooldown: config.cooldowns(),
+        tick: config.root().tick.0,
         warm_up: !once,
         confirm_at_once: once && !durable,
     }

@@ -17,11 +17,12 @@ use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Answer, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, Now};
 use crate::core::watch::{OWN, Outcome, Watch};
-use crate::deadman::{self, Deadman, UNDELIVERED};
-use crate::deliver::{ChannelState, Delivery};
+use crate::deadman::Deadman;
+use crate::deliver::Delivery;
 use crate::gather::{Gather, Whom};
 use crate::hush::Hush;
 use crate::notifier::Place;
+use crate::own;
 use crate::repair::{self, Repairs};
 use crate::source::Ask;
 use crate::store::{Commit, Condition, HistoryEntry, Rows, Store};
@@ -63,6 +64,8 @@ pub struct Tick {
     pub hush: Hush,
     /// The grid of the loop.
     pub interval: Duration,
+    /// The state file, as it may stand in a command.
+    pub state_path: Option<String>,
     specs: BTreeMap<String, Arc<Spec>>,
     noted: Arc<Spec>,
     /// The state file was not used in the pass before.
@@ -88,6 +91,7 @@ impl Tick {
             is_first: false,
             interval,
             hush: Hush::default(),
+            state_path: None,
             specs: BTreeMap::new(),
             was_away: false,
             noted: Arc::new(Spec::new(
@@ -222,49 +226,23 @@ impl Tick {
 
     /// What the program knows about itself, as signals like any other.
     fn own_answer(&mut self, now: Now) -> Answer {
-        // Nothing wrong, wrong in these words, or not known yet: a restart must not look like a recovery.
-        let mut facts: Vec<(String, String, Severity, Option<deadman::Outcome>)> = Vec::new();
+        let mut facts: Vec<own::Fact> = Vec::new();
         for courier in &self.couriers {
             let standing = courier.status().read(now.mono);
-            let late = standing.oldest.is_some_and(|oldest| oldest > UNDELIVERED);
-            let outcome = if standing.state == ChannelState::Refused || late {
-                let error = standing.last_error.unwrap_or_else(|| "it does not answer".to_string());
-                Some(Err(format!("{} undelivered: {error}", standing.pending)))
-            } else {
-                standing.looked.then_some(Ok(()))
-            };
-            let name = standing.name;
-            let place = SignalKey::new(&format!("channel/{name}/place"));
-            let is_elsewhere = matches!(&standing.place, Place::Elsewhere(_));
+            let place = SignalKey::new(&format!("channel/{}/place", standing.name));
             // Where messages go is worth a line only once it was not where they should.
-            if is_elsewhere || self.watch.looked(&place).is_some() {
-                let outcome = match standing.place {
-                    Place::AsSet => Some(Ok(())),
-                    Place::NotTried => None,
-                    Place::Elsewhere(what) => Some(Err(what)),
-                };
-                facts.push((place.to_string(), format!("where {name} writes"), Severity::Warning, outcome));
+            if matches!(&standing.place, Place::Elsewhere(_)) || self.watch.looked(&place).is_some() {
+                facts.push(own::place(&standing));
             }
-            facts.push((format!("channel/{name}"), format!("channel {name}"), Severity::Critical, outcome));
+            facts.push(own::channel(&standing));
         }
-        let state = match self.store.condition() {
-            Condition::Degraded { why, .. } => Err(format!("running in memory: {why}")),
-            Condition::File | Condition::Memory => Ok(()),
-        };
-        facts.push(("state/file".into(), "state file".into(), Severity::Critical, Some(state)));
+        facts.push(own::state(&self.store.condition(), self.state_path.as_deref()));
         // Said for a while after it was seen: what could not be looked at meanwhile is unknown for that reason.
-        let lack = shortage::within(SHORT.max(self.interval * 2)).map_or(Ok(()), |lack| Err(lack.to_string()));
-        facts.push(("watchdog/limits".into(), "limits of the watchdog".into(), Severity::Critical, Some(lack)));
-        let own = self.repairs.as_ref().map(|repairs| repairs.facts(now, &self.watch)).unwrap_or_default();
-        let repairs = own.into_iter().map(|fact| {
-            (fact.key, fact.title, fact.severity, Some(fact.trouble.map_or(Ok(()), |trouble| Err(trouble.to_string()))))
-        });
-        facts.extend(repairs);
-        let reload = self.reload_error.clone().map_or(Ok(()), Err);
-        facts.push(("config/reload".into(), "configuration".into(), Severity::Warning, Some(reload)));
-        if let Some(deadman) = &self.deadman {
-            facts.push(("channel/heartbeat".into(), "dead-man's switch".into(), Severity::Warning, deadman.outcome()));
-        }
+        facts.push(own::limits(shortage::within(SHORT.max(self.interval * 2))));
+        let repairs = self.repairs.as_ref().map(|repairs| repairs.facts(now, &self.watch)).unwrap_or_default();
+        facts.extend(repairs.into_iter().map(own::repairs));
+        facts.push(own::reload(self.reload_error.as_deref()));
+        facts.extend(self.deadman.as_ref().map(|deadman| own::deadman(deadman.outcome())));
         self.notes.append(&mut self.store.take_notes());
         let notes = std::mem::take(&mut self.notes);
         for note in &notes {
@@ -273,21 +251,21 @@ impl Tick {
         let count = Reading::Happened(u32::try_from(notes.len()).unwrap_or(u32::MAX));
         let fact = if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) };
         let noted = Observation::new(&self.noted, now.mono, count, fact);
-        let observations = facts.into_iter().map(|(key, title, severity, outcome)| {
+        let observations = facts.into_iter().map(|fact| {
+            let own::Fact { key, title, severity, about, outcome } = fact;
             let spec = self.specs.entry(key.clone()).or_insert_with(|| {
                 let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
-                Arc::new(Spec::new(SignalKey::new(&key), title, severity, rule))
+                Arc::new(Spec::new(SignalKey::new(&key), title, severity, rule).about(about))
             });
-            let (reading, fact) = match outcome {
-                Some(Err(what)) => (Reading::Down, Cow::Owned(what)),
-                Some(Ok(())) => (Reading::Up, Cow::Borrowed("OK")),
-                None => (Reading::Unknown, Cow::Borrowed("not tried yet")),
-            };
-            Observation::new(spec, now.mono, reading, fact)
+            match outcome {
+                Some(Err((what, details))) => Observation::new(spec, now.mono, Reading::Down, what).with(details),
+                Some(Ok(())) => Observation::new(spec, now.mono, Reading::Up, "OK"),
+                None => Observation::new(spec, now.mono, Reading::Unknown, "not tried yet"),
+            }
         });
         let observations = observations.chain([noted]).chain(self.hush.digest(now, &self.watch)).collect();
         let report = Report { observations, complete: false, ..Report::default() };
-        Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report) }
+        Answer { source: Arc::from(OWN), at: now.mono, outcome: Ok(report), details: None }
     }
 }
 

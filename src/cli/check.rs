@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::signal::State;
 use crate::core::time::Mono;
-use crate::core::watch::{Cooldowns, Policy, Standing, Watch};
+use crate::core::watch::{Policy, Standing, Watch};
 use crate::gather::{Gather, Whom};
 use crate::source::Ask;
 use crate::wake::Waker;
@@ -45,8 +45,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         assemble::sources(config, &assemble::outfit(config, &clock, &waker, None, &std::sync::Arc::default()))?;
     let mut gather = Gather::start(sources, clock.clone(), &waker)?;
     let root = config.root();
-    let policy =
-        Policy { cooldown: Cooldowns::all(root.cooldown.0), tick: root.tick.0, warm_up: false, confirm_at_once: true };
+    let policy = Policy { cooldown: config.cooldowns(), tick: root.tick.0, warm_up: false, confirm_at_once: true };
     let mut watch = Watch::new(policy);
     let ask = Ask { now: clock.now(), fresh_since: Mono(i64::MIN), hurry_since: Mono(i64::MIN), once: true };
     let answers = gather.gather(&Whom::All, ask, gather.patience() + Duration::from_secs(1));

@@ -141,7 +141,7 @@ impl Grpc {
     pub fn call(&self, path: &str, message: &[u8]) -> Result<Answer, GrpcError> {
         if self.tls.is_some() && clock::was_never_set() {
             let words = "the clock of this machine says a time before 1970; set it".to_string();
-            return Err(GrpcError::Tls(Refusal { words, kind: trust::Kind::Date { since: None } }));
+            return Err(GrpcError::Tls(Refusal::new(trust::Flaw::Expired, words)));
         }
         let deadline = Instant::now() + self.limit;
         let addresses = resolve(&self.host, self.port, Lane::Own, false, self.limit)?;

@@ -82,6 +82,17 @@ pub struct Limits {
     pub body: usize,
 }
 
+/// How much of a body is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    All,
+    /// So many bytes, as far as they come.
+    Beginning(usize),
+    /// None.
+    None,
+}
+
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Response {
@@ -181,18 +192,26 @@ impl Http {
         self.ask(request, self.limits())?.whole()
     }
 
-    /// Runs a request without a body. Without `whole` the answer ends with its header: the body is not judged, and not
-    /// read beyond what keeping the connection is worth.
-    pub fn run(&self, request: Request<()>, whole: bool) -> Result<Response, HttpError> {
+    /// Runs a request without a body. `part` says how much of the answer's body is wanted, once its header is there;
+    /// none is not judged, and not read beyond what keeping the connection is worth.
+    pub fn run(&self, request: Request<()>, part: impl FnOnce(&Response) -> Part) -> Result<Response, HttpError> {
         let mut coming = self.ask(request, self.limits())?;
-        if whole {
-            return coming.whole();
+        let most = match part(&coming.answer) {
+            Part::All => return coming.whole(),
+            Part::Beginning(most) => most,
+            Part::None => 0,
+        };
+        let mut body = Vec::new();
+        // Whatever comes of it, the answer itself is here.
+        while let left @ 1.. = most.saturating_sub(body.len()) {
+            if !matches!(coming.read(&mut body, left), Ok(1..)) {
+                break;
+            }
         }
-        if self.options.keep_alive {
-            // Whatever comes of it, the answer itself is here.
+        if most == 0 && self.options.keep_alive {
             let _ = coming.read(&mut Vec::new(), DRAINED);
         }
-        Ok(coming.answer)
+        Ok(Response { body, ..coming.answer })
     }
 
     /// Runs a request of any method, with a body (`Vec<u8>`, `&str`) or without (`()`), within its own limits. An

@@ -28,7 +28,7 @@ use self::key::Key;
 use self::principal::{Principal, Where};
 use self::realm::{Region, full, ocid};
 use self::sign::Request;
-use super::http::{Http, HttpError, Options, Response};
+use super::http::{Http, HttpError, Options, Part, Response};
 use super::proxy::Proxies;
 use super::trust::Trust;
 use crate::clock::Clock;
@@ -365,7 +365,7 @@ impl Oci {
             built = built.header(*name, *value);
         }
         let sent = if call.method == "GET" {
-            built.body(()).map(|request| self.http.run(request, true))
+            built.body(()).map(|request| self.http.run(request, |_| Part::All))
         } else {
             built.body([].as_slice()).map(|request| self.http.send(request))
         };

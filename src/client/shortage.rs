@@ -36,27 +36,34 @@ pub enum Shortage {
     Threads,
 }
 
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Shortage {
+    /// What is short, in words.
+    pub fn what(self) -> String {
         match self {
             Shortage::Files => {
-                f.write_str("the watchdog may not open another file or connection")?;
-                if let Some(limit) = getrlimit(Resource::Nofile).current {
-                    write!(f, " (its limit is {limit})")?;
-                }
-                f.write_str("; raise LimitNOFILE (systemd), ulimits.nofile (compose) or `ulimit -n`")
+                let limit = getrlimit(Resource::Nofile).current.map(|limit| format!(" (its limit is {limit})"));
+                format!("the watchdog may not open another file or connection{}", limit.unwrap_or_default())
             }
-            Shortage::AllFiles => f.write_str(
-                "no file can be opened on this machine any more; find who holds so many (lsof), or raise fs.file-max",
-            ),
-            Shortage::Memory => {
-                f.write_str("the watchdog gets no more memory; raise MemoryMax (systemd) or mem_limit (compose)")
-            }
-            Shortage::Threads => f.write_str(
-                "the watchdog may not start another thread or process; raise TasksMax (systemd), pids_limit (compose) \
-                 or `ulimit -u`",
-            ),
+            Shortage::AllFiles => "no file can be opened on this machine any more".to_string(),
+            Shortage::Memory => "the watchdog gets no more memory".to_string(),
+            Shortage::Threads => "the watchdog may not start another thread or process".to_string(),
         }
+    }
+
+    /// What to do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Shortage::Files => "raise LimitNOFILE (systemd), ulimits.nofile (compose) or `ulimit -n`",
+            Shortage::AllFiles => "find who holds so many (lsof), or raise fs.file-max",
+            Shortage::Memory => "raise MemoryMax (systemd) or mem_limit (compose)",
+            Shortage::Threads => "raise TasksMax (systemd), pids_limit (compose) or `ulimit -u`",
+        }
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what(), self.advice())
     }
 }
 

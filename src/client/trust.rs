@@ -22,7 +22,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 use webpki::{EndEntityCert, KeyUsage};
 
-pub use self::words::{Kind, Refusal, days, explain};
+pub use self::words::{Flaw, Kind, Refusal, days, explain};
 use super::roots::authorities;
 use crate::config::value::Secret;
 

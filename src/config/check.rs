@@ -57,6 +57,9 @@ pub fn all_keys(schema: &[Section]) -> Vec<String> {
     for section in schema {
         if section.list {
             keys.push(section.path.to_string());
+        } else if section.may_be_plain {
+            keys.push(section.path.to_string());
+            keys.extend(section.fields.iter().map(|f| format!("{}.{}", section.path, f.name)));
         } else if section.path.is_empty() {
             keys.extend(section.fields.iter().map(|f| f.name.to_string()));
         } else {
@@ -163,6 +166,17 @@ impl Walk {
                     self.distinct_tables(key, identity, &value);
                 }
                 Some(Value::Array(value))
+            }
+            (false, Raw::String(_, text)) if section.may_be_plain => {
+                let what = Span::parse(&text).err().unwrap_or_default();
+                self.refuse(key, at, None, what);
+                None
+            }
+            (false, _) if section.may_be_plain => {
+                let what =
+                    format!("should be a duration in quotes, or a table of them; write for example {key} = \"1h\"");
+                self.refuse(key, at, None, what);
+                None
             }
             (false, _) => {
                 self.refuse(key, at, None, format!("is a section; write [{key}]"));

@@ -9,9 +9,9 @@ use super::check::{all_keys, nearest};
 use super::files::{self, Files};
 use super::merged::Stack;
 use super::places::{Origin, PREFIX, variable};
-use super::raw::{self, Written};
+use super::raw::{self, Mark, Written};
 use super::schema::{Field, Kind, Section};
-use super::value::Secret;
+use super::value::{Secret, Span};
 use super::veil::{self, quoted};
 use super::{Layers, Problem};
 
@@ -49,9 +49,9 @@ pub struct Spoiled {
 }
 
 /// One TOML text as the only layer.
-pub fn of_text(text: &str) -> Gathered {
+pub fn of_text(text: &str, schema: &[Section]) -> Gathered {
     let mut gathered = Gathered::new();
-    gathered.add(Origin::Text, "configuration", text);
+    gathered.add(Origin::Text, "configuration", text, schema);
     gathered
 }
 
@@ -62,7 +62,7 @@ pub fn gather(layers: &Layers, schema: &[Section]) -> Gathered {
     gathered.spoiled.all = !problems.is_empty();
     (gathered.problems, gathered.warnings) = (problems, warnings);
     for (path, text) in read {
-        gathered.add(Origin::File(path.clone()), &path.display().to_string(), &text);
+        gathered.add(Origin::File(path.clone()), &path.display().to_string(), &text, schema);
         gathered.files.push(path);
     }
     for name in &layers.broken {
@@ -144,7 +144,7 @@ impl Gathered {
     }
 
     /// Lays a text over what there is.
-    fn add(&mut self, origin: Origin, shown: &str, text: &str) {
+    fn add(&mut self, origin: Origin, shown: &str, text: &str, schema: &[Section]) {
         let (written, faults) = raw::read(text);
         for fault in faults {
             let place = format!("{shown}:{}:{}", fault.line, fault.column);
@@ -152,7 +152,10 @@ impl Gathered {
             self.spoiled.keys.extend(fault.key.and_then(|key| Some(key.rsplit('.').next()?.to_string())));
         }
         match written {
-            Some(Written { dict, mark }) => self.stack.add(origin, dict, mark),
+            Some(mut written) => {
+                schema.iter().filter(|section| section.may_be_plain).for_each(|section| spread(section, &mut written));
+                self.stack.add(origin, written.dict, written.mark);
+            }
             None => self.spoiled.all = true,
         }
     }
@@ -184,6 +187,19 @@ impl Gathered {
             Ok(value) => value,
             Err(what) => return refuse(key, what),
         };
+        if let Some(section) = plain(schema, key) {
+            if let Err(what) = Span::parse(set.text) {
+                return refuse(key, what);
+            }
+            let table = dict.entry(section.path.to_string()).or_insert_with(|| raw::dict(Dict::new()));
+            if let Value::Dict(_, inner) = table {
+                // A key of its own says more, in whatever order they come.
+                for field in section.fields {
+                    inner.entry(field.name.to_string()).or_insert_with(|| value.clone());
+                }
+            }
+            return;
+        }
         match key.split_once('.') {
             None => {
                 dict.insert(key.to_string(), value);
@@ -195,6 +211,28 @@ impl Gathered {
                 }
             }
         }
+    }
+}
+
+/// The section that is written as one duration under this key.
+fn plain<'a>(schema: &'a [Section], key: &str) -> Option<&'a Section> {
+    schema.iter().find(|section| section.may_be_plain && section.path == key)
+}
+
+/// One duration in place of a table is that duration for each of its keys, so that layers are joined key by key. What is
+/// no duration stays as it is, to be refused.
+fn spread(section: &Section, written: &mut Written) {
+    let Some(Value::String(_, text)) = written.dict.get(section.path) else { return };
+    if Span::parse(text).is_err() {
+        return;
+    }
+    let text = text.clone();
+    let names = || section.fields.iter().map(|field| field.name.to_string());
+    let dict = names().map(|name| (name, Value::from(text.as_str()))).collect();
+    written.dict.insert(section.path.to_string(), raw::dict(dict));
+    if let Some(mark) = written.mark.keys.as_mut().and_then(|keys| keys.get_mut(section.path)) {
+        let line = mark.line;
+        mark.keys = Some(names().map(|name| (name, Mark { line, ..Mark::default() })).collect());
     }
 }
 
@@ -212,6 +250,9 @@ fn ordinal(number: usize) -> String {
 fn find(schema: &[Section], key: &str) -> Option<Kind> {
     if let Some(list) = schema.iter().find(|s| s.list && s.path == key) {
         return Some(Kind::Tables(list.fields));
+    }
+    if plain(schema, key).is_some() {
+        return Some(Kind::Span);
     }
     let (path, name) = key.split_once('.').unwrap_or(("", key));
     let section = schema.iter().find(|s| !s.list && s.path == path)?;

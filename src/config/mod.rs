@@ -21,6 +21,7 @@ mod raw;
 pub mod schema;
 pub mod value;
 pub mod veil;
+pub mod written;
 
 pub use places::variable;
 pub use problem::{ConfigError, Problem, Problems};
@@ -33,6 +34,7 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::core::policy::Cooldowns;
 use crate::core::quiet::QuietHours;
 use crate::core::zone::Zone;
 
@@ -50,8 +52,6 @@ crate::settings! {
         instance: String = host_name(),
         /// Grid of the loop, at least 100ms.
         tick: Span = Span::seconds(15),
-        /// Least time before a still-firing signal is said again; 0 = never again.
-        cooldown: Span = Span::seconds(3600),
         /// Time zone of times in messages, on the page and in the terminal: Europe/Berlin. Default: that of the host.
         time_zone: String = String::new(),
         /// When warnings and infos wait until the end, and then come in one message: 22:00-07:00, in time_zone. Critical
@@ -87,6 +87,22 @@ crate::settings! {
         deps: Vec<String> = Vec::new(),
     }
 }
+
+crate::settings! {
+    /// Least time between two reminders of a problem that lasts, by its severity; 0 = never again. One duration for all of
+    /// them may be written in its place: cooldown = "30m", or WATCHDOG_COOLDOWN=30m.
+    pub struct Cooldown {
+        /// Of critical signals.
+        critical: Span = Span::seconds(3600),
+        /// Of warnings.
+        warning: Span = Span::seconds(3600),
+        /// Of infos.
+        info: Span = Span::seconds(3600),
+    }
+}
+
+/// Where the cooldowns stand.
+pub const COOLDOWN: Section = Cooldown::section("cooldown").or_plain();
 
 impl Root {
     /// The time zone that people read.
@@ -147,6 +163,7 @@ pub struct Config {
     values: Map<String, Value>,
     places: Places,
     root: Root,
+    cooldown: Cooldown,
     files: Vec<PathBuf>,
     warnings: Vec<String>,
     /// Variables of other programs' conventions; as secrets, because some are.
@@ -183,7 +200,7 @@ impl Config {
     /// # Errors
     /// Every problem found.
     pub fn of_text(text: &str, schema: &[Section]) -> Result<Config, ConfigError> {
-        Config::checked(layers::of_text(text), schema).whole()
+        Config::checked(layers::of_text(text, schema), schema).whole()
     }
 
     fn checked(gathered: Gathered, schema: &[Section]) -> Config {
@@ -194,6 +211,7 @@ impl Config {
             values: checked.values,
             places: checked.places,
             root: Root::default(),
+            cooldown: Cooldown::default(),
             files: gathered.files,
             warnings: gathered.warnings,
             variables: BTreeMap::new(),
@@ -204,6 +222,7 @@ impl Config {
         };
         // Its values have been checked one by one: the defaults stand in only where a setting's own type wants more.
         config.root = config.section("").unwrap_or_default();
+        config.cooldown = config.section(COOLDOWN.path).unwrap_or_default();
         let more = config.check_root();
         config.problems.extend(config.news(more));
         config
@@ -245,6 +264,12 @@ impl Config {
     /// The top-level settings.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// Least time between two reminders, by severity.
+    pub fn cooldowns(&self) -> Cooldowns {
+        let Cooldown { critical, warning, info } = &self.cooldown;
+        Cooldowns { critical: critical.0, warning: warning.0, info: info.0 }
     }
 
     /// The files that were read, in order.

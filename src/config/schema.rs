@@ -89,9 +89,17 @@ pub struct Section {
     pub defaults: fn() -> serde_json::Value,
     /// What may be there once only.
     pub identities: &'static [Identity],
+    /// One duration in place of the table stands for each of its keys: `cooldown = "1h"`.
+    pub may_be_plain: bool,
 }
 
 impl Section {
+    /// The same section, for which one duration may be written in place of its table.
+    #[must_use]
+    pub const fn or_plain(self) -> Section {
+        Section { may_be_plain: true, ..self }
+    }
+
     /// The same section, in which these may be there once only: of a list of tables the field's value among all
     /// tables, of a single table the entries of the field's list.
     #[must_use]
@@ -200,6 +208,7 @@ macro_rules! settings {
                     path, list: false, doc: Self::DOC, fields: Self::FIELDS,
                     defaults: || ::serde_json::to_value(Self::default()).unwrap_or_default(),
                     identities: &[],
+                    may_be_plain: false,
                 }
             }
 

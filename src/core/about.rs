@@ -25,6 +25,10 @@ pub struct About {
     /// `nginx (127.0.0.1:8443)`, `project shop`. Signals with the same text have one cause. Empty for none.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub cause: Arc<str>,
+    /// How many signals have this cause, where its source knows: then the first news of it wait a moment for those of
+    /// the others. 0 where nobody knows, and nothing waits.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub peers: u32,
     /// What the user wrote for whoever is woken by it (`note`).
     #[serde(skip_serializing_if = "str::is_empty")]
     pub note: Arc<str>,
@@ -34,6 +38,15 @@ pub struct About {
     /// Least time between two reminders of this signal; `None`: that of its severity. Zero: never again.
     #[serde(skip)]
     pub cooldown: Option<Duration>,
+    /// What is said when it fires and the look itself has nothing to say: what happened and what to do next are always
+    /// the same for many signals.
+    #[serde(skip)]
+    pub usual: Option<Arc<Details>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What one observation has to say to a person besides its fact.

@@ -72,6 +72,15 @@ impl EdgeKind {
     }
 }
 
+/// How a signal stood when somebody could last tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// It was OK.
+    pub is_ok: bool,
+    /// When, by the wall clock.
+    pub at: Wall,
+}
+
 /// One thing to say about one signal.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Edge {
@@ -110,4 +119,7 @@ pub struct Edge {
     /// The fact that was told before this one, empty where there was none.
     #[serde(default)]
     pub was: String,
+    /// Of what cannot be checked: how it stood when it last could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
 }

@@ -194,6 +194,16 @@ impl Memory {
         self.seen_at
     }
 
+    /// True when the last look that could tell was good.
+    pub fn is_good(&self) -> bool {
+        self.bad_in_a_row == 0
+    }
+
+    /// For how long it was seen bad; of a value that stands still, for how long it was seen to stand.
+    pub fn held(&self) -> Duration {
+        self.held
+    }
+
     /// The value a rule on changes compares with.
     pub fn value(&self) -> Option<f64> {
         self.value

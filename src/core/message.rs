@@ -166,7 +166,9 @@ pub fn compose(stories: &[Story], place: &Place<'_>) -> Message {
                 sorted.sort_by_key(|story| (!tell::standing(story).opens(), tell::severity(story)));
                 lines.extend(sorted.iter().filter_map(|story| tell::digest(story, cause.is_some(), place)));
                 // What has one cause is looked into in one place.
-                sorted.first().filter(|_| cause.is_some()).into_iter().for_each(|one| tell::next(one, &mut lines));
+                if cause.is_some() {
+                    tell::together(&sorted, &mut lines);
+                }
             } else {
                 for story in many {
                     lines.push(Vec::new());

@@ -3,8 +3,8 @@
 //! No I/O, no clock, no logging, no environment, no threads, no hash-map order. Time is an
 //! argument. The same state and the same inputs give the same outcome, byte for byte
 //! (`adr/0003-pure-core.md`). Read in this order: `time`, `about`, `signal`, `policy`, `rule`, `memory`,
-//! `decide`, `talk`, `tracked`, `group`, `gap`, `watch`, `edge`, `silence`, `maintenance`, `message`; `beacon` and `name`
-//! stand by themselves.
+//! `decide`, `talk`, `tracked`, `group`, `gap`, `watch`, `edge`, `silence`, `maintenance`, `message`; `beacon`,
+//! `name` and `reach` stand by themselves.
 
 pub mod about;
 pub mod beacon;
@@ -19,6 +19,7 @@ pub mod message;
 pub mod name;
 pub mod policy;
 pub mod quiet;
+pub mod reach;
 pub mod recovery;
 pub mod rule;
 pub mod signal;

@@ -191,6 +191,15 @@ impl Observation {
         if happened_at.is_none() { self } else { self.knowing(More { happened_at, ..more }) }
     }
 
+    /// The same with these details, where there are any.
+    #[must_use]
+    pub fn with_some(self, details: Option<Details>) -> Observation {
+        match details {
+            Some(details) => self.with(details),
+            None => self,
+        }
+    }
+
     /// The same with what its source knows besides.
     #[must_use]
     pub fn knowing(self, more: More) -> Observation {
@@ -260,6 +269,8 @@ pub struct Answer {
     pub at: Mono,
     /// What it saw, or why it could not look, in words.
     pub outcome: Result<Report, String>,
+    /// What a person should be told while it cannot look, or part of the picture is missing.
+    pub details: Option<Arc<Details>>,
 }
 
 /// How a signal stands, as people and other programs see it.

@@ -102,15 +102,15 @@ pub struct Now {
 
 /// A duration for people: the two largest units, nothing below a second once above ten.
 ///
-/// `350ms` `4.2s` `38s` `12m 5s` `3h 20m` `2d 4h`
+/// `350 ms` `4.2 s` `5 s` `38 s` `12 min 5 s` `3 h 20 min` `2 d 4 h`
 pub fn people(span: Duration) -> String {
     let seconds = span.as_secs();
-    match seconds {
-        0 => format!("{}ms", span.as_millis()),
-        1..=9 => format!("{}.{}s", seconds, span.subsec_millis() / 100),
-        10..=59 => format!("{seconds}s"),
-        60..=3_599 => two(seconds, 60, "m", 1, "s"),
-        3_600..=86_399 => two(seconds, 3_600, "h", 60, "m"),
+    match (seconds, span.subsec_millis() / 100) {
+        (0, _) => format!("{} ms", span.as_millis()),
+        (1..=9, tenths @ 1..) => format!("{seconds}.{tenths} s"),
+        (1..=59, _) => format!("{seconds} s"),
+        (60..=3_599, _) => two(seconds, 60, "min", 1, "s"),
+        (3_600..=86_399, _) => two(seconds, 3_600, "h", 60, "min"),
         _ => two(seconds, 86_400, "d", 3_600, "h"),
     }
 }
@@ -118,9 +118,9 @@ pub fn people(span: Duration) -> String {
 fn two(seconds: u64, large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
     let rest = seconds % large / small;
     if rest == 0 {
-        format!("{}{large_unit}", seconds / large)
+        format!("{} {large_unit}", seconds / large)
     } else {
-        format!("{}{large_unit} {rest}{small_unit}", seconds / large)
+        format!("{} {large_unit} {rest} {small_unit}", seconds / large)
     }
 }
 
@@ -153,13 +153,15 @@ mod tests {
     #[test]
     fn durations_read_like_speech() {
         let table = [
-            (350, "350ms"),
-            (4_250, "4.2s"),
-            (38_900, "38s"),
-            (725_000, "12m 5s"),
-            (12_000_000, "3h 20m"),
-            (7_200_000, "2h"),
-            (187_200_000, "2d 4h"),
+            (0, "0 ms"),
+            (350, "350 ms"),
+            (4_250, "4.2 s"),
+            (5_049, "5 s"),
+            (38_900, "38 s"),
+            (725_000, "12 min 5 s"),
+            (12_000_000, "3 h 20 min"),
+            (7_200_000, "2 h"),
+            (187_200_000, "2 d 4 h"),
         ];
         for (millis, text) in table {
             assert_eq!(people(Duration::from_millis(millis)), text);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::about::Details;
 use super::decide::{Action, Active, Decision, Reason, after, decide};
-use super::edge::{Edge, EdgeKind, Incident};
+use super::edge::{Edge, EdgeKind, Incident, Known};
 use super::memory::{Condition, Events, Judgement, Look, Memory, Why};
 use super::policy::Cooldowns;
 use super::rule::Test;
@@ -86,6 +86,8 @@ pub struct Tracked {
     for_source: Option<Arc<str>>,
     /// Only its source's memory speaks of it.
     is_gone: bool,
+    /// How it stood when somebody could last tell.
+    known: Option<Known>,
 }
 
 /// Events that happened in a warm-up: how many, and the last of them in words. Told after it.
@@ -115,6 +117,7 @@ impl Tracked {
             details: None,
             for_source: None,
             is_gone: false,
+            known: None,
         }
     }
 
@@ -189,6 +192,9 @@ impl Tracked {
         let counted_on = matches!(rule.test, Test::Increases { .. }) && value != self.memory.value();
         self.dirty |= counted_on || flapping != self.memory.is_flapping();
         self.judgement = judgement;
+        if judgement.condition != Condition::Unknown {
+            self.known = Some(Known { is_ok: judgement.condition == Condition::Good, at: scene.now.wall });
+        }
         self.fact = seen.fact;
         self.details = seen.details;
         self.vouched_at = scene.now;
@@ -210,6 +216,7 @@ impl Tracked {
             self.memory.break_off();
             self.judgement = Judgement::default();
             self.blind_since = Some(Box::new(self.vouched_at));
+            self.details = None;
         }
         self.tell_events(Events::default(), None, scene);
         self.settle(None, scene)
@@ -417,19 +424,39 @@ impl Tracked {
         Some(self.edge(topic.opens(), talk, now, "no longer silenced".to_string()))
     }
 
-    fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
-        let mut details = self.details.as_deref().cloned().unwrap_or_default();
-        if kind.opens() && matches!(self.judgement.why, Why::Flapping(_)) {
-            // The last look alone may have been good.
-            details.happened = Cow::Borrowed("goes up and down");
+    /// What is told of it: the fact, and what the look had to say besides, or else what is always said of it.
+    fn told(&self, kind: EdgeKind) -> (String, Details) {
+        let own = self.details.as_deref();
+        if !matches!(kind, EdgeKind::Alert | EdgeKind::Realert) {
+            // What can be checked again may be bad; that is told by itself.
+            let own = own.filter(|_| kind != EdgeKind::Seen);
+            return (self.fact.to_string(), own.cloned().unwrap_or_default());
         }
+        let usual = self.spec.about.as_deref().and_then(|about| about.usual.as_deref());
+        let mut details = own.or(usual).cloned().unwrap_or_default();
+        let fact = match (self.judgement.why, self.spec.rule.test) {
+            (Why::Flapping(changes), _) => {
+                details.happened = Cow::Borrowed(words::FLAPS);
+                if details.advice.is_empty() {
+                    details.advice = Cow::Owned(format!("watchdog history '{}' --since 1h", self.spec.key));
+                }
+                words::flapping(changes, self.memory.is_good(), &self.fact)
+            }
+            (_, Test::Stalls) => words::stands(&self.fact, self.memory.held(), self.spec.rule.hold),
+            _ => self.fact.to_string(),
+        };
+        (fact, details)
+    }
+
+    fn edge(&self, kind: EdgeKind, talk: &Talk, now: Now, reason: String) -> Edge {
+        let (fact, details) = self.told(kind);
         Edge {
             kind,
             key: self.spec.key.clone(),
             title: self.spec.title.to_string(),
             // The end is told as loudly as the worst of it.
             severity: talk.worst.filter(|_| kind.closes()).unwrap_or(self.spec.severity),
-            fact: self.fact.to_string(),
+            fact,
             since: talk.since_wall,
             at: now.wall,
             noticed: talk.noticed,
@@ -438,6 +465,7 @@ impl Tracked {
             reason,
             about: self.spec.about.clone().unwrap_or_default(),
             details,
+            known: self.known.filter(|_| kind == EdgeKind::Unknown),
             reminder: if kind == EdgeKind::Realert { talk.reminders } else { 0 },
             was: talk.was.clone(),
         }

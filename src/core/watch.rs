@@ -322,6 +322,7 @@ impl Watch {
         };
         let happened_at = answer.outcome.as_ref().ok().and_then(|report| report.blind_since);
         let seen = Observation::new(spec, now.mono, reading, fact);
+        let seen = Observation { details: answer.details.clone(), ..seen };
         if happened_at.is_none() { seen } else { seen.knowing(More { happened_at, ..More::default() }) }
     }
 }

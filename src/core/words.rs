@@ -2,11 +2,27 @@
 //!
 //! The numbers come from the judgement and the decision; this file decides nothing.
 
+use std::time::Duration;
+
 use super::decide::{Decision, Reason};
 use super::memory::{FLAP_LOOKS, Judgement, Why};
-use super::rule::Rule;
+use super::rule::{Rule, Test};
 use super::talk::Topic;
 use super::time::people;
+
+/// What happened to a signal that changes to and fro.
+pub const FLAPS: &str = "keeps going down and up";
+
+/// The fact of a signal that changes to and fro.
+pub fn flapping(changes: u32, is_good: bool, fact: &str) -> String {
+    let now = if is_good { "up" } else { "down" };
+    format!("went down and up {changes} times in {FLAP_LOOKS} checks; {now} now: {fact}")
+}
+
+/// The fact of a value that stands still.
+pub fn stands(fact: &str, held: Duration, limit: Duration) -> String {
+    format!("{fact}, unchanged for {} (limit {})", people(held), people(limit))
+}
 
 /// Why the condition stands as it does.
 pub fn standing(judgement: Judgement, rule: &Rule) -> String {
@@ -34,6 +50,9 @@ pub fn edge(topic: Topic, decision: Decision, judgement: Judgement, rule: &Rule)
         (_, Reason::Worse) if !matches!(judgement.why, Why::Flapping(_)) => "it got worse".to_string(),
         (_, Reason::Meant) => "no reminders follow".to_string(),
         (_, Reason::CooldownOver) => "still failing".to_string(),
+        // The fact says it.
+        (Topic::Bad, _) if matches!(judgement.why, Why::Flapping(_)) => "flapping".to_string(),
+        (Topic::Bad, _) if rule.test == Test::Stalls => String::new(),
         // One failed check is what the fact says.
         (Topic::Bad, _) if judgement.why == Why::Confirmed && rule.hold.is_zero() && rule.fail_after <= 1 => {
             String::new()

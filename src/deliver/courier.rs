@@ -287,6 +287,7 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Ok;
             shown.last_error = None;
+            shown.last_advice = "";
             shown.counts.delivered += 1;
         });
         // More may have come in the meantime.
@@ -313,16 +314,16 @@ impl Courier {
             Class::RateLimited(after) => {
                 let spread = Duration::from_millis(self.jitter.below(SPREAD_MS));
                 if after > PACE {
-                    self.show(now, ChannelState::Retrying, &error.what);
+                    self.show(now, ChannelState::Retrying, error);
                 }
                 self.rest(now, after.min(REFUSED_WAIT) + spread, Asker::Channel)
             }
             _ if refused => {
-                self.show(now, ChannelState::Refused, &error.what);
+                self.show(now, ChannelState::Refused, error);
                 self.rest(now, REFUSED_WAIT, Asker::Refusal)
             }
             _ => {
-                self.show(now, ChannelState::Retrying, &error.what);
+                self.show(now, ChannelState::Retrying, error);
                 self.back_off(now)
             }
         }
@@ -340,6 +341,7 @@ impl Courier {
         self.status.change(|shown| {
             shown.state = ChannelState::Retrying;
             shown.last_error = Some(what);
+            shown.last_advice = "";
         });
         self.back_off(now)
     }
@@ -358,11 +360,12 @@ impl Courier {
         Rest::For(span)
     }
 
-    fn show(&mut self, now: Now, state: ChannelState, what: &str) {
-        self.note(now, what);
+    fn show(&mut self, now: Now, state: ChannelState, error: &SendError) {
+        self.note(now, &error.what);
         self.status.change(|shown| {
             shown.state = state;
-            shown.last_error = Some(what.to_string());
+            shown.last_error = Some(error.what.clone());
+            shown.last_advice = error.advice;
         });
     }
 

@@ -22,6 +22,9 @@ pub const CAUSE_WAIT: Duration = Duration::from_secs(30);
 pub const INFO_CALM: Duration = Duration::from_secs(12);
 /// The longest that an info waits for others of its cause.
 pub const INFO_WAIT: Duration = Duration::from_mins(1);
+/// How long the first news of a cause wait for those of its other signals, where it is known that there are others: one
+/// server that fails is seen by several checks within a moment.
+pub const PEERS_WAIT: Duration = Duration::from_secs(3);
 /// Causes remembered at most; one more than these is told at once.
 const CAUSES: usize = 256;
 /// The longest until a held message is looked at again: the wall clock may be set meanwhile.
@@ -90,10 +93,36 @@ impl Hold {
                     *wait = left.max(*wait);
                 }
             }
+            for (incident, left) in self.incomplete(&rows, now.mono) {
+                let wait = until.entry(incident).or_default();
+                *wait = left.max(*wait);
+            }
         }
         let again = until.values().min().map(|wait| (*wait).clamp(Duration::from_millis(100), LOOK_AGAIN));
         let (held, now) = rows.into_iter().partition(|row| until.contains_key(&row.edge.incident));
         Sorted { now, held, again }
+    }
+
+    /// News of causes that others will share in a moment, and how long to wait for them.
+    fn incomplete(&self, rows: &[Pending], now: Mono) -> Vec<(Incident, Duration)> {
+        let mut causes: BTreeMap<Cause, Vec<&Pending>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.edge.about.peers > 1) {
+            if let Some(cause) = cause(&row.edge).filter(|cause| !self.told.contains_key(cause)) {
+                causes.entry(cause).or_default().push(row);
+            }
+        }
+        let mut waits = Vec::new();
+        for rows in causes.into_values() {
+            let incidents: BTreeSet<&Incident> = rows.iter().map(|row| &row.edge.incident).collect();
+            let peers = rows.iter().map(|row| row.edge.about.peers).max().unwrap_or(0);
+            let first = rows.iter().map(|row| row.since).min().unwrap_or(now);
+            // A clock that went back holds nothing.
+            let left = if first <= now { PEERS_WAIT.saturating_sub(now.since(first)) } else { Duration::ZERO };
+            if u32::try_from(incidents.len()).is_ok_and(|count| count < peers) && !left.is_zero() {
+                waits.extend(incidents.into_iter().map(|incident| (incident.clone(), left)));
+            }
+        }
+        waits
     }
 
     /// These were told.
@@ -230,6 +259,27 @@ mod tests {
         // What began as an info and became critical presses.
         let worse = Pending { id: 2, ..row(1, EdgeKind::Realert, Severity::Critical, "project shop") };
         assert_eq!(ids(&hold.sort(vec![info(1, 10), worse], 1_000, at(11), false, None)), [1, 2]);
+    }
+
+    #[test]
+    fn the_first_news_of_a_cause_wait_a_moment_for_the_others_that_it_is_known_to_have() {
+        let hold = || Hold::default();
+        let one = |id, kind| {
+            let row = row(id, kind, Severity::Critical, "nginx");
+            let about = Arc::new(About { peers: 3, ..About::clone(&row.edge.about) });
+            Pending { edge: Edge { about, ..row.edge }, since: Mono(1_000), ..row }
+        };
+        let (alert, over) = (|id| one(id, EdgeKind::Alert), |id| one(id, EdgeKind::Recovery));
+        let sorted = hold().sort(vec![alert(1), alert(2)], 1_000, at(2), false, None);
+        assert_eq!((ids(&sorted), sorted.again), (vec![], Some(Duration::from_secs(2))));
+        let sorted = hold().sort(vec![alert(1), alert(2)], 1_000, at(4), false, None);
+        assert_eq!(ids(&sorted), [1, 2], "the others are well");
+        let sorted = hold().sort(vec![alert(1), alert(2), alert(3)], 1_000, at(2), false, None);
+        assert_eq!(ids(&sorted), [1, 2, 3], "all are there");
+        let sorted = hold().sort(vec![over(4)], 1_000, at(2), false, None);
+        assert_eq!(ids(&sorted), Vec::<i64>::new(), "ends as well");
+        assert_eq!(ids(&hold().sort(vec![alert(1)], 1_000, at(2), true, None)), [1], "nobody waits at the end");
+        assert_eq!(ids(&hold().sort(vec![alert(1)], 1_000, at(0), false, None)), [1], "a clock went back");
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub struct Standing {
     pub oldest: Option<Duration>,
     /// Why the last attempt failed; `None` after a success. No secrets.
     pub last_error: Option<String>,
+    /// The end of it that says what to do next, where there is one.
+    pub last_advice: Option<String>,
     /// Attempts by their result.
     pub counts: Counts,
     /// Where its messages go.
@@ -89,6 +91,7 @@ pub(super) struct Shown {
     /// Then: when the oldest of the others was committed, if there are others.
     pub oldest_due: Option<Mono>,
     pub last_error: Option<String>,
+    pub last_advice: &'static str,
     pub counts: Counts,
     pub place: Place,
     pub looked: bool,
@@ -114,6 +117,7 @@ impl ChannelStatus {
             pending: shown.backlog.pending,
             oldest: oldest.map(|at| now.since(at)),
             last_error: shown.last_error.clone(),
+            last_advice: Some(shown.last_advice).filter(|advice| !advice.is_empty()).map(str::to_string),
             counts: shown.counts,
             place: shown.place.clone(),
             looked: shown.looked,

@@ -52,7 +52,7 @@ impl Notifier for Console {
             let gone = error.kind() == ErrorKind::BrokenPipe;
             let class = if gone { Class::Permanent } else { Class::Transient };
             let advice = if gone { "nobody reads standard output" } else { "trying again" };
-            SendError { what: format!("console: {error}; {advice}"), class }
+            SendError { what: format!("console: {error}; {advice}"), advice, class }
         })
     }
 }

@@ -113,6 +113,8 @@ pub struct Part<'a> {
 pub struct SendError {
     /// What failed, on what, what to do next.
     pub what: String,
+    /// The end of `what` that says what to do next; empty for none.
+    pub advice: &'static str,
     /// What the courier may do about it.
     pub class: Class,
 }

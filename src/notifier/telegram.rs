@@ -208,7 +208,7 @@ impl Notifier for Telegram {
         let now = self.clock.now().mono;
         if let Some(wait) = self.pace.wait(now, is_group(&self.chat)) {
             let what = "telegram: waiting, to keep the pace that Telegram asks for".to_string();
-            return Err(SendError { what, class: Class::RateLimited(wait) });
+            return Err(SendError { what, advice: "", class: Class::RateLimited(wait) });
         }
         let mut thread = self.topic.as_ref().and_then(|topic| topic.open(now));
         let (mut text, mut is_html, mut followed) = (Cow::Borrowed(part.text), true, false);
@@ -412,7 +412,7 @@ fn judge(error: &TelegramError) -> SendError {
         TelegramError::Stranger(_) => (Class::Transient, "trying again; check telegram.api_base if it lasts"),
         TelegramError::Http(_) | TelegramError::Unreadable(_) => (Class::Transient, "trying again"),
     };
-    SendError { what: format!("telegram: {error}; {advice}"), class }
+    SendError { what: format!("telegram: {error}; {advice}"), advice, class }
 }
 
 /// The pace that Telegram asks for: one message a second, twenty a minute to a group.

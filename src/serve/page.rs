@@ -189,7 +189,7 @@ mod tests {
         let later = Now { mono: Mono(now.mono.0 + 240_000), ..now };
         let page = render(&snapshot, later, View::default());
         assert_eq!(title(&page), "✕ Not looking – web-1");
-        assert!(page.contains("the last check was 4m 3s ago"), "{page}");
+        assert!(page.contains("the last check was 4 min 3 s ago"), "{page}");
         assert!(!page.contains("All well"));
     }
 
@@ -197,7 +197,7 @@ mod tests {
     fn undelivered_alerts_and_a_state_that_cannot_be_written_are_said_on_top() {
         let page = page(|s| s.state_file = StateFile::Failing("disk full".into()));
         let top = page.split_once("id=\"firing\"").unwrap().0;
-        assert!(top.contains("Alerts do not arrive") && top.contains("2 messages waiting, the oldest for 1m 30s"));
+        assert!(top.contains("Alerts do not arrive") && top.contains("2 messages waiting, the oldest for 1 min 30 s"));
         assert!(top.contains("no answer within 5s") && top.contains("disk full"));
         let quiet = self::page(|s| {
             s.channels[1].state = "ok".into();
@@ -215,9 +215,9 @@ mod tests {
                 .map(|id| page.find(&format!("id=\"{id}\"")).unwrap())
                 .collect();
         assert!(places.is_sorted(), "{places:?}");
-        assert!(page.contains("for <b>12m 8s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
+        assert!(page.contains("for <b>12 min 8 s</b>, since <time datetime=\"2026-01-01T02:02:00Z\">02:02:00</time>"));
         assert!(page.contains("#k3f9"));
-        assert!(page.contains("last 24 hours: firing 15m, well 15m, not watched 23h 30m"));
+        assert!(page.contains("last 24 hours: firing 15 min, well 15 min, not watched 23 h 30 min"));
     }
 
     #[test]

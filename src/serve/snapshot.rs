@@ -406,7 +406,7 @@ mod tests {
         let table: [Row<'_>; 7] = [
             (&|_| {}, 500_000, None),
             (&|_| {}, 544_999, None),
-            (&|_| {}, 545_000, Some("45s ago")),
+            (&|_| {}, 545_000, Some("45 s ago")),
             (&|s| s.enabled = false, 9_000_000, None),
             (&|s| s.tick.count = 0, 500_000, Some("first pass")),
             (&|s| s.state_file = StateFile::Failing("disk full".into()), 500_000, Some("disk full")),

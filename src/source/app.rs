@@ -5,6 +5,7 @@
 //! fetch has a total deadline and a body of at most 8 MiB; no redirect is followed. See
 //! `adr/0015-reading-the-application.md`.
 
+mod advice;
 mod answer;
 mod envelope;
 mod exposition;
@@ -30,6 +31,8 @@ use crate::client::resolve::{Lane, ResolveError};
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
+use crate::core::about::{About, Details};
+use crate::core::reach::Peer;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{More, Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::Now;
@@ -62,13 +65,16 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         };
     };
     let mut problems = Problems::new(config);
-    let down = Arc::new(Spec::new(
+    let about = About { group: settings::address(url).unwrap_or_default().into(), ..About::default() };
+    let down = Spec::new(
         SignalKey::new("app/down"),
         "application",
         Severity::Critical,
         Rule { fail_after: settings.down_after.max(1), ..Rule::at_once(Test::Verdict) },
-    ));
-    let mut rules = Rules::build(&settings.rule, settings.format, &down.key, &mut problems);
+    );
+    let down = Arc::new(down.about(about));
+    let shown = advice::shown(url);
+    let mut rules = Rules::build(&settings, &down.key, &shown, &mut problems);
     let accept = accept(settings.format, rules.languages());
     let target = settings::target(&settings, url, accept, outfit.timeout, &mut problems);
     problems.unless_any(())?;
@@ -87,6 +93,7 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     Ok(Some(Box::new(App {
         http,
         target,
+        url: shown,
         clock: outfit.clock.clone(),
         format: settings.format,
         stale_after: settings.stale_after,
@@ -112,6 +119,8 @@ fn accept(format: Format, (json, metrics): (bool, bool)) -> &'static str {
 struct App {
     http: Http,
     target: Target,
+    /// What is asked, as it may stand in a command.
+    url: String,
     clock: Clock,
     format: Format,
     stale_after: u32,
@@ -129,9 +138,9 @@ enum Fetched {
     /// It answers, but with nothing that can be read.
     Unreadable(String),
     /// It does not answer.
-    Down(String),
+    Down(String, Details),
     /// The fault may be on our side of the line.
-    Unseen(String),
+    Unseen(String, Details),
 }
 
 /// The fault may be on our side: what it says is nothing about the application.
@@ -160,10 +169,16 @@ impl Source for App {
                 }
             }
             Fetched::Unreadable(why) => self.blind(Reading::Up, "it answers", why, now),
-            Fetched::Unseen(why) => self.blind(Reading::Unknown, "it could not be asked", why, now),
-            Fetched::Down(why) => {
+            Fetched::Unseen(why, details) => {
+                let mut report = self.blind(Reading::Unknown, "it could not be asked", why, now);
+                if let Some(down) = report.observations.last_mut() {
+                    down.details = Some(Arc::new(details));
+                }
+                report
+            }
+            Fetched::Down(why, details) => {
                 let mut report = self.unknown("the application does not answer", now);
-                report.observations.push(self.look(Reading::Down, Cow::Owned(why), now));
+                report.observations.push(self.look(Reading::Down, Cow::Owned(why), now).with(details));
                 report
             }
         })
@@ -171,6 +186,10 @@ impl Source for App {
 
     fn patience(&self) -> Duration {
         self.target.timeout + READING
+    }
+
+    fn advice(&self, why: &str) -> Details {
+        advice::blind(why, &self.url)
     }
 }
 
@@ -181,18 +200,29 @@ impl App {
         let shown = &self.target.shown;
         match self.http.get(&self.target.url, &headers) {
             Ok(response) if (200..300).contains(&response.status) => Fetched::Answer(response),
-            Ok(response) => Fetched::Down(match response.status {
-                status @ 300..=399 => format!("{shown} answers {status}, and redirects are not followed"),
-                status @ (401 | 403) => format!("{shown} answers {status}; check app.authorization"),
-                status => format!("{shown} answers {status}"),
-            }),
-            Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
-            // A name that goes away goes with its container; a resolver that is silent says nothing.
-            Err(HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. }))) => {
-                Fetched::Down(error.to_string())
+            Ok(response) => {
+                let fact = match response.status {
+                    status @ 300..=399 => format!("HTTP {status}, expected 200–299; redirects are not followed"),
+                    status => format!("HTTP {status}, expected 200–299"),
+                };
+                Fetched::Down(fact, advice::status(response.status, &self.url))
             }
-            Err(error) if is_unseen(&error) => Fetched::Unseen(format!("{shown}: {error}")),
-            Err(error) => Fetched::Down(format!("{shown}: {error}")),
+            Err(error @ (HttpError::TooLarge(_) | HttpError::Coded(_))) => Fetched::Unreadable(error.to_string()),
+            Err(error) => {
+                let (host, port) = (&self.target.host, self.target.port);
+                let details = advice::failed(&error, Peer { host, port }, &self.url);
+                match &error {
+                    // A name that goes away goes with its container; a resolver that is silent says nothing.
+                    HttpError::Resolve(error @ (ResolveError::NotFound { .. } | ResolveError::Alone { .. })) => {
+                        Fetched::Down(error.to_string(), details)
+                    }
+                    _ if is_unseen(&error) => {
+                        Fetched::Unseen(format!("{shown}: {error}"), advice::unseen(&error, &self.url))
+                    }
+                    HttpError::Refused(_) => Fetched::Down(error.to_string(), details),
+                    _ => Fetched::Down(format!("{shown}: {error}"), details),
+                }
+            }
         }
     }
 

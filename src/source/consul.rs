@@ -6,6 +6,7 @@
 //! hidden by ACLs, data that was replaced (the index went back, or our sentinel key is gone) — never
 //! "everybody is missing" (F11–F13). See `adr/0023-reading-heartbeats.md`.
 
+mod advice;
 mod follow;
 mod known;
 mod picture;
@@ -22,6 +23,7 @@ use super::{Ask, Entry, Outfit, Source};
 use crate::client::consul::{self, Consul};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::core::about::Details;
 use crate::core::beacon::LONGEST_WAIT;
 use crate::core::recovery::heartbeat::Heartbeats;
 use crate::core::signal::{Report, SignalKey};
@@ -61,7 +63,8 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     }
     let place = place(config, &nodes)?;
     let names = nodes.nodes.iter().map(|node| Arc::clone(&node.name)).collect();
-    Ok(Some(Box::new(Heart::new(client, place, names, outfit.clone()))))
+    let heart = Heart::new(client, place, names, outfit.clone());
+    Ok(Some(Box::new(Heart { plans: advice::plans(&nodes), ..heart })))
 }
 
 /// Where the heartbeats are.
@@ -105,6 +108,8 @@ pub struct Heart {
     left_out: usize,
     /// Single passes that follow one another: what was lost is confirmed by the next of them.
     once: bool,
+    /// What will be done about each configured node when it is lost, in words.
+    plans: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// One consistent read of all heartbeats, with the sentinel, for a decision about `node`.
@@ -132,6 +137,7 @@ impl Heart {
             began: None,
             left_out: 0,
             once: false,
+            plans: BTreeMap::new(),
         }
     }
 
@@ -175,9 +181,12 @@ impl Heart {
         // What was lost while nobody looked may be Consul's data: nodes have their time to register again.
         let began = *self.began.get_or_insert(beats.at);
         let is_settled = self.once || beats.at.since(began) >= self.place.resettle;
-        let configured = &self.configured;
-        let observe =
-            |(name, known): (&Arc<str>, &mut Tracked)| known.observe(beats.at, is_settled, !configured.contains(name));
+        let (configured, plans) = (&self.configured, &self.plans);
+        let observe = |(name, known): (&Arc<str>, &mut Tracked)| {
+            let seen = known.observe(beats.at, is_settled, !configured.contains(name));
+            let details = advice::node(name, seen.reading, known.life, plans.get(name));
+            seen.with_some(details)
+        };
         let observations = self.specs.iter_mut().map(observe).collect();
         let blind = (self.left_out > 0)
             .then(|| format!("{REMEMBERED} nodes are followed; at least {} more are not watched", self.left_out));
@@ -249,6 +258,10 @@ impl Source for Heart {
         self.specs.retain(|name, known| known.has_key || self.configured.contains(name) || gone != Some(&**name));
     }
 
+    fn advice(&self, why: &str) -> Details {
+        advice::blind(why)
+    }
+
     fn patience(&self) -> Duration {
         self.consul.timeout() * 4 + Duration::from_secs(2)
     }
@@ -265,7 +278,7 @@ mod tests {
         assert_eq!(read("[consul]\nresettle = \"31s\""), Ok(Duration::from_secs(31)));
         for short in ["30s", "1s", "0s"] {
             let what = read(&format!("[consul]\nresettle = \"{short}\"")).unwrap_err();
-            assert!(what.contains("`consul.resettle`") && what.contains("the least is 31s"), "{what}");
+            assert!(what.contains("`consul.resettle`") && what.contains("the least is 31 s"), "{what}");
         }
     }
 }

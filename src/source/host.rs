@@ -5,6 +5,7 @@
 //! kernel offers and cannot be read is unknown with its reason, and so is what was there and is not.
 //! It measures and never judges: ceilings are in the specs.
 
+mod advice;
 mod disk;
 mod disks;
 mod gauge;
@@ -19,7 +20,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::disk::{LIMIT, Statvfs};
+use self::advice::Saying;
+use self::disk::LIMIT;
 use self::disks::Disks;
 use self::gauge::{Gauge, MARGIN};
 use self::proc::{Gap, Seen};
@@ -29,9 +31,12 @@ use crate::client::shortage;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
+use crate::core::about::Details;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity};
-use crate::core::time::people;
+use crate::core::time::{Mono, people};
+
+pub use self::disk::{Statvfs, Usage};
 
 const SECTION: Section = Settings::section(settings::PATH);
 
@@ -49,6 +54,14 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
         return Ok(None);
     }
     Ok(Some(Box::new(Host::new(settings, outfit, Arc::new(disk::statvfs)))))
+}
+
+/// The source over `config`, with this call to say how full a disk is: for those who have no full disk at hand.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn over(config: &Config, outfit: &Outfit, call: Statvfs) -> Result<Box<dyn Source>, ConfigError> {
+    Ok(Box::new(Host::new(settings::read(config)?, outfit, call)))
 }
 
 /// Where the machine's /sys is.
@@ -78,29 +91,41 @@ struct Host {
 impl Host {
     fn new(settings: Settings, outfit: &Outfit, statvfs: Statvfs) -> Host {
         use Severity::{Critical, Warning};
-        let share = |name: &str, title: &str, severity, limit: f64| {
-            Gauge::above(name, title, severity, limit, limit - MARGIN).map(|gauge| gauge.knowing(&outfit.kept))
+        let share = |name: &str, title: &str, severity, limit: f64, saying: &Saying| {
+            let gauge = Gauge::above(name, title, severity, limit, limit - MARGIN);
+            gauge.map(|gauge| gauge.saying(saying).knowing(&outfit.kept))
         };
-        let eased = |name: &str, title: &str, severity, limit: f64| {
-            Gauge::above(name, title, severity, limit, limit * EASED).map(|gauge| gauge.knowing(&outfit.kept))
+        let eased = |name: &str, title: &str, severity, limit: f64, saying: &Saying| {
+            let gauge = Gauge::above(name, title, severity, limit, limit * EASED);
+            gauge.map(|gauge| gauge.saying(saying).knowing(&outfit.kept))
         };
+        let (memory, io, cpu) = (settings.pressure_memory_pct, settings.pressure_io_pct, settings.pressure_cpu_pct);
         let pressure = [
-            (eased("pressure:memory", "waiting for memory", Critical, settings.pressure_memory_pct), "memory", "full"),
-            (eased("pressure:io", "waiting for disks", Warning, settings.pressure_io_pct), "io", "full"),
-            (eased("pressure:cpu", "waiting for CPUs", Warning, settings.pressure_cpu_pct), "cpu", "some"),
+            (
+                eased("pressure:memory", "waiting for memory", Critical, memory, &advice::MEMORY_STALLS),
+                "memory",
+                "full",
+            ),
+            (eased("pressure:io", "waiting for disks", Warning, io, &advice::IO_STALLS), "io", "full"),
+            (eased("pressure:cpu", "waiting for CPUs", Warning, cpu, &advice::CPU_STALLS), "cpu", "some"),
         ];
         let rises = Rule::at_once(Test::Increases { counter: true });
+        let event =
+            |name: &str, title: &str, severity, rule, saying| Gauge::new(name, title, severity, rule).saying(saying);
         Host {
             clock: outfit.clock.clone(),
-            memory: share("memory", "memory in use", Critical, settings.memory_pct),
-            swap: share("swap", "swap in use", Warning, settings.swap_pct),
-            load: eased("load", "load per CPU", Warning, settings.load_per_cpu),
+            memory: share("memory", "memory in use", Critical, settings.memory_pct, &advice::MEMORY),
+            swap: share("swap", "swap in use", Warning, settings.swap_pct, &advice::SWAP),
+            load: eased("load", "load per CPU", Warning, settings.load_per_cpu, &advice::LOAD)
+                .map(|gauge| gauge.counted_in(" for each CPU")),
             pressure: pressure.into_iter().filter_map(|(g, file, line)| Some((g?, file, line))).collect(),
-            files: share("files", "open files", Critical, settings.files_pct),
-            oom: settings
-                .oom
-                .then(|| Gauge::new("oom", "killed for lack of memory", Critical, rises).knowing(&outfit.kept)),
-            reboot: settings.reboot.then(|| Gauge::new("reboot", "reboot", Warning, Rule::at_once(Test::Event))),
+            files: share("files", "open files", Critical, settings.files_pct, &advice::FILES),
+            oom: settings.oom.then(|| {
+                event("oom", "killed for lack of memory", Critical, rises, &advice::OOM).knowing(&outfit.kept)
+            }),
+            reboot: settings
+                .reboot
+                .then(|| event("reboot", "reboot", Warning, Rule::at_once(Test::Event), &advice::REBOOT)),
             boot: outfit.previous_boot.clone().filter(|boot| !boot.is_empty()),
             disks: Disks::new(&settings, statvfs, &outfit.kept),
             settings,
@@ -138,6 +163,10 @@ impl Source for Host {
 
     fn patience(&self) -> Duration {
         LIMIT + Duration::from_secs(1)
+    }
+
+    fn advice(&self, _why: &str) -> Details {
+        advice::blind()
     }
 }
 
@@ -181,12 +210,8 @@ impl Host {
             let kills = proc::oom_kills(vmstat.as_ref().map_err(Clone::clone)?)?;
             Ok((Reading::Value(kills as f64), format!("{kills} processes killed for lack of memory since boot")))
         });
-        for (gauge, file, line) in &mut self.pressure {
-            let read = proc::text(proc, &format!("pressure/{file}")).and_then(|text| proc::pressure(&text, line));
-            let who = if *line == "full" { "everything" } else { "something" };
-            let told = read.map(|p| (Reading::Value(p), format!("{who} waited {p} % of the last minute")));
-            seen.extend(gauge.observe(told, now));
-        }
+        seen.extend(self.read_pressure(now));
+        let proc = self.settings.proc.as_path();
         if let Some(gauge) = &mut self.reboot {
             let boot = proc::promised(proc, "sys/kernel/random/boot_id").and_then(|text| proc::boot(&text));
             let up = proc::text(proc, "uptime").and_then(|text| proc::uptime(&text)).ok();
@@ -198,7 +223,34 @@ impl Host {
                 _ => told,
             }));
         }
+        // The largest processes are looked for only while memory is short.
+        if let Some(gauge) = &self.memory
+            && let Some(full) = seen.iter_mut().find(|seen| seen.spec.key == *gauge.key())
+            && gauge.is_bad(full.reading)
+        {
+            full.details = Some(Arc::new(advice::MEMORY.with(&proc::largest(proc))));
+        }
         Ok(seen)
+    }
+
+    /// How long everything, or something, had to wait.
+    fn read_pressure(&mut self, now: Mono) -> Vec<Observation> {
+        let proc = self.settings.proc.as_path();
+        let mut seen = Vec::new();
+        for (gauge, file, line) in &mut self.pressure {
+            let read = proc::text(proc, &format!("pressure/{file}")).and_then(|text| proc::pressure(&text, line));
+            let who = if *line == "full" { "everything" } else { "something" };
+            let what = match *file {
+                "io" => "disks",
+                "cpu" => "a CPU",
+                other => other,
+            };
+            let told = read.map(|p| (Reading::Value(p), format!("{who} waited for {what} {p} % of the last minute")));
+            let short_of_memory = *file == "memory" && told.as_ref().is_ok_and(|(reading, _)| gauge.is_bad(*reading));
+            let details = short_of_memory.then(|| advice::MEMORY_STALLS.with(&proc::largest(proc)));
+            seen.extend(gauge.observe(told, now).map(|seen| seen.with_some(details)));
+        }
+        seen
     }
 }
 
@@ -221,7 +273,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Condvar, Mutex};
 
-    use super::disk::Usage;
     use super::*;
     use crate::core::time::{Mono, Now};
     use crate::wake::Waker;
@@ -318,7 +369,7 @@ mod tests {
         let mut host = host("[host]\ndisk_paths = [\"/\"]", call);
         let report = look(&mut host);
         let disk = seen(&report, "host/disk:/");
-        assert_eq!(disk.fact, "98 % used (warning above 90 %, critical above 97 %), 80 KiB left");
+        assert_eq!(disk.fact, "98 % used (warning at 90 %, critical at 97 %), 80 KiB free");
         assert_eq!(disk.spec.severity, Severity::Critical);
         assert_eq!(seen(&report, "host/readonly:/").reading, Reading::Up);
         read_only.store(1, Ordering::SeqCst);

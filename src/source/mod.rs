@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::Clock;
 use crate::config::schema::Section;
 use crate::config::{Config, ConfigError};
+use crate::core::about::Details;
 use crate::core::signal::{Report, SignalKey};
 use crate::core::time::{Mono, Now};
 use crate::wake::Waker;
@@ -131,6 +132,11 @@ pub trait Source: Send {
     /// Looks once and says what was seen, or why looking was not possible (one sentence: what
     /// failed, on what, what to do next; no secrets). Bounded by the source's own time limits.
     fn observe(&mut self, ask: &Ask) -> Result<Report, String>;
+
+    /// What a person should be told when it cannot look, or part of the picture is missing, for this reason.
+    fn advice(&self, _why: &str) -> Details {
+        Details::default()
+    }
 
     /// The longest an honest answer may take; later than this, the source counts as blind.
     fn patience(&self) -> Duration;

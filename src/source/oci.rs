@@ -15,6 +15,7 @@ use crate::client::oci::settings::{self, Settings};
 use crate::client::oci::{Class, Oci, OciError};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
+use crate::core::about::{About, Details};
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, Report, Severity, SignalKey, Spec};
 use crate::core::time::{Mono, people};
@@ -49,12 +50,17 @@ fn build(config: &Config, outfit: &Outfit) -> Result<Option<Box<dyn Source>>, Co
     }
     let access = settings::access(config, outfit.clock.clone(), outfit.timeout)?;
     let oci = Oci::new(access).map_err(|error| config.error("oci", error.to_string()))?;
-    let spec = Arc::new(Spec::new(
+    let spec = Spec::new(
         SignalKey::new("oci/instances"),
         "instances in Oracle Cloud",
         Severity::Warning,
         Rule::at_once(Test::Verdict),
-    ));
+    );
+    let usual = Details::new(
+        "cannot all be found",
+        "correct instance_id of these nodes, or the policy of their compartment: oci compute instance get --instance-id ID",
+    );
+    let spec = Arc::new(spec.about(About { usual: Some(Arc::new(usual)), ..About::default() }));
     let round = Round { oci, asked: asked.into(), clock: outfit.clock.clone() };
     Ok(Some(Box::new(Cloud { round, every, outfit: outfit.clone(), spec, follower: None })))
 }
@@ -237,6 +243,15 @@ impl Source for Cloud {
         let observations =
             if known.blind.is_some() { Vec::new() } else { vec![Observation::new(&self.spec, at, reading, fact)] };
         Ok(Report { observations, complete: false, blind: known.blind, ..Report::default() })
+    }
+
+    fn advice(&self, why: &str) -> Details {
+        let advice = if why.contains("[oci]") || why.contains("401") || why.contains("key") {
+            "check the key, its fingerprint, the user and the tenancy in [oci]: oci iam region list"
+        } else {
+            "is there a way to Oracle's API, and is this machine's clock right? timedatectl; oci iam region list"
+        };
+        Details::new("cannot be read", advice)
     }
 
     fn patience(&self) -> Duration {

@@ -6,7 +6,9 @@
 //! off, metadata addresses refused (T9); facts hold no query, no credential and at most 200
 //! characters of what a peer said. See `adr/0014-probe-pool.md`.
 
+pub mod advice;
 mod build;
+mod cause;
 pub mod dns;
 pub mod exec;
 pub mod http;
@@ -19,7 +21,7 @@ pub mod target;
 pub mod tcp;
 pub mod tls;
 mod types;
-mod verdict;
+pub mod verdict;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use super::{Ask, Entry, Outfit, Source};
 use crate::client::resolve::ResolveError;
 use crate::client::shortage::Shortage;
 use crate::config::{Config, ConfigError};
+use crate::core::about::Details;
 use crate::core::rule::Rule;
 use crate::core::signal::{Observation, Reading, Report, Spec};
 use crate::core::time::{Mono, Wall, people};
@@ -67,6 +70,8 @@ pub struct Probe {
     pub check: Check,
     /// What it shares its fate with: an address, or the zone of a name; `None` for a command and a mere name.
     pub dependency: Option<Arc<str>>,
+    /// The host and port that it talks to.
+    pub place: Option<String>,
 }
 
 /// One kind of look at one target.
@@ -123,6 +128,7 @@ impl Probes {
         let news = move || waker.wake(Wake::Look(Arc::clone(&name)));
         let dependencies = probes.iter().map(|p| p.dependency.clone()).collect();
         let pool = Pool::new(paces, bounds, outfit.clock.clone(), look, news).sharing(dependencies);
+        let pool = pool.together(&cause::leaders(&probes));
         Probes { all: probes, groups, pool, fresh_since: None }
     }
 
@@ -168,9 +174,7 @@ impl Source for Probes {
             let Some(probe) = self.all.get(index) else { return };
             let told = tell(&probe.pace, &standing, since, ask.now.mono);
             report.complete &= told.is_fresh;
-            let spec = if told.certain { &at_once(&probe.spec) } else { &probe.spec };
-            let seen = Observation::new(spec, told.seen_at, told.reading, told.fact);
-            report.observations.push(seen.since(told.since));
+            report.observations.push(observation(&probe.spec, told));
         });
         report.blind = lag.map(|lag| {
             let late = people(lag.late);
@@ -181,6 +185,15 @@ impl Source for Probes {
             }
         });
         Ok(report)
+    }
+
+    fn advice(&self, why: &str) -> Details {
+        let advice = if why.contains("thread") {
+            "raise TasksMax (systemd), pids_limit (compose) or `ulimit -u`"
+        } else {
+            "shorten `timeout` or lengthen `interval` of the probes that hang: watchdog status --all"
+        };
+        Details::new("cannot keep up", advice)
     }
 
     fn patience(&self) -> Duration {
@@ -205,6 +218,25 @@ struct Told {
     certain: bool,
     /// When it happened, where the check knows.
     since: Option<Wall>,
+    details: Option<Arc<Details>>,
+}
+
+impl Told {
+    fn of(verdict: &Verdict, seen_at: Mono) -> Told {
+        let (reading, fact, certain) = (verdict.reading, verdict.fact.clone(), verdict.certain);
+        Told { reading, fact, seen_at, is_fresh: true, certain, since: verdict.since, details: verdict.details.clone() }
+    }
+}
+
+/// What one look at the probe of `spec` says, when it was finished at `seen_at`.
+pub fn observed(spec: &Arc<Spec>, verdict: &Verdict, seen_at: Mono) -> Observation {
+    observation(spec, Told::of(verdict, seen_at))
+}
+
+fn observation(spec: &Arc<Spec>, told: Told) -> Observation {
+    let spec = if told.certain { &at_once(spec) } else { spec };
+    let seen = Observation::new(spec, told.seen_at, told.reading, told.fact);
+    Observation { details: told.details, ..seen }.since(told.since)
 }
 
 /// The same signal under a rule that does not count: for what is certain at the first look.
@@ -220,6 +252,7 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
         is_fresh,
         certain: false,
         since: None,
+        details: None,
     };
     if let Some(out) = standing.out_for.filter(|out| *out > pace.limit.saturating_add(STUCK)) {
         let limit = people(pace.limit);
@@ -244,9 +277,7 @@ fn tell(pace: &Pace, standing: &Standing<'_>, since: Mono, now: Mono) -> Told {
             // A date that has passed is bad now as it was at the look: a look a day must not have to wait for the
             // next one because the first fell into the time after a start, in which nothing is confirmed.
             let lasts = verdict.certain && verdict.reading == Reading::Down;
-            let seen_at = if lasts { now } else { seen_at };
-            let (reading, fact, certain) = (verdict.reading, verdict.fact.clone(), verdict.certain);
-            Told { reading, fact, seen_at, is_fresh: true, certain, since: verdict.since }
+            Told::of(verdict, if lasts { now } else { seen_at })
         }
     }
 }
@@ -258,15 +289,16 @@ fn overdue(pace: &Pace) -> Duration {
 
 /// The verdict on a name that gave no address: what the resolver says is the target's fault; what it
 /// cannot say is nobody's.
-fn unresolved(error: &ResolveError) -> Verdict {
-    match error {
+pub fn unresolved(error: &ResolveError, name: &str) -> Verdict {
+    let verdict = match error {
         ResolveError::NotFound { .. } | ResolveError::Alone { .. } | ResolveError::Refused(_) => {
             Verdict::down(error.to_string())
         }
         ResolveError::Undecided { .. } | ResolveError::Timeout { .. } | ResolveError::Busy { .. } => {
             Verdict::unknown(error.to_string())
         }
-    }
+    };
+    verdict.because(advice::of_lookup(error, name))
 }
 
 /// What a peer said, fit for a fact: escaped, at most 200 characters.
@@ -317,7 +349,7 @@ mod tests {
             Mono(200_000),
         );
         assert_eq!(told.reading, Reading::Unknown);
-        assert_eq!(told.fact, "not checked for 1m 40s");
+        assert_eq!(told.fact, "not checked for 1 min 40 s");
     }
 
     #[test]
@@ -333,11 +365,11 @@ mod tests {
     fn a_name_that_does_not_exist_is_down_and_a_resolver_that_hangs_is_unknown() {
         let name = || "db".to_string();
         let why = String::new;
-        assert_eq!(unresolved(&ResolveError::NotFound { name: name(), why: why() }).reading, Reading::Down);
+        assert_eq!(unresolved(&ResolveError::NotFound { name: name(), why: why() }, "db").reading, Reading::Down);
         let other = "www".to_string();
-        assert_eq!(unresolved(&ResolveError::Alone { name: name(), why: why(), other }).reading, Reading::Down);
-        assert_eq!(unresolved(&ResolveError::Undecided { name: name(), why: why() }).reading, Reading::Unknown);
-        assert_eq!(unresolved(&ResolveError::Timeout { name: name(), limit: STUCK }).reading, Reading::Unknown);
-        assert_eq!(unresolved(&ResolveError::Busy { name: name(), why: why() }).reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Alone { name: name(), why: why(), other }, "db").reading, Reading::Down);
+        assert_eq!(unresolved(&ResolveError::Undecided { name: name(), why: why() }, "db").reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Timeout { name: name(), limit: STUCK }, "db").reading, Reading::Unknown);
+        assert_eq!(unresolved(&ResolveError::Busy { name: name(), why: why() }, "db").reading, Reading::Unknown);
     }
 }

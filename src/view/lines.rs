@@ -249,7 +249,7 @@ mod tests {
         fn new() -> Page {
             let (cooldown, tick) = (Duration::from_hours(1), Duration::from_secs(15));
             let policy = Policy {
-                cooldown: crate::core::watch::Cooldowns::all(cooldown),
+                cooldown: crate::core::policy::Cooldowns::all(cooldown),
                 tick,
                 warm_up: false,
                 confirm_at_once: true,
@@ -275,7 +275,7 @@ mod tests {
             };
             let report =
                 Report { observations: seen.iter().map(observe).collect(), complete: true, ..Report::default() };
-            let answer = Answer { source: Arc::from("a"), at: self.now.mono, outcome: Ok(report) };
+            let answer = Answer { source: Arc::from("a"), at: self.now.mono, outcome: Ok(report), details: None };
             self.watch.tick(self.now, vec![answer]);
             let silenced = |key: &SignalKey| {
                 let names = self.silenced.as_ref().is_some_and(|pattern| glob::matches(pattern, key.as_str()));

@@ -106,7 +106,7 @@ impl World {
         }
         let report = self.look();
         let now = self.clock.now();
-        let answer = Seen { source: Arc::from("app"), at: now.mono, outcome: Ok(report) };
+        let answer = Seen { source: Arc::from("app"), at: now.mono, outcome: Ok(report), details: None };
         self.watch.tick(now, vec![answer]).edges
     }
 
@@ -232,9 +232,9 @@ fn an_envelope_from_the_future_is_invalid() {
 fn whoever_does_not_answer_is_down() {
     let cut = |text: &str| Answer::Raw(text.as_bytes().to_vec());
     let table: Vec<(Answer, &str)> = vec![
-        (Answer::Whole(500, "text/plain", b"a 1".to_vec()), "answers 500"),
-        (Answer::Whole(404, "text/plain", b"a 1".to_vec()), "answers 404"),
-        (Answer::Whole(401, "text/plain", Vec::new()), "check app.authorization"),
+        (Answer::Whole(500, "text/plain", b"a 1".to_vec()), "HTTP 500, expected 200–299"),
+        (Answer::Whole(404, "text/plain", b"a 1".to_vec()), "HTTP 404, expected"),
+        (Answer::Whole(401, "text/plain", Vec::new()), "HTTP 401"),
         (Answer::Whole(302, "text/html", Vec::new()), "redirects are not followed"),
         (cut("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\na 1\n"), ""),
         (cut("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\na 1\n"), ""),
@@ -268,12 +268,12 @@ fn three_failures_in_a_row_are_the_master_alarm_and_the_rules_keep_silent() {
     let mut world =
         World::new(&peer.url(), "[[app.rule]]\nname = \"queue\"\nvalue = \"/queue/counts/queued\"\nwhen = \"> 2\"");
     let edges = world.ticks(2);
-    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/queue", "/queue/counts/queued is 3")]);
+    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/queue", "/queue/counts/queued is 3, alert above 2")]);
     let address = peer.address;
     drop(peer);
     assert_eq!(world.ticks(2), []);
     let edges = world.tick();
-    let words = format!("{address}: connection refused by {address}");
+    let words = format!("connection refused by {address}");
     assert_eq!(told(&edges), [(EdgeKind::Alert, "app/down", words.as_str())]);
     // An hour of it: reminders of what fires, not a word about what cannot be seen because of it.
     let edges = world.ticks(241);

@@ -64,7 +64,7 @@ fn it_holds_its_key_renews_and_says_that_a_stop_was_planned() {
     let server = Consul::dev(Dev::default());
     let dir = tempfile::tempdir().unwrap();
     let daemon = start(dir.path(), &server.url());
-    for words in ["beacon of n1", KEY, &server.url(), "renewed every 300ms"] {
+    for words in ["beacon of n1", KEY, &server.url(), "renewed every 300 ms"] {
         assert!(daemon.stdout().contains(words), "{words}: {}", daemon.stdout());
     }
     wait_active(&daemon);

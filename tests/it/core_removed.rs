@@ -137,7 +137,7 @@ fn since_is_when_it_happened_and_when_it_was_noticed_is_said_where_they_differ()
     assert_eq!((alert.since, alert.noticed), (stopped, Some(noticed)));
     assert_eq!(alert.lasted, alert.at.since(alert.since), "since and for how long agree");
     let text = text(&out, world.now.wall);
-    assert!(text.contains("for 30m 30s") && text.contains("noticed "), "{text}");
+    assert!(text.contains("for 30 min 30 s") && text.contains("noticed "), "{text}");
     assert_eq!(world.watch.standings().find(|s| s.state == State::Firing).unwrap().since, stopped);
     // The same across a restart, and to the end.
     world.restart(false);

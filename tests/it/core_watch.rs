@@ -208,7 +208,7 @@ fn a_suspend_opens_a_warm_up_and_is_told_and_ages_begin_again() {
     world.sleep(Duration::from_hours(8));
     let out = world.see(&spec, Reading::Down);
     assert_eq!(said(&out), [("clock/step", EdgeKind::Alert)]);
-    assert_eq!(out.edges[0].fact, "this machine was suspended for 8h");
+    assert_eq!(out.edges[0].fact, "this machine was suspended for 8 h");
     assert_eq!(world.watch.fresh_since(), world.now.mono);
     for _ in 0..19 {
         assert!(world.see(&spec, Reading::Down).edges.is_empty(), "eight hours asleep are not five minutes seen bad");

@@ -109,8 +109,10 @@ impl Daemon {
                 panic!("the daemon ended with {status}: {}{}", daemon.stdout(), daemon.stderr());
             }
             let screen = daemon.stdout();
-            let rest = screen.split_once("http://")?.1;
-            rest.split_once("/\n").map(|(address, _)| format!("http://{address}"))
+            // Messages about what an earlier run left may come first, with addresses of their own.
+            let whole = screen.rsplit_once('\n')?.0;
+            let page = |line: &str| Some(line.trim().strip_prefix("page ")?.trim().strip_suffix('/')?.to_string());
+            whole.lines().find_map(page)
         });
         daemon
     }

@@ -114,7 +114,7 @@ impl Notifier for Stubborn {
     }
 
     fn send(&mut self, _part: &Part<'_>) -> Result<Receipt, SendError> {
-        let error = SendError { what: "out".to_string(), class: Class::Transient };
+        let error = SendError { what: "out".to_string(), advice: "", class: Class::Transient };
         if self.0.load(Ordering::SeqCst) { Ok(Receipt::default()) } else { Err(error) }
     }
 }

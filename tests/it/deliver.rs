@@ -104,7 +104,7 @@ impl Notifier for Paper {
         told.attempts.push((sent, answer.is_none()));
         match answer {
             None => Ok(Receipt { reference: Some(format!("r{}", told.attempts.len())), remember: None }),
-            Some(class) => Err(SendError { what: format!("paper: {class:?}"), class }),
+            Some(class) => Err(SendError { what: format!("paper: {class:?}"), advice: "", class }),
         }
     }
 }

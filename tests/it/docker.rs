@@ -206,7 +206,7 @@ fn a_crash_loop_is_one_long_down_until_it_is_quiet() {
     let mut watch = Watch::start(&engine, |_| {});
     watch.until_last(Down);
     let fact = watch.fact().to_string();
-    assert!(fact.starts_with("crash loop: 3 restarts in 6.0s (limit 3), last exit code 7"), "{fact}");
+    assert!(fact.starts_with("crash loop: 3 restarts in 6 s (limit 3), last exit code 7"), "{fact}");
     watch.until_last(Up);
     watch.go_on(Duration::from_secs(1));
     let readings = watch.readings();
@@ -355,7 +355,7 @@ fn a_daemon_that_restarts_or_freezes_makes_nothing_down() {
 
     daemon.signal("STOP");
     watch.look();
-    assert!(watch.errors.last().unwrap().contains("no answer within 3s"), "{:?}", watch.errors);
+    assert!(watch.errors.last().unwrap().contains("no answer within 3 s"), "{:?}", watch.errors);
     daemon.signal("CONT");
     watch.errors.clear();
     watch.look();

@@ -208,7 +208,7 @@ fn a_job_that_failed_is_told_once_with_its_last_lines() {
 
     boxes.lock().unwrap()[1] = Box_::new(2, "shop-web-run-1", "exited", 3).of("web").once();
     let report = look(&mut source, &clock);
-    let fact = "ended with an error, exit code 3, after 12s: \"three\" / \"two\" / \"fou\"";
+    let fact = "ended with an error, exit code 3, after 12 s: \"three\" / \"two\" / \"fou\"";
     assert_eq!(news(&report), [("job/shop-web-run-1".to_string(), 1, fact.to_string())]);
     let seen = report.observations.iter().find(|o| o.spec.key.as_str() == "job/shop-web-run-1").unwrap();
     assert_eq!(seen.spec.severity.as_str(), "warning");
@@ -254,7 +254,7 @@ fn what_ended_well_long_ago_or_before_somebodys_eyes_is_no_news() {
     let (mut source, _, clock) = source(&peer.socket(), &[], |_| {});
     let report = look(&mut source, &clock);
     // It may have been brought up together with the watchdog.
-    let fact = "ended with an error, exit code 1, after 12s; its log cannot be read: HTTP 403: forbidden";
+    let fact = "ended with an error, exit code 1, after 12 s; its log cannot be read: HTTP 403: forbidden";
     assert_eq!(news(&report), [("job/fresh".to_string(), 1, fact.to_string())]);
     assert_eq!(peer.count("/json"), 6, "each is asked about once: {:?}", peer.asked());
     look(&mut source, &clock);

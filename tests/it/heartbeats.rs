@@ -102,7 +102,7 @@ fn is_blind(words: &str) -> impl Fn(&Result<Report, String>) -> bool {
 fn doubts() -> [(Change, &'static str); 3] {
     [
         (|held| held.known_leader = false, "no leader"),
-        (|held| held.last_contact = 5_001, "5.0s ago"),
+        (|held| held.last_contact = 5_001, "5 s ago"),
         (|held| held.filtered = true, "key_prefix \"watchdog/nodes\" read"),
     ]
 }
@@ -207,7 +207,7 @@ fn data_that_was_replaced_is_not_believed_until_nodes_had_time_to_register_again
         rig.kv.held().index += 1;
         rig.wait("the wait", is_blind("more to register again")).unwrap_err();
         rig.pass_time(RESETTLE.saturating_sub(Duration::from_secs(1)));
-        rig.wait("the end of the wait", is_blind("have 1.0s more")).unwrap_err();
+        rig.wait("the end of the wait", is_blind("have 1 s more")).unwrap_err();
         rig.pass_time(Duration::from_secs(2));
         let report = rig.wait("sight", Result::is_ok).unwrap();
         // It was seen by this run before: now it is really missing.
@@ -247,7 +247,7 @@ fn a_picture_that_nobody_renews_is_none() {
     rig.pass_time(Duration::from_secs(10));
     assert!(rig.observe(false).is_ok(), "a read may take its time");
     rig.pass_time(Duration::from_secs(10));
-    assert!(is_blind("no answer from Consul for 20s")(&rig.observe(false)), "{:?}", rig.observe(false));
+    assert!(is_blind("no answer from Consul for 20 s")(&rig.observe(false)), "{:?}", rig.observe(false));
 }
 
 /// What a report wanted kept.

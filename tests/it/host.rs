@@ -74,15 +74,24 @@ fn keys(report: &Report) -> Vec<&str> {
 fn a_healthy_machine_is_read_whole() {
     let report = look(&mut *source(&fixture("plain"), EVERYTHING, None, &Clock::system())).unwrap();
     let expected = BTreeMap::from([
-        ("host/files", (Reading::Value(1.0), "1 % of the machine's open files: 1000 of 100000")),
-        ("host/load", (Reading::Value(1.5), "5-minute load 6 on 4 CPUs (1.5 each)")),
-        ("host/memory", (Reading::Value(75.0), "75 % in use, 3.9 GiB of 16 GiB available")),
+        ("host/files", (Reading::Value(1.0), "1 % of the machine's open files: 1000 of 100000; alert above 90 %")),
+        ("host/load", (Reading::Value(1.5), "5-minute load 6 on 4 CPUs (1.5 each); alert above 4 for each CPU")),
+        ("host/memory", (Reading::Value(75.0), "75 % in use, 3.9 GiB of 16 GiB available; alert above 90 %")),
         ("host/oom", (Reading::Value(2.0), "2 processes killed for lack of memory since boot")),
-        ("host/pressure:cpu", (Reading::Value(12.5), "something waited 12.5 % of the last minute")),
-        ("host/pressure:io", (Reading::Value(4.0), "everything waited 4 % of the last minute")),
-        ("host/pressure:memory", (Reading::Value(1.25), "everything waited 1.25 % of the last minute")),
-        ("host/reboot", (Reading::Happened(0), "up for 3d 4h")),
-        ("host/swap", (Reading::Value(50.0), "50 % in use, 1000 MiB of 2.0 GiB free")),
+        (
+            "host/pressure:cpu",
+            (Reading::Value(12.5), "something waited for a CPU 12.5 % of the last minute; alert above 50 %"),
+        ),
+        (
+            "host/pressure:io",
+            (Reading::Value(4.0), "everything waited for disks 4 % of the last minute; alert above 30 %"),
+        ),
+        (
+            "host/pressure:memory",
+            (Reading::Value(1.25), "everything waited for memory 1.25 % of the last minute; alert above 10 %"),
+        ),
+        ("host/reboot", (Reading::Happened(0), "up for 3 d 4 h")),
+        ("host/swap", (Reading::Value(50.0), "50 % in use, 1000 MiB of 2.0 GiB free; alert above 80 %")),
     ]);
     assert_eq!(readings(&report), expected);
     assert!(report.complete && report.blind.is_none());
@@ -92,7 +101,7 @@ fn a_healthy_machine_is_read_whole() {
 fn what_an_old_kernel_does_not_offer_is_left_out() {
     let report = look(&mut *source(&fixture("old"), EVERYTHING, None, &Clock::system())).unwrap();
     assert_eq!(keys(&report), ["host/load", "host/memory", "host/reboot", "host/swap"]);
-    assert_eq!(readings(&report)["host/swap"], (Reading::Value(0.0), "no swap"));
+    assert_eq!(readings(&report)["host/swap"], (Reading::Value(0.0), "no swap; alert above 80 %"));
     assert!(report.complete);
 }
 
@@ -218,14 +227,16 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
         *hand.lock().unwrap() = now;
         let report =
             source.observe(&Ask { now, fresh_since: watch.fresh_since(), hurry_since: Mono(i64::MIN), once: false });
-        let edges = watch.tick(now, vec![Answer { source: Arc::from("host"), at: now.mono, outcome: report }]).edges;
+        let edges = watch
+            .tick(now, vec![Answer { source: Arc::from("host"), at: now.mono, outcome: report, details: None }])
+            .edges;
         edges.into_iter().map(|e| (e.kind, e.key.to_string(), e.fact)).collect::<Vec<_>>()
     };
     let edge = |kind, key: &str, fact: &str| vec![(kind, key.to_string(), fact.to_string())];
 
     memory(500);
     let first: Vec<_> = (0..3).flat_map(|_| tick(&mut watch)).collect();
-    assert_eq!(first, edge(EdgeKind::Alert, "host/reboot", "the machine started again 3d 4h ago"));
+    assert_eq!(first, edge(EdgeKind::Alert, "host/reboot", "the machine started again 3 d 4 h ago"));
 
     write("vmstat", "nr_free_pages 5\noom_kill 5\n");
     let killed = "5 processes killed for lack of memory since boot (rose from 2 to 5)";
@@ -234,12 +245,18 @@ fn memory_kills_and_a_reboot_are_told_as_they_should() {
 
     memory(50);
     assert_eq!([tick(&mut watch), tick(&mut watch)], [[], []]);
-    assert_eq!(tick(&mut watch), edge(EdgeKind::Alert, "host/memory", "95 % in use, 50 KiB of 1000 KiB available"));
+    assert_eq!(
+        tick(&mut watch),
+        edge(EdgeKind::Alert, "host/memory", "95 % in use, 50 KiB of 1000 KiB available; alert above 90 %")
+    );
     memory(120);
     assert_eq!([tick(&mut watch), tick(&mut watch), tick(&mut watch)], [[], [], []], "88 % is not yet well");
     memory(150);
     assert_eq!(tick(&mut watch), []);
-    assert_eq!(tick(&mut watch), edge(EdgeKind::Recovery, "host/memory", "85 % in use, 150 KiB of 1000 KiB available"));
+    assert_eq!(
+        tick(&mut watch),
+        edge(EdgeKind::Recovery, "host/memory", "85 % in use, 150 KiB of 1000 KiB available; alert above 90 %")
+    );
     assert!(watch.standings().all(|s| matches!(s.state, State::Ok)), "{:?}", watch.standings().collect::<Vec<_>>());
 }
 

@@ -192,7 +192,7 @@ fn a_disk_that_fills_up_is_a_warning_first_and_critical_once() {
     let key = mounts.key("disk");
     daemon.wait_state(&key, "ok");
     mounts.fill(600);
-    let warning = mounts.told("warning above 50 %");
+    let warning = mounts.told("warning at 50 %");
     let severity = || {
         let status = daemon.status();
         let signal = status["signals"].as_array().unwrap().iter().find(|s| s["key"] == key.as_str()).cloned().unwrap();
@@ -202,7 +202,7 @@ fn a_disk_that_fills_up_is_a_warning_first_and_critical_once() {
     mounts.fill(900);
     let told = mounts.telegram.wait_delivered(2, SOON);
     assert_eq!(severity(), "critical", "{told:?}");
-    assert!(told[1].text.contains("critical above 80 %"), "{told:?}");
+    assert!(told[1].text.contains("critical at 80 %"), "{told:?}");
     mounts.fill(100);
     daemon.wait_state(&key, "ok");
     assert_eq!(mounts.telegram.wait_delivered(3, SOON).len(), 3);

@@ -40,6 +40,7 @@ mod host;
 mod host_mounts;
 mod kept;
 mod message;
+mod messages;
 mod model;
 mod names;
 mod oci;

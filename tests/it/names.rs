@@ -404,7 +404,7 @@ fn a_host_answers_a_ping_or_not() {
     let seen = looks.once();
     let right = [("absent", Down), ("four", Up), ("name", Up), ("nowhere", Unknown), ("six", Up)];
     assert_eq!(readings(&seen), right, "{seen:#?}");
-    assert_eq!(seen["absent"].fact, "no answer from 10.77.0.9 to a ping within 300ms");
+    assert_eq!(seen["absent"].fact, "no answer from 10.77.0.9 to a ping within 300 ms");
     assert!(seen["four"].fact.starts_with("127.0.0.1 answered a ping in "), "{}", seen["four"].fact);
     assert_eq!(seen["nowhere"].fact, "cannot send a ping: network is unreachable");
 }

@@ -258,7 +258,7 @@ fn a_clock_that_is_off_is_named_as_the_cause() {
     let behind = rig_at(Clock::by_hand(now).0);
     let error = behind.oci.instance(&ocid("a")).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("our clock is 7m") || text.contains("our clock is 6m 59s"), "{text}");
+    assert!(text.contains("our clock is 7 min") || text.contains("our clock is 6 min 59 s"), "{text}");
     assert!(text.contains("behind Oracle's") && text.contains("NTP"), "{text}");
     assert_eq!(error.class(), Class::Auth);
     let rig = rig();

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use watchdog::clock::Clock;
 use watchdog::config::Config;
+use watchdog::core::about::Details;
 use watchdog::core::signal::{Observation, Reading, Report};
 use watchdog::core::time::{Mono, Now, Wall};
 use watchdog::source::probe::pool::{Bounds, Pace, Pool, Verdict};
@@ -80,17 +81,17 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
             Reading::Down,
             "but the body contains \"error\"",
         ),
-        (Manner::answer("503 Service Unavailable", "x"), "", Reading::Down, "HTTP 503 in "),
+        (Manner::answer("503 Service Unavailable", "x"), "", Reading::Down, "ms, expected 200–299"),
         (Manner::answer("503 Service Unavailable", "x"), "status = [\"503\"]\n", Reading::Up, "HTTP 503 in "),
-        (Manner::answer("200 OK", "<h1>Login</h1>"), body, Reading::Down, "it begins: <h1>Login</h1>"),
+        (Manner::answer("200 OK", "<h1>Login</h1>"), body, Reading::Down, "the body begins: \"<h1>Login</h1>\""),
         (json.clone(), "json_pointer = \"/db/ok\"\njson_equals = \"true\"\n", Reading::Up, "HTTP 200"),
         (json, "json_pointer = \"/db/ok\"\njson_equals = \"false\"\n", Reading::Down, "/db/ok is true"),
-        (Manner::Hang, "timeout = \"300ms\"\n", Reading::Down, "no answer within 300ms"),
+        (Manner::Hang, "timeout = \"300ms\"\n", Reading::Down, "no answer within 300 ms"),
         (Manner::Reset, "", Reading::Down, "connection reset by the peer"),
         (Manner::Say(Vec::new()), "", Reading::Down, "the connection ended before the answer was whole"),
         (Manner::Say(b"\x16\x03\x01 garbage\r\n\r\n".to_vec()), "", Reading::Down, "not a valid HTTP answer"),
         (Manner::Say(whole.into()), body, Reading::Down, "the connection ended before the answer was whole"),
-        (Manner::Slow(whole.into()), "timeout = \"400ms\"\n", Reading::Down, "no answer within 400ms"),
+        (Manner::Slow(whole.into()), "timeout = \"400ms\"\n", Reading::Down, "no answer within 400 ms"),
         (Manner::Slow(whole.into()), "timeout = \"1500ms\"\nbody_contains = \"x\"\n", Reading::Down, ""),
         (Manner::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), body, Reading::Down, "larger than 1048576 bytes"),
         (Manner::Endless(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()), "", Reading::Up, "HTTP 200"),
@@ -101,8 +102,8 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
             "header of the answer is larger than 16 KiB",
         ),
         (Manner::Say(headers), "", Reading::Down, "header of the answer is larger than 16 KiB"),
-        (Manner::Say(latin), body, Reading::Down, "it begins: \u{fffd}\u{fffd}\\0\\u{1b}"),
-        (Manner::Say(far.clone()), "", Reading::Down, "HTTP 302 in "),
+        (Manner::Say(latin), body, Reading::Down, "the body begins: \"\u{fffd}\u{fffd}\\0\\u{1b}\""),
+        (Manner::Say(far.clone()), "", Reading::Down, "expected 200–299, to http://169.254.169.254/latest"),
         (Manner::Say(far.clone()), "status = [\"300-399\"]\n", Reading::Up, "HTTP 302 in "),
         (Manner::Say(far), "follow_redirects = 5\n", Reading::Down, "169.254.169.254 is a link-local"),
     ];
@@ -111,8 +112,11 @@ fn each_misbehaviour_of_an_http_peer_has_its_verdict_and_its_fact() {
         let seen = look(&format!("target = \"{}/health?token=canary\"\n{keys}", peer.url()));
         let label = format!("{:.60} {keys}: {}", format!("{manner:?}"), seen.fact);
         assert_eq!(seen.reading, reading, "{label}");
-        assert!(seen.fact.contains(fact), "{label}");
-        assert!(!seen.fact.contains("canary") && seen.fact.chars().count() < 400, "{label}");
+        let details = seen.details.as_deref().cloned().unwrap_or_default();
+        let told = [&[seen.fact.to_string()], details.evidence.as_slice(), &[details.advice.to_string()]].concat();
+        assert!(told.iter().any(|line| line.contains(fact)), "{label}: {told:?}");
+        assert!(told.iter().all(|line| !line.contains("canary") && line.chars().count() < 400), "{label}: {told:?}");
+        assert_eq!(seen.reading == Reading::Up, details == Details::default(), "{label}: {told:?}");
     }
 }
 
@@ -125,7 +129,7 @@ fn a_refusal_names_the_address_and_a_slow_answer_its_latency() {
     }
     let peer = Peer::start(Manner::Slow(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec()));
     let seen = look(&format!("target = \"{}\"\nmax_latency = \"100ms\"", peer.url()));
-    assert!(seen.reading == Reading::Down && seen.fact.ends_with("slower than 100ms"), "{}", seen.fact);
+    assert!(seen.reading == Reading::Down && seen.fact.ends_with(", limit 100 ms"), "{}", seen.fact);
 }
 
 #[test]
@@ -247,7 +251,7 @@ fn a_certificate_is_judged_by_its_days_its_name_and_its_issuer() {
         (350, "localhost", trusted.clone(), Reading::Up, "certificate expires in 14 days"),
         (351, "localhost", trusted.clone(), Reading::Down, "certificate expires in 13 days, fewer than 14 days"),
         (351, "localhost", format!("{trusted}min_days = 7\n"), Reading::Up, "certificate expires in 13 days"),
-        (364, "localhost", trusted.clone(), Reading::Down, "certificate expires in 12h, fewer than 14 days"),
+        (364, "localhost", trusted.clone(), Reading::Down, "certificate expires in 12 h, fewer than 14 days"),
         (368, "localhost", trusted.clone(), Reading::Down, "certificate expired 3 days ago"),
         (368, "localhost", String::new(), Reading::Down, "certificate expired 3 days ago"),
         (-9, "localhost", trusted.clone(), Reading::Down, "certificate is not valid yet, only in "),
@@ -278,7 +282,7 @@ fn a_peer_that_speaks_no_tls_or_nothing_at_all_is_down_in_time() {
     let begun = Instant::now();
     let seen = look(&format!("target = \"tls://127.0.0.1:{}\"\ntimeout = \"300ms\"", plain.port()));
     assert_eq!(seen.reading, Reading::Down);
-    assert_eq!(seen.fact, "no answer within 300ms (TLS handshake)");
+    assert_eq!(seen.fact, "no answer within 300 ms (TLS handshake)");
     assert!(begun.elapsed() < Duration::from_secs(10));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -319,7 +323,7 @@ fn a_hung_command_is_killed_with_its_whole_group() {
     let mark = format!("61{}", std::process::id());
     let script = format!("sleep {mark} & (sleep {mark} & wait) & echo started; wait");
     let seen = look(&format!("command = [{script:?}]\nshell = true\ntimeout = \"500ms\""));
-    assert_eq!((seen.reading, seen.fact), (Reading::Down, "killed after 500ms: started".into()));
+    assert_eq!((seen.reading, seen.fact), (Reading::Down, "killed after 500 ms: started".into()));
     wait("the group to be gone", || marked(&mark).is_empty().then_some(()));
 }
 
@@ -362,7 +366,7 @@ fn two_hundred_hung_commands_leave_no_process_and_no_pipe() {
     assert_eq!(report.observations.len(), 200);
     wait("all to be judged", || {
         let report = source.observe(&ask(&clock)).unwrap();
-        report.observations.iter().all(|o| o.reading == Reading::Down && o.fact == "killed after 1.0s").then_some(())
+        report.observations.iter().all(|o| o.reading == Reading::Down && o.fact == "killed after 1 s").then_some(())
     });
     drop(source);
     wait("all processes to be gone", || marked(&mark).is_empty().then_some(()));

@@ -44,8 +44,8 @@ fn the_whole_story_of_a_repair() {
     world.until(MINUTE * 12, |world| world.said("repaired") > 0);
     assert_eq!(
         world.story(),
-        "  node/n1: repairing: stop and start it, attempt 1 of 3; heartbeat gone for 5m 10s; machine RUNNING; probe/n1 firing []\n  \
-         node/n1: repaired: back on a new boot, 45s after the repair began [attempt 1 of 3]\n  \
+        "  node/n1: repairing: stop and start it, attempt 1 of 3; heartbeat gone for 5 min 10 s; machine RUNNING; probe/n1 firing []\n  \
+         node/n1: repaired: back on a new boot, 45 s after the repair began [attempt 1 of 3]\n  \
          0 repair by stop_start decided\n  1 about to ask for STOP\n  2 STOP accepted\n  3 the machine is STOPPED\n  \
          4 about to ask for START\n  5 START accepted\n  6 the machine is RUNNING\n"
     );

@@ -14,6 +14,7 @@ mod cannot_work;
 
 use watchdog::assemble::schema;
 use watchdog::config::schema::{Field, Kind};
+use watchdog::config::{Config, Layers};
 
 use self::cannot_work::CANNOT_WORK;
 use crate::daemon::{configure, wait, watchdog};
@@ -381,13 +382,45 @@ fn what_is_plausible_and_wrong_is_warned_of_and_keeps_nothing_from_running() {
     );
     let (code, said) = check_text(dir.path(), &text);
     assert_eq!(code, 0, "{said}");
-    for words in
-        ["warning   watchdog.toml:1: `cooldown`", "warning   watchdog.toml:9: `app.headers`: X-Api-Key is a secret"]
-    {
+    for words in [
+        "warning   watchdog.toml:1: `cooldown.critical`",
+        "warning   watchdog.toml:9: `app.headers`: X-Api-Key is a secret",
+    ] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let (_, said) = ended(watchdog(dir.path()).args(["run", "--once"]));
-    assert!(said.contains("`cooldown`") && !said.contains("canary"), "{said}");
+    assert!(said.contains("`cooldown.critical`") && !said.contains("canary"), "{said}");
     let (_, said) = ended(watchdog(dir.path()).args(["config", "show"]));
     assert!(said.contains("\"X-Api-Key\" = \"********\"") && !said.contains("canary"), "{said}");
+}
+
+#[test]
+fn a_cooldown_is_one_duration_or_one_for_each_severity_and_layers_are_joined_key_by_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let minutes = |file: &str, environment: &[(&str, &str)], overrides: &[&str]| {
+        let files = vec![configure(dir.path(), file)];
+        let pairs = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let overrides = overrides.iter().map(ToString::to_string).collect();
+        let layers = Layers { files, environment: pairs.collect(), overrides, ..Layers::default() };
+        let all = Config::load(&layers, &schema()).unwrap_or_else(|e| panic!("{e}")).cooldowns();
+        [all.critical, all.warning, all.info].map(|span| span.as_secs() / 60)
+    };
+    let table = "cooldown = { warning = \"6h\", info = \"0\" }";
+    assert_eq!(minutes("", &[], &[]), [60, 60, 60]);
+    assert_eq!(minutes("cooldown = \"30m\"", &[], &[]), [30, 30, 30]);
+    assert_eq!(minutes(table, &[], &[]), [60, 360, 0]);
+    assert_eq!(minutes(table, &[("WATCHDOG_COOLDOWN", "10m")], &[]), [10, 10, 10], "a later layer says all of it");
+    assert_eq!(minutes("cooldown = \"30m\"", &[("WATCHDOG_COOLDOWN__WARNING", "6h")], &[]), [30, 360, 30]);
+    let both = [("WATCHDOG_COOLDOWN__WARNING", "6h"), ("WATCHDOG_COOLDOWN", "10m")];
+    assert_eq!(minutes("", &both, &[]), [10, 360, 10], "whichever comes first");
+    assert_eq!(minutes(table, &both, &["cooldown=1m", "cooldown.info=2m"]), [1, 1, 2]);
+    for (text, words) in [
+        ("cooldown = \"often\"", "watchdog.toml:1: `cooldown`: \"often\" is not a duration"),
+        ("cooldown = 5", "`cooldown`: should be a duration in quotes, or a table of them"),
+        ("cooldown = { critcal = \"1h\" }", "`cooldown.critcal`: unknown key; did you mean `critical`?"),
+        ("[cooldown]\ninfo = \"x\"", "watchdog.toml:2: `cooldown.info`: \"x\" is not a duration"),
+    ] {
+        let (code, said) = check_text(dir.path(), &format!("{text}\n"));
+        assert!(code == 2 && said.contains(words), "{text}: {said}");
+    }
 }

@@ -122,7 +122,7 @@ fn reminders_keep_their_distance_over_passes_and_are_counted() {
     assert!(told.last().unwrap().text.starts_with("🟢"), "{told:?}");
     // It began with the first pass that saw it, which told nothing.
     let lasted = began.elapsed().as_secs();
-    let said = told.last().unwrap().text.split("lasted ").nth(1).unwrap().split('s').next().unwrap();
+    let said = told.last().unwrap().text.split("lasted ").nth(1).unwrap().split(' ').next().unwrap();
     let said: u64 = said.split('.').next().unwrap().parse().unwrap();
     assert!(lasted - said <= 3, "{lasted} {told:?}");
 }

@@ -77,7 +77,7 @@ impl Notifier for Sink {
     fn send(&mut self, part: &Part<'_>) -> Result<Receipt, SendError> {
         let mut paper = self.0.lock().unwrap();
         let now = paper.now;
-        let no = |what: &str, class| Err(SendError { what: what.to_string(), class });
+        let no = |what: &str, class| Err(SendError { what: what.to_string(), advice: "", class });
         match paper.weather {
             Weather::Out => no("connection refused", Class::Transient),
             Weather::Busy => no("too many requests", Class::RateLimited(Duration::from_secs(20))),

@@ -34,7 +34,7 @@ pub fn saw(spec: &Arc<Spec>, at: Mono, reading: Reading) -> Observation {
 }
 
 pub fn answer(source: &str, at: Mono, outcome: Result<Report, String>) -> Answer {
-    Answer { source: Arc::from(source), at, outcome }
+    Answer { source: Arc::from(source), at, outcome, details: None }
 }
 
 /// A complete report of one source.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::super::shortage;
 use super::version::{ApiVersion, NEWEST, OLDEST};
+use crate::core::time::people;
 
 /// A failed call: the operation, its subject, the socket, and the cause.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum Cause {
     #[error("{0}")]
     Broken(String),
     /// No whole answer in time.
-    #[error("no answer within {0:?}; the Docker daemon hangs or is overloaded")]
+    #[error("no answer within {}; the Docker daemon hangs or is overloaded", people(*.0))]
     Timeout(Duration),
     /// The engine, or a proxy before it, said no.
     #[error("HTTP {status}{}{message}", if .message.is_empty() { "" } else { ": " })]

@@ -223,7 +223,9 @@ fn skew(date: &str, ours: Wall) -> Option<i64> {
 fn skewed(ahead: i64) -> String {
     let span = people(Duration::from_millis(ahead.unsigned_abs()));
     let way = if ahead > 0 { "ahead of" } else { "behind" };
-    format!("; our clock is {span} {way} Oracle's, and 5m is the most it accepts: set the clock of this machine (NTP)")
+    format!(
+        "; our clock is {span} {way} Oracle's, and 5 min is the most it accepts: set the clock of this machine (NTP)"
+    )
 }
 
 fn told(request_id: &str) -> String {
@@ -266,7 +268,7 @@ pub fn classify(status: u16, code: &str, message: &str, retry_after: Option<Dura
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::trust::{Kind, Refusal};
+    use crate::client::trust::{Flaw, Refusal};
 
     const WAIT: Option<Duration> = Some(Duration::from_secs(7));
 
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn what_never_left_is_told_from_what_may_have_arrived() {
         let span = Duration::from_secs(5);
-        let tls = |kind| HttpError::Tls(Refusal { words: "no".to_string(), kind });
+        let tls = |flaw| HttpError::Tls(Refusal::new(flaw, "no"));
         for (error, class) in [
             (HttpError::BadUrl, Class::Permanent),
             (HttpError::Refused(([127, 0, 0, 1], 9).into()), Class::NotSent),
@@ -337,9 +339,9 @@ mod tests {
             (HttpError::Timeout(span, "in all"), Class::Unknown),
             (HttpError::Timeout(span, "TLS handshake"), Class::NotSent),
             (HttpError::Proxy("the proxy is gone".to_string()), Class::NotSent),
-            (tls(Kind::Certificate), Class::NotSent),
-            (tls(Kind::Date { since: None }), Class::NotSent),
-            (tls(Kind::Talk), Class::Unknown),
+            (tls(Flaw::Certificate), Class::NotSent),
+            (tls(Flaw::Expired), Class::NotSent),
+            (tls(Flaw::Talk), Class::Unknown),
             (HttpError::TooLarge(1), Class::Unknown),
             (HttpError::Broken("connection reset by the peer".to_string()), Class::Unknown),
         ] {
@@ -362,8 +364,8 @@ mod tests {
             let body = r#"{"code":"NotAuthenticated","message":"no"}"#;
             Refused::of(&answer(401, server, body), Wall(ours), None).to_string()
         };
-        assert!(words(at + 363_000).contains("our clock is 6m 3s ahead of Oracle's"), "{}", words(at + 363_000));
-        assert!(words(at - 363_000).contains("our clock is 6m 3s behind Oracle's"), "{}", words(at - 363_000));
+        assert!(words(at + 363_000).contains("our clock is 6 min 3 s ahead of Oracle's"), "{}", words(at + 363_000));
+        assert!(words(at - 363_000).contains("our clock is 6 min 3 s behind Oracle's"), "{}", words(at - 363_000));
         for close in [at, at + 240_000, at - 240_000] {
             assert!(!words(close).contains("clock") && words(close).contains("check that the key"), "{}", words(close));
         }

@@ -27,6 +27,47 @@ pub struct Refusal {
     pub words: String,
     /// What kind of reason it is.
     pub kind: Kind,
+    /// What is wrong.
+    pub flaw: Flaw,
+}
+
+/// What is wrong with a peer, as far as it decides what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// A certificate of the chain has expired.
+    Expired,
+    /// A certificate of the chain is not valid yet.
+    NotYetValid,
+    /// The certificate is for other names.
+    Name,
+    /// The certificate is signed by nobody but itself.
+    SelfSigned,
+    /// The certificate is signed by an authority that is not known.
+    Authority,
+    /// The same, and the peer sent no certificate but its own.
+    Chain,
+    /// The certificate is not the pinned one.
+    Pin,
+    /// Anything else about the certificate.
+    Certificate,
+    /// The peer wants a certificate of ours.
+    ClientCertificate,
+    /// The peer does not speak TLS.
+    NotTls,
+    /// Anything else about the connection.
+    Talk,
+}
+
+impl Flaw {
+    fn kind(self) -> Kind {
+        match self {
+            Flaw::Expired | Flaw::NotYetValid => Kind::Date { since: None },
+            Flaw::Name | Flaw::SelfSigned | Flaw::Authority | Flaw::Chain | Flaw::Pin | Flaw::Certificate => {
+                Kind::Certificate
+            }
+            Flaw::ClientCertificate | Flaw::NotTls | Flaw::Talk => Kind::Talk,
+        }
+    }
 }
 
 /// Kinds of reasons.
@@ -44,33 +85,36 @@ pub enum Kind {
 }
 
 impl Refusal {
-    fn new(kind: Kind, words: impl Into<String>) -> Refusal {
-        Refusal { words: words.into(), kind }
+    /// A refusal for this reason, in these words.
+    pub fn new(flaw: Flaw, words: impl Into<String>) -> Refusal {
+        Refusal { words: words.into(), kind: flaw.kind(), flaw }
     }
 }
 
 /// What an error of the TLS library means.
 pub fn explain(error: &rustls::Error) -> Refusal {
     use rustls::Error as E;
-    let talk = |words: &str| Refusal::new(Kind::Talk, words);
+    let talk = |words: &str| Refusal::new(Flaw::Talk, words);
     match error {
         E::InvalidCertificate(CertificateError::Other(OtherError(inner))) => match inner.downcast_ref::<Refusal>() {
             Some(refusal) => refusal.clone(),
-            None => Refusal::new(Kind::Certificate, "the certificate cannot be verified"),
+            None => Refusal::new(Flaw::Certificate, "the certificate cannot be verified"),
         },
         E::InvalidCertificate(why) => {
-            Refusal::new(Kind::Certificate, format!("the certificate cannot be verified ({})", spoken(why)))
+            Refusal::new(Flaw::Certificate, format!("the certificate cannot be verified ({})", spoken(why)))
         }
-        E::NoCertificatesPresented => Refusal::new(Kind::Certificate, "the peer showed no certificate"),
-        E::InvalidMessage(_) => talk("the peer does not speak TLS; is the port one for plain connections?"),
+        E::NoCertificatesPresented => Refusal::new(Flaw::Certificate, "the peer showed no certificate"),
+        E::InvalidMessage(_) => {
+            Refusal::new(Flaw::NotTls, "the peer does not speak TLS; is the port one for plain connections?")
+        }
         E::PeerIncompatible(_) => {
             talk("the peer and the watchdog have no version or cipher of TLS in common; TLS 1.2 or 1.3 is needed")
         }
         E::AlertReceived(alert) => alerted(*alert),
         E::PeerMisbehaved(why) => {
-            Refusal::new(Kind::Talk, format!("the peer breaks the rules of TLS ({})", spoken(why)))
+            Refusal::new(Flaw::Talk, format!("the peer breaks the rules of TLS ({})", spoken(why)))
         }
-        other => Refusal::new(Kind::Talk, format!("the connection failed ({})", spoken(other))),
+        other => Refusal::new(Flaw::Talk, format!("the connection failed ({})", spoken(other))),
     }
 }
 
@@ -97,7 +141,8 @@ fn alerted(alert: AlertDescription) -> Refusal {
         }
         other => format!("the peer ended the connection ({})", spoken(&other)),
     };
-    Refusal::new(Kind::Talk, words)
+    let client = words.contains("client certificate");
+    Refusal::new(if client { Flaw::ClientCertificate } else { Flaw::Talk }, words)
 }
 
 /// The first name in the `Debug` form of a library's error, as words: `PathLenConstraintViolated` is
@@ -128,7 +173,7 @@ pub(super) fn not_pinned(seen: &Fingerprint, keys: Keys) -> Refusal {
         hex(seen),
         keys.pin
     );
-    Refusal::new(Kind::Certificate, words)
+    Refusal::new(Flaw::Pin, words)
 }
 
 /// Refuses a certificate out of its time.
@@ -145,13 +190,13 @@ fn out_of_time(path: &[&CertificateDer<'_>], now: UnixTime) -> Option<Refusal> {
         if until < now {
             let ago = days(now.saturating_sub(until));
             let way_out = if index == 0 { "renew it" } else { "the peer must send a newer one" };
-            let kind = Kind::Date { since: Some(until) };
-            return Some(Refusal::new(kind, format!("the {what} expired {ago} ago: {way_out}")));
+            let refusal = Refusal::new(Flaw::Expired, format!("the {what} expired {ago} ago: {way_out}"));
+            return Some(Refusal { kind: Kind::Date { since: Some(until) }, ..refusal });
         }
         if from > now {
             let wait = days(from.saturating_sub(now));
             let words = format!("the {what} is not valid yet, only in {wait}; one of the two clocks is wrong");
-            return Some(Refusal::new(Kind::Date { since: None }, words));
+            return Some(Refusal::new(Flaw::NotYetValid, words));
         }
     }
     None
@@ -168,7 +213,7 @@ pub(super) fn refused(
 ) -> Refusal {
     use webpki::Error as E;
     let Ok((_, certificate)) = X509Certificate::from_der(leaf) else {
-        return Refusal::new(Kind::Certificate, "the certificate cannot be read");
+        return Refusal::new(Flaw::Certificate, "the certificate cannot be read");
     };
     // A date is told first: whatever else is wrong, this needs a new certificate.
     if let Some(refusal) = out_of_time(&[leaf], now) {
@@ -205,7 +250,14 @@ pub(super) fn refused(
     };
     let left = dates_of(&certificate).1.saturating_sub(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     let _ = write!(words, " (it expires in {})", days(left));
-    Refusal::new(Kind::Certificate, words)
+    let flaw = match why {
+        E::CertNotValidForName(_) => Flaw::Name,
+        E::UnknownIssuer | E::CaUsedAsEndEntity if certificate.subject() == certificate.issuer() => Flaw::SelfSigned,
+        E::UnknownIssuer | E::CaUsedAsEndEntity if chain.is_empty() && judge.known.is_empty() => Flaw::Chain,
+        E::UnknownIssuer | E::CaUsedAsEndEntity => Flaw::Authority,
+        _ => Flaw::Certificate,
+    };
+    Refusal::new(flaw, words)
 }
 
 fn not_for(name: &ServerName<'_>, certificate: &X509Certificate<'_>, keys: Keys, leaf: &CertificateDer<'_>) -> String {
@@ -373,7 +425,7 @@ mod tests {
     fn days_left_read_like_speech() {
         assert_eq!(days(9 * DAY + 5), "9 days");
         assert_eq!(days(DAY), "1 day");
-        assert_eq!(days(7200), "2h");
+        assert_eq!(days(7200), "2 h");
     }
 
     #[test]

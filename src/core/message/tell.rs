@@ -15,6 +15,8 @@ const LATE_MS: u64 = 60_000;
 const EVIDENCE_LIMIT: usize = 200;
 /// Lines of evidence at most.
 const EVIDENCE_LINES: usize = 3;
+/// Lines of advice below several subjects of one cause at most.
+const ADVICE_LINES: usize = 4;
 /// Names in the headline over several subjects.
 const NAMES: usize = 3;
 /// Stands before a fact that begins like a line of ours.
@@ -44,7 +46,7 @@ pub fn whole(story: &Story, instance: Option<&str>, place: &Place<'_>, lines: &m
     if last.kind.closes() && (last.kind != EdgeKind::Removed || !last.lasted.is_zero()) {
         lines.push(vec![Piece::plain(lasted(last, if closed_at_once { worst(&news) } else { "" }))]);
     }
-    facts(last, lines);
+    facts(last, place, lines);
     lines.extend(steps.map(|step| vec![Piece::plain(format!("{REPAIR_MARK} {step}"))]));
     lines.push(names(last, if last.kind.closes() { ended(last, place) } else { times(last, place) }));
     if !last.kind.closes() {
@@ -96,11 +98,6 @@ pub fn headline(stories: &[Story], cause: Option<&str>, place: &Place<'_>) -> Li
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     line.push(Piece::plain(format!("{}: {}{rest}", counts(stories), names.join(", "))));
     line
-}
-
-/// What to do next about a story that is not over.
-pub fn next(story: &Story, lines: &mut Vec<Line>) {
-    story.edges.last().filter(|edge| !edge.kind.closes()).into_iter().for_each(|edge| advice(edge, lines));
 }
 
 /// How a story stands at its end. A reminder that comes together with its alert is news: an alert.
@@ -187,10 +184,14 @@ fn happened(edge: &Edge) -> String {
 }
 
 /// The fact, then the evidence.
-fn facts(edge: &Edge, lines: &mut Vec<Line>) {
+fn facts(edge: &Edge, place: &Place<'_>, lines: &mut Vec<Line>) {
     let fact = clean(&edge.fact, FACT_LIMIT);
     if !fact.is_empty() {
         lines.push(vec![Piece::plain(guarded(fact))]);
+    }
+    if let Some(known) = edge.known {
+        let stood = if known.is_ok { "OK" } else { "failing" };
+        lines.push(vec![Piece::plain(format!("last known: {stood} at {}", place.zone.instant(known.at, place.now)))]);
     }
     if edge.kind == EdgeKind::Realert && edge.reminder > 0 {
         let was = clean(&edge.was, EVIDENCE_LIMIT);
@@ -267,6 +268,21 @@ fn late(edge: &Edge, now: Wall) -> String {
     if late.as_millis() >= u128::from(LATE_MS) { format!(", sent {} late", people(late)) } else { String::new() }
 }
 
+/// What to do next about several subjects of one cause: each advice once, and each note.
+pub fn together(stories: &[&Story], lines: &mut Vec<Line>) {
+    let open = stories.iter().filter(|story| !standing(story).closes()).filter_map(|story| story.edges.last());
+    let open: Vec<&Edge> = open.collect();
+    let advice = open.iter().map(|edge| clean(&edge.details.advice, FACT_LIMIT)).filter(|text| !text.is_empty());
+    let written = open.iter().flat_map(|edge| [&edge.about.note, &edge.about.runbook]);
+    let mut told: Vec<String> = Vec::new();
+    for text in advice.take(1).chain(written.map(|text| clean(text, FACT_LIMIT))) {
+        if !text.is_empty() && !told.contains(&text) && told.len() < ADVICE_LINES {
+            lines.push(vec![Piece::plain(format!("{ADVICE_MARK}{text}"))]);
+            told.push(text);
+        }
+    }
+}
+
 /// What to do next, and what the user wrote for this moment.
 fn advice(edge: &Edge, lines: &mut Vec<Line>) {
     let mut say = |mark: &str, text: String| {
@@ -292,6 +308,7 @@ fn checks(stories: &[Story]) -> String {
     let words = match stories.first().map(standing) {
         // One of them may speak of many.
         Some(EdgeKind::Removed) => return "removed, no longer watched".to_string(),
+        Some(EdgeKind::Unknown) => "cannot be made",
         _ if ended => "are OK again",
         _ => "fail",
     };

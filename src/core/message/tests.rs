@@ -91,7 +91,7 @@ fn a_reminder_says_how_long_it_lasts_what_changed_and_the_third_asks_whether_to_
     let text = told(vec![reminder(1, "exit code 137")], 72);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[1..3], ["exit code 137", "reminder 1, unchanged since the last message"]);
-    assert_eq!(lines[3], "since 00:10:00 UTC, for 1h 12m · `container/k3f9` · #k3f9");
+    assert_eq!(lines[3], "since 00:10:00 UTC, for 1 h 12 min · `container/k3f9` · #k3f9");
     assert!(told(vec![reminder(2, "exit code 1")], 72).contains("reminder 2, before: exit code 1\n"));
     assert!(!text.contains("silence"));
     assert!(told(vec![reminder(3, "")], 72).ends_with("watchdog silence 'container/k3f9' --for 8h"));
@@ -102,11 +102,11 @@ fn a_recovery_says_how_long_it_was_and_what_it_was() {
     let recovery = Edge { was: "exit code 137".to_string(), ..edge(EdgeKind::Recovery, "k3f9", 38) };
     assert_eq!(
         told(vec![recovery], 38),
-        "🟢 *web-1* · *container k3f9* is OK again\nlasted 38m; it was: exit code 137\n\
+        "🟢 *web-1* · *container k3f9* is OK again\nlasted 38 min; it was: exit code 137\n\
          running\n00:10:00 UTC – 00:48:00 UTC · `container/k3f9` · #k3f9"
     );
     let seen = told(vec![edge(EdgeKind::Seen, "k3f9", 10)], 10);
-    assert!(seen.contains("unknown for 10m\n") && seen.contains("\n00:10:00 UTC – 00:20:00 UTC · "), "{seen}");
+    assert!(seen.contains("unknown for 10 min\n") && seen.contains("\n00:10:00 UTC – 00:20:00 UTC · "), "{seen}");
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn what_began_and_ended_untold_is_one_entry() {
     assert_eq!(
         told(edges.clone(), 24 * 60),
         "🟢 *web-1* · *container k3f9* is OK again\n\
-         lasted 1h 38m; it was: exit code 137\nrunning\n\
-         2026-01-01 00:10:00 UTC – 01:48:00 UTC, sent 22h 22m late · `container/k3f9` · #k3f9"
+         lasted 1 h 38 min; it was: exit code 137\nrunning\n\
+         2026-01-01 00:10:00 UTC – 01:48:00 UTC, sent 22 h 22 min late · `container/k3f9` · #k3f9"
     );
     let message = compose_at(edges, Wall(NEW_YEAR));
     assert!(message.sound == Sound::Loud && message.reply_to.is_none());
@@ -132,7 +132,7 @@ fn an_alert_with_its_realert_is_an_alert_with_the_latest_fact() {
     let mut worse = edge(EdgeKind::Realert, "k3f9", 60);
     worse.fact = "crash loop".to_string();
     let text = told(vec![edge(EdgeKind::Alert, "k3f9", 0), worse], 60);
-    assert!(text.starts_with("🔴") && text.contains("\ncrash loop\n") && text.contains("for 1h"), "{text}");
+    assert!(text.starts_with("🔴") && text.contains("\ncrash loop\n") && text.contains("for 1 h"), "{text}");
 }
 
 #[test]

@@ -100,7 +100,8 @@ mod tests {
             let span = Duration::from_secs(15);
             (self.now.wall, self.now.mono) = (self.now.wall.plus(span), self.now.mono.plus(span));
             self.now.awake = self.now.mono;
-            let answer = Answer { source: Arc::from("consul"), at: self.now.mono, outcome: answer(self) };
+            let answer =
+                Answer { source: Arc::from("consul"), at: self.now.mono, outcome: answer(self), details: None };
             self.watch.tick(self.now, vec![answer])
         }
 

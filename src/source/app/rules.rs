@@ -9,12 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::advice;
 use super::answer::Content;
 use super::envelope::{Found, List, Plan, Pointer, ROWS, Seen};
 use super::exposition::Series;
 use super::fact::{self, id_of, metric, reading};
 use super::selector::Selector;
-use super::settings::{Format, Nan, Problems, RuleSettings};
+use super::settings::{Format, Nan, Problems, RuleSettings, Settings};
+use crate::config::written::wrote;
+use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{Observation, Reading, SignalKey, Spec};
 use crate::core::time::Mono;
@@ -38,6 +41,8 @@ pub struct Rules {
 /// One rule and what is remembered for it.
 pub struct AppRule {
     value: String,
+    /// When it fires, in words; empty for what is no threshold.
+    limit: String,
     rule: Rule,
     /// What is not a number means this, where the rule says it.
     nan: Option<Nan>,
@@ -71,7 +76,9 @@ pub struct Looked {
 
 impl Rules {
     /// Checks and prepares `settings`; `parent` is the signal that explains why nothing can be read.
-    pub fn build(settings: &[RuleSettings], format: Format, parent: &SignalKey, problems: &mut Problems<'_>) -> Rules {
+    /// `url` is where the application is asked, as it may stand in a command.
+    pub fn build(app: &Settings, parent: &SignalKey, url: &str, problems: &mut Problems<'_>) -> Rules {
+        let (settings, format) = (app.rule.as_slice(), app.format);
         let mut rules = Rules::default();
         if settings.len() > RULES {
             problems.refuse("rule", format!("has {} tables; at most {RULES} are possible", settings.len()));
@@ -86,9 +93,13 @@ impl Rules {
             }
             let rule = rule(one, &mut refuse);
             let place = rules.place(one, format, &lists, &mut refuse);
-            let (Some(rule), Some(place)) = (rule, place) else { continue };
+            let about = About { name: one.name.as_str().into(), ..About::default() };
+            let about =
+                wrote(about, &one.note, &one.runbook, one.cooldown).map_err(|(field, what)| refuse(field, what));
+            let (Some(rule), Some(place), Ok(about)) = (rule, place, about) else { continue };
+            let about = About { usual: Some(Arc::new(advice::rule(one, rule.test, url))), ..about };
             let counts = matches!(&place, Place::Metric(_)) && one.value.split('{').next().is_some_and(is_total);
-            rules.all.push(AppRule::new(one, rule, place, counts, parent));
+            rules.all.push(AppRule::new(one, rule, place, counts, parent, about));
         }
         rules
     }
@@ -182,10 +193,10 @@ impl Rules {
 }
 
 impl AppRule {
-    fn new(one: &RuleSettings, rule: Rule, place: Place, counts: bool, parent: &SignalKey) -> AppRule {
+    fn new(one: &RuleSettings, rule: Rule, place: Place, counts: bool, parent: &SignalKey, about: About) -> AppRule {
         let key = SignalKey::new(&format!("app/{}", one.name));
         let title = format!("application: {}", one.name);
-        let plain = Spec::new(key, title, one.severity, rule).under(parent.clone());
+        let plain = Spec::new(key, title, one.severity, rule).under(parent.clone()).about(about);
         let test = if rule.test == (Test::Increases { counter: false }) {
             Test::Increases { counter: true }
         } else {
@@ -193,8 +204,19 @@ impl AppRule {
         };
         let counter = Arc::new(Spec { rule: Rule { test, ..rule }, ..plain.clone() });
         let spec = if counts { Arc::clone(&counter) } else { Arc::new(plain) };
-        let value = one.value.clone();
-        AppRule { value, rule, nan: one.nan, place, spec, counter, series: 0, known: BTreeMap::new(), listed: false }
+        let (value, limit) = (one.value.clone(), advice::limit(&one.when));
+        AppRule {
+            value,
+            limit,
+            rule,
+            nan: one.nan,
+            place,
+            spec,
+            counter,
+            series: 0,
+            known: BTreeMap::new(),
+            listed: false,
+        }
     }
 
     /// True when everything this rule watches is known: a list that was never seen may hold signals
@@ -214,8 +236,9 @@ impl AppRule {
 
     /// Judges nothing: says what stands where this rule points.
     pub fn look(&mut self, content: &Content, seen_at: Mono) -> Looked {
+        let limit = self.limit.clone();
         let single = |spec: &Arc<Spec>, (reading, fact): (Reading, Cow<'static, str>)| Looked {
-            observations: vec![Observation::new(spec, seen_at, reading, fact)],
+            observations: vec![Observation::new(spec, seen_at, reading, limited(reading, fact, &limit))],
             partial: None,
         };
         match (&self.place, content) {
@@ -283,7 +306,7 @@ impl AppRule {
         for (name, (count, (reading, fact))) in names.into_iter().zip(named.into_values()) {
             let spec = self.known.remove(&name).unwrap_or_else(|| self.spec_of(&name));
             let (reading, fact) = match count {
-                1 => (reading, fact),
+                1 => (reading, limited(reading, fact, &self.limit)),
                 n => (Reading::Unknown, Cow::Owned(format!("{n} objects of {pointer} have this id"))),
             };
             observations.push(Observation::new(&spec, seen_at, reading, fact));
@@ -304,11 +327,23 @@ impl AppRule {
     }
 
     fn spec_of(&self, id: &str) -> Arc<Spec> {
+        let about = self.spec.about.as_deref().cloned().unwrap_or_default();
+        let about = About { name: format!("{} {id}", about.name).into(), ..about };
         Arc::new(Spec {
             key: SignalKey::new(&format!("{}/{id}", self.spec.key)),
             title: format!("{} {id}", self.spec.title).into(),
+            about: Some(Arc::new(about)),
             ..(*self.spec).clone()
         })
+    }
+}
+
+/// A value with the limit that it is held against.
+fn limited(reading: Reading, fact: Cow<'static, str>, limit: &str) -> Cow<'static, str> {
+    if limit.is_empty() || !matches!(reading, Reading::Value(_)) {
+        fact
+    } else {
+        Cow::Owned(format!("{fact}, {limit}"))
     }
 }
 

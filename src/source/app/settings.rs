@@ -78,6 +78,12 @@ crate::settings! {
         r#for: Option<Span> = None,
         /// How much it matters: critical, warning or info.
         severity: Severity = Severity::Critical,
+        /// What whoever is woken by it should know, in one line: it stands in each message about it.
+        note: String = String::new(),
+        /// Where the instructions for it are: an http or https URL, which stands in each message about it.
+        runbook: String = String::new(),
+        /// Least time between two reminders of it; 0 = never again. Default: the cooldown of its severity.
+        cooldown: Option<Span> = None,
         /// Hysteresis: once it fires on a threshold, it is good again only at this value.
         clear: Option<f64> = None,
         /// Bad looks in a row before it fires, at least 1. One is enough: patience is said by `for`.
@@ -145,6 +151,10 @@ pub struct Target {
     pub url: String,
     /// Host and port, for people.
     pub shown: String,
+    /// The host alone.
+    pub host: String,
+    /// The port that is asked.
+    pub port: u16,
     /// Every header of the request.
     pub headers: Vec<(String, String)>,
     /// Limit of one fetch.
@@ -227,11 +237,15 @@ pub fn target(
     if !given("accept") {
         sent.push(("Accept".to_string(), accept.to_string()));
     }
-    Target { url: url.to_string(), shown, headers: sent, timeout }
+    let uri: Option<Uri> = url.parse().ok();
+    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default().to_string();
+    let usual = if uri.as_ref().and_then(Uri::scheme_str) == Some("https") { 443 } else { 80 };
+    let port = uri.as_ref().and_then(Uri::port_u16).unwrap_or(usual);
+    Target { url: url.to_string(), shown, host, port, headers: sent, timeout }
 }
 
 /// Host and port of a URL that can be asked.
-fn address(url: &str) -> Result<String, String> {
+pub fn address(url: &str) -> Result<String, String> {
     form::url(url).map_err(|what| {
         let more = if url.contains('@') { "; send them by app.authorization (\"Basic …\")" } else { "" };
         format!("{what}{more}")

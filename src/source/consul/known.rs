@@ -38,7 +38,7 @@ impl Kept {
 pub struct Tracked {
     spec: Arc<Spec>,
     /// In the picture reported last.
-    life: Life,
+    pub life: Life,
     /// It had a key in the picture reported last.
     pub has_key: bool,
     /// When it was last seen to have a key; moves on when it has none any more.

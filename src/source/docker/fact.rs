@@ -324,12 +324,12 @@ mod tests {
             (
                 Reason::CrashLoop,
                 Facts { restarts: 5, ..f },
-                "crash loop: 5 restarts in 10m (limit 3), last exit code 1; image nginx:1.27",
+                "crash loop: 5 restarts in 10 min (limit 3), last exit code 1; image nginx:1.27",
             ),
             (
                 Reason::OutOfMemory,
                 Facts { restarts: 1, exit_code: 137, ..f },
-                "out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL), without a memory limit of its own; 1 restart in 10m; image nginx:1.27",
+                "out of memory: killed by the kernel (OOM), exit code 137 (SIGKILL), without a memory limit of its own; 1 restart in 10 min; image nginx:1.27",
             ),
             (
                 Reason::Stopped,
@@ -339,7 +339,7 @@ mod tests {
             (
                 Reason::Settling,
                 Facts { exit_code: 143, ..f },
-                "stopped with exit code 143 (SIGTERM); it has 10s to be replaced or started again",
+                "stopped with exit code 143 (SIGTERM); it has 10 s to be replaced or started again",
             ),
         ];
         for (reason, facts, expected) in table {

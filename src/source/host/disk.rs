@@ -53,6 +53,11 @@ impl Usage {
         share(self.inodes.saturating_sub(self.inodes_free), self.inodes_free)
     }
 
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.blocks.saturating_sub(self.free).saturating_mul(self.block)
+    }
+
     /// Bytes that everybody may still use.
     pub fn left(&self) -> u64 {
         self.available.saturating_mul(self.block)

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::advice;
 use super::disk::Statvfs;
 use super::gauge::Gauge;
 use super::mounts::{self, Mount};
@@ -66,7 +67,8 @@ impl Disks {
             }
         }
         let event = Rule::at_once(Test::Event);
-        let mounts = watches.then(|| Gauge::new("mounts", "file systems", Severity::Info, event));
+        let mounts =
+            watches.then(|| Gauge::new("mounts", "file systems", Severity::Info, event).saying(&advice::MOUNTS));
         let read = Read { host: Err(Gap::Missing), own: Err(Gap::Missing) };
         Disks { statvfs, watched, mounts, elsewhere: Vec::new(), beyond: 0, events: Vec::new(), read }
     }

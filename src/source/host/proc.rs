@@ -179,6 +179,40 @@ pub fn files(text: &str) -> Seen<(u64, u64)> {
     }
 }
 
+/// One process, by its resident memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The kernel's name for it: no argument, which may be a secret.
+    pub name: String,
+    /// Its number.
+    pub pid: u32,
+    /// Resident memory in KiB.
+    pub kib: u64,
+}
+
+/// Processes looked at, at most, to find the largest.
+const PROCESSES: usize = 10_000;
+/// The largest that are told.
+const LARGEST: usize = 3;
+
+/// The three processes with the most resident memory, the largest first; fewer where fewer can be read.
+pub fn largest(proc: &Path) -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir(proc) else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).take(PROCESSES);
+    let mut all: Vec<Process> =
+        pids.filter_map(|pid| process(pid, &text(proc, &format!("{pid}/status")).ok()?)).collect();
+    all.sort_by_key(|process| (std::cmp::Reverse(process.kib), process.pid));
+    all.truncate(LARGEST);
+    all
+}
+
+/// `/proc/<pid>/status`; `None` for a thread of the kernel, which has no memory.
+fn process(pid: u32, text: &str) -> Option<Process> {
+    let key = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let kib = key("VmRSS")?.split_whitespace().next()?.parse().ok()?;
+    Some(Process { name: key("Name")?.to_string(), pid, kib })
+}
+
 /// Seconds since boot, from `/proc/uptime`.
 pub fn uptime(text: &str) -> Seen<f64> {
     text.split_whitespace().next().and_then(number).map_or_else(|| broken("uptime"), Ok)

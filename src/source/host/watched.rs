@@ -6,13 +6,16 @@
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::advice::{self, Growth};
 use super::disk::{Asked, Disk, Statvfs, Usage};
 use super::gauge::{Gauge, Stepped};
 use super::mounts::{Mount, on_host};
 use super::proc::{Gap, Seen};
 use super::settings::Settings;
 use super::words::bytes;
+use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{More, Observation, Reading, Severity, SignalKey};
 use crate::core::time::Mono;
@@ -124,6 +127,8 @@ pub struct Watched {
     pub missed: u32,
     /// Another file system took its place, to be told.
     pub swapped: Option<String>,
+    /// How fast it fills up.
+    growth: Growth,
 }
 
 impl Watched {
@@ -131,13 +136,20 @@ impl Watched {
     pub fn new(settings: &Settings, name: &str, path: PathBuf, named: bool) -> Watched {
         use Severity::Critical;
         let at_once = Rule::at_once(Test::Verdict);
-        let mount = named.then(|| Gauge::new(&format!("mount:{name}"), &format!("mount {name}"), Critical, at_once));
+        // One device that fails is one trouble, however many of its figures say so.
+        let disk: Arc<str> = format!("disk {name}").into();
+        let about = About { name: Arc::clone(&disk), cause: Arc::clone(&disk), ..About::default() };
+        let mount = named.then(|| {
+            let gauge = Gauge::new(&format!("mount:{name}"), &format!("mount {name}"), Critical, at_once);
+            gauge.known_as(about.clone())
+        });
         let space = Stepped::new(
             &format!("disk:{name}"),
-            &format!("disk {name}"),
+            &disk,
             settings.disk_pct,
             settings.disk_critical_pct,
             mount.as_ref(),
+            about.clone(),
         );
         let limit = settings.inodes_pct;
         let title = format!("inodes of {name}");
@@ -150,8 +162,8 @@ impl Watched {
             device: String::new(),
             disk: Disk::new(path),
             space,
-            inodes: inodes.map(|gauge| gauge.below(mount.as_ref())),
-            readonly: readonly.map(|gauge| gauge.below(mount.as_ref())),
+            inodes: inodes.map(|gauge| gauge.below(mount.as_ref()).known_as(about.clone())),
+            readonly: readonly.map(|gauge| gauge.below(mount.as_ref()).known_as(about)),
             mount,
             place: None,
             same_boot: true,
@@ -160,6 +172,7 @@ impl Watched {
             image: false,
             missed: 0,
             swapped: None,
+            growth: Growth::default(),
         }
     }
 
@@ -347,31 +360,42 @@ impl Watched {
         } else {
             (Reading::Up, format!("writable{words}"))
         };
-        self.readonly.as_mut()?.observe(Ok((reading, fact)), seen_at)
+        let details = (reading == Reading::Down).then(|| advice::readonly(&self.name));
+        let seen = self.readonly.as_mut()?.observe(Ok((reading, fact)), seen_at);
+        seen.map(|seen| seen.with_some(details))
     }
 
     fn measure(&mut self, usage: &Usage, seen_at: Mono) -> Vec<Observation> {
         if self.image {
             return Vec::new();
         }
+        let (used, left) = (usage.used(), usage.left());
+        self.growth.note(seen_at, used);
         let space = usage.percent().ok_or(Gap::Missing);
         let limits = self.space.as_ref().map(Stepped::limits).unwrap_or_default();
+        let is_full = |percent: &f64| self.space.as_ref().is_some_and(|gauge| gauge.is_bad(*percent));
+        let full = space.as_ref().ok().copied().filter(is_full);
+        let details = full.map(|percent| advice::disk(percent, &self.name, self.growth.words(seen_at, used, left)));
         let space: Seen<(f64, String)> =
-            space.map(|percent| (percent, format!("{percent:.0} % used ({limits}), {} left", bytes(usage.left()))));
+            space.map(|percent| (percent, format!("{percent:.0} % used ({limits}), {} free", bytes(left))));
         let inodes = usage.inodes_percent().ok_or(Gap::Missing).map(|percent| {
             let (left, all) = (usage.inodes_free, usage.inodes);
-            (Reading::Value(percent), format!("{percent:.0} % used, {left} of {all} left"))
+            (Reading::Value(percent), format!("{percent:.0} % of the inodes used, {left} of {all} free"))
         });
         let space = self.space.as_mut().and_then(|gauge| gauge.observe(space, seen_at));
+        let space = space.map(|seen| seen.with_some(details));
+        let few = inodes.as_ref().is_ok_and(|(reading, _)| self.inodes.as_ref().is_some_and(|g| g.is_bad(*reading)));
+        let details = few.then(|| advice::inodes(&self.name));
         let inodes = self.inodes.as_mut().and_then(|gauge| gauge.observe(inodes, seen_at));
+        let inodes = inodes.map(|seen| seen.with_some(details));
         space.into_iter().chain(inodes).collect()
     }
 
     /// What was watched is not there.
     fn lost(&mut self, why: &str, seen_at: Mono) -> Vec<Observation> {
         let down = Ok((Reading::Down, why.to_string()));
-        let mut observations: Vec<_> =
-            self.mount.as_mut().and_then(|gauge| gauge.observe(down, seen_at)).into_iter().collect();
+        let mount = self.mount.as_mut().and_then(|gauge| gauge.observe(down, seen_at));
+        let mut observations: Vec<_> = mount.into_iter().map(|seen| seen.with(advice::unmounted(&self.name))).collect();
         observations.extend(self.blind(why, seen_at));
         self.last.clone_from(&observations);
         observations
@@ -395,6 +419,8 @@ impl Watched {
         let inodes = self.inodes.as_mut().filter(|gauge| gauge.measured);
         seen.extend(inodes.and_then(|gauge| gauge.observe(broken(), seen_at)));
         seen.extend(self.readonly.as_mut().and_then(|gauge| gauge.observe(broken(), seen_at)));
+        let details = Arc::new(advice::unseen(&self.name));
+        seen.iter_mut().for_each(|seen| seen.details = Some(Arc::clone(&details)));
         seen
     }
 }

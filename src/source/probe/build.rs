@@ -31,6 +31,7 @@ use crate::config::form;
 use crate::config::headers::{FILE, read as read_headers};
 use crate::config::value::Secret;
 use crate::config::veil::is_secret_name;
+use crate::config::written::wrote;
 use crate::core::about::About;
 use crate::core::rule::{Rule, Test};
 use crate::core::signal::{SignalKey, Spec};
@@ -88,6 +89,7 @@ impl<'a> Workshop<'a> {
             _ => Some(Target::parse(&settings.target, kind).map_err(|e| wrong("target", e))?),
         };
         let dependency = target.as_ref().and_then(Target::place).map(dependency);
+        let place = target.as_ref().and_then(Target::endpoint);
         if let Some(place) = target.as_ref().and_then(Target::place) {
             may_talk_to(place, settings).map_err(|what| wrong("target", what))?;
         }
@@ -107,8 +109,10 @@ impl<'a> Workshop<'a> {
         let title = format!("{kind} {short}");
         // People know a check by the name that they gave it; what it asks stands beside.
         let about = About { name: settings.name.as_str().into(), group: title.as_str().into(), ..About::default() };
+        let about = wrote(about, &settings.note, &settings.runbook, settings.cooldown)
+            .map_err(|(field, what)| wrong(field, what))?;
         let spec = Spec::new(key, title, settings.severity, rule).about(about);
-        Ok(Probe { spec: Arc::new(spec), pace, check, dependency })
+        Ok(Probe { spec: Arc::new(spec), pace, check, dependency, place })
     }
 
     fn pace(&self, settings: &Settings) -> Result<Pace, Fault> {

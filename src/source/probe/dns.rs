@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::advice::Trouble;
 use super::pool::Verdict;
 use super::target::Place;
 use super::unresolved;
@@ -40,7 +41,7 @@ impl DnsCheck {
             // Nothing is sent to the address, so that any address may be the answer.
             None => match resolve(&self.name, 0, Lane::Targets, true, self.limit) {
                 Ok(found) => found.iter().map(SocketAddr::ip).collect(),
-                Err(error) => return unresolved(&error),
+                Err(error) => return unresolved(&error, &self.name),
             },
         };
         self.judge(found.iter().map(IpAddr::to_canonical).collect(), begun.elapsed())
@@ -50,21 +51,37 @@ impl DnsCheck {
     fn ask(&self, server: &Place, deadline: Instant) -> Result<Vec<IpAddr>, Verdict> {
         let port = server.port.unwrap_or(PORT);
         let addresses = resolve(&server.host, port, Lane::Targets, self.allow_link_local, self.limit)
-            .map_err(|error| unresolved(&error))?;
+            .map_err(|error| unresolved(&error, &server.host))?;
         // The first will do: a server that has several is asked at all of them by probes of their own.
         let address = addresses.first().ok_or_else(|| Verdict::unknown("the server has no address"))?;
-        ask(*address, &self.name, deadline).map_err(|error| match error {
-            DnsError::Own(..) => Verdict::unknown(error.to_string()),
-            DnsError::Truncated(..) => Verdict::unknown(format!("{error}; part of an answer is not judged")),
-            DnsError::Timeout(_) => Verdict::down(format!("{error} within {}", people(self.limit))),
-            DnsError::NoSuchName(_) | DnsError::NoAddress(_) | DnsError::Failed(..) => {
-                Verdict::down(format!("{} does not resolve: {error}", self.name))
-            }
-            DnsError::Refused(_) | DnsError::Malformed(_) => Verdict::down(error.to_string()),
-        })
+        ask(*address, &self.name, deadline).map_err(|error| self.failed(&error))
     }
 
-    fn judge(&self, mut found: Vec<IpAddr>, took: Duration) -> Verdict {
+    /// The verdict on a server that named no address.
+    pub fn failed(&self, error: &DnsError) -> Verdict {
+        let (name, server) = (self.name.as_str(), self.server.as_ref().map(|server| server.host.as_str()));
+        let asked = server.unwrap_or_default();
+        match error {
+            DnsError::Own(..) => Verdict::unknown(error.to_string()),
+            DnsError::Truncated(..) => Verdict::unknown(format!("{error}; part of an answer is not judged")),
+            DnsError::Timeout(_) => {
+                let fact = format!("{error} within {}", people(self.limit));
+                Verdict::down(fact).because(Trouble::NoNameServer(asked))
+            }
+            DnsError::NoSuchName(_) | DnsError::NoAddress(_) => {
+                Verdict::down(format!("{name} does not resolve: {error}")).because(Trouble::NoName { name, server })
+            }
+            DnsError::Failed(..) => {
+                Verdict::down(format!("{name} does not resolve: {error}")).because(Trouble::NameFails { name, server })
+            }
+            DnsError::Refused(_) | DnsError::Malformed(_) => {
+                Verdict::down(error.to_string()).because(Trouble::NoNameServer(asked))
+            }
+        }
+    }
+
+    /// The verdict on these addresses.
+    pub fn judge(&self, mut found: Vec<IpAddr>, took: Duration) -> Verdict {
         found.sort_unstable();
         found.dedup();
         let shown: Vec<String> = found.iter().take(4).map(ToString::to_string).collect();
@@ -72,7 +89,11 @@ impl DnsCheck {
             if found.len() > shown.len() { format!(" and {} more", found.len() - shown.len()) } else { String::new() };
         let seen = format!("resolves to {}{more} in {}", shown.join(", "), people(took));
         match self.expect.iter().find(|wanted| !found.contains(wanted)) {
-            Some(missing) => Verdict::down(format!("{seen}, but not to {missing}")),
+            Some(missing) => {
+                let (name, server) = (self.name.as_str(), self.server.as_ref().map(|server| server.host.as_str()));
+                let verdict = Verdict::down(format!("{seen}, but not to {missing}"));
+                verdict.because(Trouble::OtherAddress { name, server })
+            }
             None => Verdict::up(seen),
         }
     }
@@ -99,7 +120,7 @@ mod tests {
         let found = || vec!["10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()];
         let took = Duration::from_millis(3);
         let verdict = check("db", &["10.0.0.1"]).judge(found(), took);
-        assert_eq!(verdict, Verdict::up("resolves to 10.0.0.1, 10.0.0.2 in 3ms"));
+        assert_eq!(verdict, Verdict::up("resolves to 10.0.0.1, 10.0.0.2 in 3 ms"));
         let verdict = check("db", &["10.0.0.1", "10.0.0.9"]).judge(found(), took);
         assert_eq!(verdict.reading, Reading::Down);
         assert!(verdict.fact.ends_with("but not to 10.0.0.9"), "{}", verdict.fact);

@@ -17,6 +17,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
 use rustix::time::Timespec;
 
+use super::advice::Trouble;
 use super::excerpt;
 use super::pool::Verdict;
 pub use crate::client::children::Groups;
@@ -68,7 +69,7 @@ impl ExecCheck {
             Ok(started) => started,
             Err(error) => {
                 let why = shortage::seen_starting(&error).map_or_else(|| error.to_string(), |lack| lack.to_string());
-                return Verdict::unknown(format!("cannot start the command: {why}"));
+                return self.not_started(&why);
             }
         };
         let mut run = Run { output: Some(output), tail: Vec::new(), total: 0 };
@@ -82,23 +83,99 @@ impl ExecCheck {
         self.judge(end, status, &run, begun.elapsed())
     }
 
-    fn judge(&self, end: End, status: io::Result<ExitStatus>, run: &Run, took: Duration) -> Verdict {
-        let said = match run.last_line() {
-            [] => String::new(),
-            line => format!(": {}", excerpt(line)),
+    /// The verdict on a command that could not be started.
+    pub fn not_started(&self, why: &str) -> Verdict {
+        let fact = format!("cannot start the command: {why}");
+        Verdict::unknown(fact).because(Trouble::NotRunnable(self.program()))
+    }
+
+    /// The program's own name: arguments may hold secrets.
+    fn program(&self) -> &str {
+        let word = match self.command.as_slice() {
+            [shell, flag, line] if shell == "sh" && flag == "-c" => line.split_whitespace().next(),
+            [program, ..] => Some(program.as_str()),
+            [] => None,
         };
+        word.unwrap_or("the command")
+    }
+
+    fn judge(&self, end: End, status: io::Result<ExitStatus>, run: &Run, took: Duration) -> Verdict {
         match (end, status) {
-            (End::Late, _) => Verdict::down(format!("killed after {}{said}", people(self.limit))),
-            (End::Loud, _) => Verdict::down(format!("killed after {OUTPUT} bytes of output{said}")),
-            (End::Own, Ok(status)) if status.success() => Verdict::up(format!("exit code 0 in {}{said}", people(took))),
+            (End::Late, _) => self.ended(Ended::Late, &run.tail, took),
+            (End::Loud, _) => self.ended(Ended::Loud, &run.tail, took),
             (End::Own, Ok(status)) => match (status.code(), status.signal()) {
-                (Some(code), _) => Verdict::down(format!("exit code {code}{said}")),
-                (None, Some(signal)) => Verdict::down(format!("ended by signal {signal}{said}")),
+                (Some(code), _) => self.ended(Ended::Code(code), &run.tail, took),
+                (None, Some(signal)) => self.ended(Ended::Signal(signal), &run.tail, took),
                 (None, None) => Verdict::unknown("ended, nobody knows how"),
             },
             (End::Own, Err(error)) => Verdict::unknown(format!("ended, but its exit code is lost: {error}")),
         }
     }
+
+    /// The verdict on a command that ended like this; `tail` is the end of what it wrote.
+    pub fn ended(&self, how: Ended, tail: &[u8], took: Duration) -> Verdict {
+        let (before, last) = last_lines(tail);
+        let said = if last.is_empty() { String::new() } else { format!(": {}", excerpt(last)) };
+        let program = self.program();
+        let (fact, trouble) = match how {
+            Ended::Code(0) => return Verdict::up(format!("exit code 0 in {}{said}", people(took))),
+            Ended::Code(code) => {
+                (format!("exit code {code}{}{said}", code_words(code)), Trouble::Exit { code, program })
+            }
+            Ended::Signal(signal) => (
+                format!("ended by signal {signal}{}{said}", signal_words(signal)),
+                Trouble::Signalled { signal, program },
+            ),
+            Ended::Late => (format!("killed after {}{said}", people(self.limit)), Trouble::Endless(program)),
+            Ended::Loud => (format!("killed after {OUTPUT} bytes of output{said}"), Trouble::Loud(program)),
+        };
+        let line = if before.is_empty() { String::new() } else { format!("line before: \"{}\"", excerpt(before)) };
+        Verdict::down(fact).with(trouble.details().with(line))
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// Killed at its limit.
+    Late,
+    /// Killed for too much output.
+    Loud,
+}
+
+/// What an exit code that shells give means.
+fn code_words(code: i32) -> &'static str {
+    match code {
+        124 => " (timeout)",
+        126 => " (a program cannot be executed)",
+        127 => " (a program was not found)",
+        134 => " (SIGABRT)",
+        137 => " (SIGKILL)",
+        139 => " (SIGSEGV)",
+        143 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+fn signal_words(signal: i32) -> &'static str {
+    match signal {
+        6 => " (SIGABRT)",
+        9 => " (SIGKILL)",
+        11 => " (SIGSEGV)",
+        15 => " (SIGTERM)",
+        _ => "",
+    }
+}
+
+/// The last two lines that are not blank, in their order.
+fn last_lines(tail: &[u8]) -> (&[u8], &[u8]) {
+    let mut lines = tail.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).rev();
+    let last = lines.next().unwrap_or_default();
+    (lines.next().unwrap_or_default(), last)
 }
 
 /// Gives the command one pipe for both of its outputs.
@@ -190,11 +267,6 @@ impl Run {
             self.read();
         }
     }
-
-    /// The last line that is not blank.
-    fn last_line(&self) -> &[u8] {
-        self.tail.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).rfind(|line| !line.is_empty()).unwrap_or_default()
-    }
 }
 
 /// True when the command has ended; leaves it to be reaped.
@@ -220,8 +292,10 @@ mod tests {
         let verdict = run(LONG, &["sh", "-c", "echo first; echo all is well; echo"]);
         assert_eq!(verdict.reading, Reading::Up);
         assert!(verdict.fact.ends_with(": all is well"), "{}", verdict.fact);
-        assert_eq!(run(LONG, &["sh", "-c", "echo disk full >&2; exit 3"]), Verdict::down("exit code 3: disk full"));
-        assert_eq!(run(LONG, &["sh", "-c", "kill -SEGV $$"]), Verdict::down("ended by signal 11"));
+        let verdict = run(LONG, &["sh", "-c", "echo full: /; echo disk full >&2; exit 3"]);
+        assert_eq!((verdict.reading, verdict.fact.as_ref()), (Reading::Down, "exit code 3: disk full"));
+        assert_eq!(verdict.details.unwrap().evidence, ["line before: \"full: /\""]);
+        assert_eq!(run(LONG, &["sh", "-c", "kill -SEGV $$"]).fact, "ended by signal 11 (SIGSEGV)");
         assert_eq!(run(LONG, &["/nonexistent/check"]).reading, Reading::Unknown);
         assert_eq!(run(LONG, &[]).reading, Reading::Unknown);
     }

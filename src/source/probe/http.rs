@@ -9,11 +9,17 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Method, Request, Uri};
 
+use super::advice::{Peer, Trouble};
 use super::pool::Verdict;
 use super::{excerpt, unresolved};
-use crate::client::http::{Http, HttpError, Response};
-use crate::client::trust::{Kind, Refusal};
+use crate::client::http::{Http, HttpError, Part, Response};
+use crate::client::trust::Kind;
 use crate::core::time::people;
+
+/// Characters of a body that are told as evidence.
+const EXCERPT: usize = 100;
+/// Characters of a URL in an advice.
+const URL: usize = 200;
 
 /// Statuses that are well, as ranges with both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,12 @@ impl Statuses {
             return Err("is empty; write for example [\"200-299\"]".to_string());
         }
         Ok(Statuses(ranges))
+    }
+
+    /// `200–299, 401`.
+    fn words(&self) -> String {
+        let range = |(low, high): &(u16, u16)| if low == high { low.to_string() } else { format!("{low}–{high}") };
+        self.0.iter().map(range).collect::<Vec<_>>().join(", ")
     }
 
     fn hold(&self, status: u16) -> bool {
@@ -79,11 +91,16 @@ impl HttpCheck {
     pub fn look(&self) -> Verdict {
         let begun = Instant::now();
         let whole = self.contains.is_some() || self.lacks.is_some() || self.json.is_some();
-        let outcome = self.client.run(self.request(), whole);
+        let part = |answer: &Response| match (self.statuses.hold(answer.status), whole) {
+            (true, true) => Part::All,
+            (true, false) => Part::None,
+            (false, _) => Part::Beginning(EXCERPT),
+        };
+        let outcome = self.client.run(self.request(), part);
         let took = begun.elapsed();
         match outcome {
             Ok(answer) => self.judge(&answer, took),
-            Err(error) => explain(&error),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -95,46 +112,141 @@ impl HttpCheck {
         request
     }
 
-    fn judge(&self, answer: &Response, took: Duration) -> Verdict {
+    /// The verdict on an answer that took this long.
+    pub fn judge(&self, answer: &Response, took: Duration) -> Verdict {
         let seen = format!("HTTP {} in {}", answer.status, people(took));
         if !self.statuses.hold(answer.status) {
-            return Verdict::down(seen);
+            return self.other_status(answer, &seen);
         }
+        let url = || self.url();
+        let down = |fact: String, trouble: Trouble<'_>| Verdict::down(fact).because(trouble);
         if let Some(text) = &self.contains
             && !holds(&answer.body, text.as_bytes())
         {
-            return Verdict::down(format!(
-                "{seen}, but the body lacks what it should hold; it begins: {}",
-                excerpt(&answer.body)
-            ));
+            let fact = format!("{seen}, but the body lacks \"{}\"", excerpt(text.as_bytes()));
+            return Verdict::down(fact).with(Trouble::Lacks(&self.url()).details().with(begins(&answer.body)));
         }
         if let Some(text) = &self.lacks
             && holds(&answer.body, text.as_bytes())
         {
-            return Verdict::down(format!("{seen}, but the body contains \"{}\"", excerpt(text.as_bytes())));
+            return down(
+                format!("{seen}, but the body contains \"{}\"", excerpt(text.as_bytes())),
+                Trouble::Holds(&url()),
+            );
         }
         if let Some(want) = &self.json
-            && let Err(what) = want.judge(&answer.body)
+            && let Err(wrong) = want.judge(&answer.body)
         {
-            return Verdict::down(format!("{seen}, but {what}"));
+            return match wrong {
+                Differs::NotJson => Verdict::down(format!("{seen}, but the body is not JSON"))
+                    .with(Trouble::NotJson(&self.url()).details().with(begins(&answer.body))),
+                Differs::Nothing => {
+                    down(format!("{seen}, but the body has nothing at {}", want.pointer), Trouble::NoValue(&url()))
+                }
+                Differs::Other(value) => {
+                    let wanted = want.shown();
+                    let fact = format!("{seen}, but {} is {value}, expected {wanted}", want.pointer);
+                    down(fact, Trouble::OtherValue(&url()))
+                }
+            };
         }
         match self.max_latency {
-            Some(limit) if took > limit => Verdict::down(format!("{seen}, slower than {}", people(limit))),
+            Some(limit) if took > limit => {
+                let fact = format!("HTTP {} after {}, limit {}", answer.status, people(took), people(limit));
+                down(fact, Trouble::Slow(&url()))
+            }
             _ => Verdict::up(seen),
         }
     }
+
+    fn other_status(&self, answer: &Response, seen: &str) -> Verdict {
+        let target = answer.header("location").filter(|_| (300..400).contains(&answer.status)).map(place);
+        let target = target.map(|place| format!(", to {place}")).unwrap_or_default();
+        let fact = format!("{seen}, expected {}{target}", self.statuses.words());
+        let details = Trouble::Status { status: answer.status, url: &self.url() }.details();
+        let is_text = ["text/plain", "application/json", "application/problem+json"]
+            .iter()
+            .any(|kind| answer.content_type.starts_with(kind));
+        Verdict::down(fact).with(if is_text { details.with(begins(&answer.body)) } else { details })
+    }
+
+    /// The verdict on a request without an answer.
+    pub fn failed(&self, error: &HttpError) -> Verdict {
+        let (host, url) = (self.uri.host().unwrap_or_default(), self.url());
+        let is_tls = self.uri.scheme_str() == Some("https");
+        let peer = Peer { host, port: self.uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }) };
+        let trouble = match error {
+            HttpError::Resolve(error) => return unresolved(error, host),
+            HttpError::Own(_) => return Verdict::unknown(error.to_string()),
+            HttpError::Proxy(_) => return Verdict::unknown(error.to_string()).because(Trouble::Proxy),
+            HttpError::Tls(refusal) => {
+                let trouble = Trouble::Tls { flaw: refusal.flaw, peer, name: host };
+                let verdict = Verdict::down(format!("TLS: {}", refusal.words)).because(trouble);
+                return match refusal.kind {
+                    Kind::Date { since } => verdict.certain().since(since),
+                    Kind::Certificate | Kind::Talk => verdict,
+                };
+            }
+            HttpError::Refused(_) => Trouble::Refused(peer),
+            HttpError::Unreached(_) => Trouble::Silent(peer),
+            HttpError::Timeout(..) if error.is_unsent() => Trouble::Silent(peer),
+            HttpError::Timeout(..) => Trouble::Stuck(&url),
+            HttpError::TooLarge(_) => Trouble::TooLarge,
+            HttpError::BadUrl | HttpError::Header(_) | HttpError::Coded(_) | HttpError::Broken(_) => {
+                Trouble::Broken(&url)
+            }
+        };
+        Verdict::down(error.to_string()).because(trouble)
+    }
+
+    /// What is asked for, without its query.
+    fn url(&self) -> String {
+        let scheme = self.uri.scheme_str().unwrap_or("http");
+        let authority = self.uri.authority().map(ureq::http::uri::Authority::as_str).unwrap_or_default();
+        let url: String = format!("{scheme}://{authority}{}", self.uri.path()).chars().take(URL).collect();
+        // It stands between these marks in a command.
+        url.replace('\'', "%27")
+    }
+}
+
+/// Where a redirect leads, without what may be a secret.
+fn place(location: &str) -> String {
+    let plain = location.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = plain.split_once("://").map_or(("", plain), |(scheme, rest)| (scheme, rest));
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let colon = if scheme.is_empty() { "" } else { "://" };
+    excerpt(format!("{scheme}{colon}{rest}").as_bytes())
+}
+
+/// A line of evidence: how a body begins.
+fn begins(body: &[u8]) -> String {
+    let shown: String = excerpt(body.trim_ascii()).chars().take(EXCERPT).collect();
+    if shown.is_empty() { String::new() } else { format!("the body begins: \"{shown}\"") }
+}
+
+/// What is wrong with a JSON body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Differs {
+    NotJson,
+    Nothing,
+    /// This stands there instead.
+    Other(String),
 }
 
 impl JsonWant {
-    fn judge(&self, body: &[u8]) -> Result<(), String> {
+    /// What must stand there, as JSON writes it.
+    fn shown(&self) -> String {
+        match &self.equals {
+            None => "something other than null and false".to_string(),
+            Some(text) if serde_json::from_str::<serde_json::Value>(text).is_ok() => excerpt(text.as_bytes()),
+            Some(text) => format!("\"{}\"", excerpt(text.as_bytes())),
+        }
+    }
+
+    fn judge(&self, body: &[u8]) -> Result<(), Differs> {
         use serde_json::Value;
-        let Ok(value) = serde_json::from_slice::<Value>(body) else {
-            return Err(format!("the body is not JSON; it begins: {}", excerpt(body)));
-        };
-        let pointer = &self.pointer;
-        let Some(there) = value.pointer(pointer) else {
-            return Err(format!("the body has nothing at {pointer}"));
-        };
+        let value = serde_json::from_slice::<Value>(body).map_err(|_| Differs::NotJson)?;
+        let there = value.pointer(&self.pointer).ok_or(Differs::Nothing)?;
         let is_meant = match (&self.equals, there) {
             (None, value) => !matches!(value, Value::Null | Value::Bool(false)),
             (Some(want), Value::String(text)) => want == text,
@@ -143,24 +255,13 @@ impl JsonWant {
             }
             (Some(want), other) => serde_json::from_str::<Value>(want).is_ok_and(|want| want == *other),
         };
-        if is_meant { Ok(()) } else { Err(format!("{pointer} is {}", excerpt(there.to_string().as_bytes()))) }
+        if is_meant { Ok(()) } else { Err(Differs::Other(excerpt(there.to_string().as_bytes()))) }
     }
 }
 
 /// Whether `needle` stands somewhere in `body`, byte for byte.
 fn holds(body: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || body.windows(needle.len()).any(|window| window == needle)
-}
-
-fn explain(error: &HttpError) -> Verdict {
-    match error {
-        HttpError::Resolve(error) => unresolved(error),
-        HttpError::Own(_) | HttpError::Proxy(_) => Verdict::unknown(error.to_string()),
-        HttpError::Tls(Refusal { kind: Kind::Date { since }, words }) => {
-            Verdict::down(format!("TLS: {words}")).certain().since(*since)
-        }
-        _ => Verdict::down(error.to_string()),
-    }
 }
 
 #[cfg(test)]
@@ -205,8 +306,8 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         let want = JsonWant { pointer: String::new(), equals: None };
-        assert!(want.judge(deep.as_bytes()).unwrap_err().contains("not JSON"));
-        assert!(want.judge(b"\xff\xfe").unwrap_err().contains("not JSON"));
+        assert_eq!(want.judge(deep.as_bytes()), Err(Differs::NotJson));
+        assert_eq!(want.judge(b"\xff\xfe"), Err(Differs::NotJson));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::advice::Trouble;
 use super::pool::Verdict;
 use super::unresolved;
 use crate::client::icmp::{PingError, ping};
@@ -31,7 +32,7 @@ impl IcmpCheck {
         let deadline = Instant::now() + self.limit;
         let addresses = match resolve(&self.host, 0, Lane::Targets, self.allow_link_local, self.limit) {
             Ok(addresses) => addresses,
-            Err(error) => return unresolved(&error),
+            Err(error) => return unresolved(&error, &self.host),
         };
         let addresses: Vec<IpAddr> = addresses.iter().map(std::net::SocketAddr::ip).take(ADDRESSES).collect();
         let mut last = Verdict::unknown("no address to ping");
@@ -41,11 +42,22 @@ impl IcmpCheck {
             let share = if index + 1 == addresses.len() { left } else { left / 2 };
             last = match ping(*address, Instant::now() + share) {
                 Ok(took) => return Verdict::up(format!("{address} answered a ping in {}", people(took))),
-                Err(error @ (PingError::Forbidden { .. } | PingError::Own(_))) => Verdict::unknown(error.to_string()),
-                Err(error @ PingError::Unreachable(..)) => Verdict::down(error.to_string()),
-                Err(error @ PingError::Timeout(_)) => Verdict::down(format!("{error} within {}", people(self.limit))),
+                Err(error) => self.failed(&error),
             };
         }
         last
+    }
+
+    /// The verdict on a ping without an answer.
+    pub fn failed(&self, error: &PingError) -> Verdict {
+        match error {
+            PingError::Forbidden { .. } => Verdict::unknown(error.to_string()).because(Trouble::NoPings),
+            PingError::Own(_) => Verdict::unknown(error.to_string()),
+            PingError::Unreachable(..) => Verdict::down(error.to_string()).because(Trouble::Unreachable(&self.host)),
+            PingError::Timeout(_) => {
+                let fact = format!("{error} within {}", people(self.limit));
+                Verdict::down(fact).because(Trouble::NoEcho(&self.host))
+            }
+        }
     }
 }

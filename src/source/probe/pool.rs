@@ -205,6 +205,14 @@ impl Pool {
         self
     }
 
+    /// Says which probes are looked at together: each at the times of the one with this index. To be said before the
+    /// first look.
+    #[must_use]
+    pub fn together(self, leaders: &[usize]) -> Pool {
+        self.shared.lock().schedule.align(leaders);
+        self
+    }
+
     /// Looks soon at every probe without a result since `since` that is not being looked at already.
     pub fn hurry(&self, since: Mono) {
         let mut state = self.shared.lock();

@@ -49,5 +49,6 @@ pub fn probes(config: &Config, outfit: &Outfit) -> Result<(Vec<Probe>, Groups), 
         return Err(ConfigError { problems });
     }
     probes.sort_by(|a, b| a.spec.key.cmp(&b.spec.key));
+    super::cause::share(&mut probes);
     Ok((probes, workshop.into_groups()))
 }

@@ -48,6 +48,21 @@ impl Schedule {
         Schedule { grids, heap }
     }
 
+    /// Puts each probe on the grid of its leader where their intervals are the same, so that both are looked at in one go.
+    pub fn align(&mut self, leaders: &[usize]) {
+        for (index, leader) in leaders.iter().enumerate() {
+            let lead = self.grids.get(*leader).map(|grid| (grid.base, grid.interval));
+            if let (Some((base, interval)), Some(grid)) = (lead, self.grids.get_mut(index))
+                && grid.interval == interval
+            {
+                grid.base = base;
+            }
+        }
+        let grids = &self.grids;
+        let due = |index: usize| grids.get(index).map(|grid| Reverse((grid.base + grid.interval, index)));
+        self.heap = (0..grids.len()).filter_map(due).collect();
+    }
+
     /// Makes every waiting probe that `wanted` names due, begun one after the other: a millisecond
     /// apart, or closer when there are so many that a second would not do.
     pub fn soon(&mut self, now: Instant, mut wanted: impl FnMut(usize) -> bool) {
@@ -136,6 +151,17 @@ mod tests {
             now += MS;
         }
         assert!(seen.iter().all(|n| *n == 1), "every probe once per interval");
+    }
+
+    #[test]
+    fn those_with_a_leader_are_due_with_it_unless_their_interval_is_another() {
+        let start = Instant::now();
+        let (short, long) = (Duration::from_secs(5), Duration::from_secs(7));
+        let mut schedule = Schedule::new(&[short, short, short, long], start);
+        schedule.align(&[0, 1, 0, 0]);
+        let grid = |index: usize| schedule.grids[index].base;
+        assert_eq!(grid(0), grid(2));
+        assert!(grid(1) != grid(0) && grid(3) != grid(0));
     }
 
     #[test]

@@ -39,6 +39,12 @@ crate::settings! {
         recover_after: u32 = RECOVER_AFTER,
         /// How much it matters: critical, warning or info.
         severity: Severity = Severity::Critical,
+        /// What whoever is woken by it should know, in one line: it stands in each message about it.
+        note: String = String::new(),
+        /// Where the instructions for it are: an http or https URL, which stands in each message about it.
+        runbook: String = String::new(),
+        /// Least time between two reminders of it; 0 = never again. Default: the cooldown of its severity.
+        cooldown: Option<Span> = None,
         /// http, tcp, tls, icmp, and the server of dns: link-local and cloud metadata addresses may be talked to.
         allow_link_local: bool = false,
         /// http: GET or HEAD.
@@ -371,6 +377,11 @@ mod tests {
             ("name = \"a\"\ntarget = \"tls://x\"\nserver_name = \"a b\"", "`probe[0].server_name`"),
             ("name = \"a\"\ntype = \"exec\"", "`probe[0].command`"),
             ("name = \"a\"\ncommand = [\"a\", \"b\"]\nshell = true", "`probe[0].command`"),
+            ("name = \"a\"\ntarget = \"tcp://db:1\"\nrunbook = \"wiki/db\"", "`probe[0].runbook`: is not an http"),
+            (
+                "name = \"a\"\ntarget = \"tcp://db:1\"\ncooldown = \"often\"",
+                "`probe[0].cooldown`: \"often\" is not a duration",
+            ),
             ("name = \"a\"\ntarget = \"http://x/\"\ncolour = \"red\"", "`probe[0].colour`: unknown key"),
         ];
         for (text, part) in table {

@@ -105,6 +105,19 @@ impl Target {
         }
     }
 
+    /// The host and port as one text, the port of the scheme where none is written: what all checks of one server have
+    /// in common. `None` for a name that is only looked up, and for a host without a port.
+    pub fn endpoint(&self) -> Option<String> {
+        let (place, usual) = match self {
+            Target::Url(uri, place) => (place, Some(if uri.scheme_str() == Some("https") { 443 } else { 80 })),
+            Target::Port(place) => (place, None),
+            Target::Name(_) => return None,
+        };
+        let port = place.port.or(usual)?;
+        let host = place.host.strip_suffix('.').unwrap_or(&place.host).to_string();
+        Some(Place { host, port: Some(port) }.to_string())
+    }
+
     /// The host and port talked to; `None` for a name that is only looked up.
     pub fn place(&self) -> Option<&Place> {
         match self {
@@ -309,6 +322,22 @@ mod tests {
             assert_eq!((place.host.as_str(), place.port), (host, port), "{text}");
             assert_eq!(uri.host().unwrap().trim_matches(['[', ']']), host, "{text}");
             assert_eq!(uri.port_u16(), port, "{text}");
+        }
+    }
+
+    #[test]
+    fn checks_of_one_server_have_one_endpoint() {
+        let endpoint = |text: &str, kind| Target::parse(text, kind).unwrap().endpoint();
+        for (text, kind, same) in [
+            ("https://example.org/health?x", Type::Http, Some("example.org:443")),
+            ("https://Example.org./", Type::Http, Some("example.org:443")),
+            ("http://127.0.0.1/", Type::Http, Some("127.0.0.1:80")),
+            ("tcp://127.0.0.1:80", Type::Tcp, Some("127.0.0.1:80")),
+            ("tcp://[::1]:80", Type::Tcp, Some("[::1]:80")),
+            ("dns://example.org", Type::Dns, None),
+            ("icmp://example.org", Type::Icmp, None),
+        ] {
+            assert_eq!(endpoint(text, kind).as_deref(), same, "{text}");
         }
     }
 

@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::advice::{Peer, Trouble};
 use super::pool::{Look, Verdict};
 use super::{excerpt, unresolved};
 use crate::client::dial::{Bounded, DialError, dial};
@@ -61,9 +62,16 @@ impl TcpCheck {
     pub fn look(&self) -> Look {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         match waiting {
-            Some(waiting) => waiting.judge(true).unwrap_or_else(|_| Verdict::unknown("the check was lost")).into(),
+            Some(waiting) => {
+                let lost = |_| Verdict::unknown("the check was lost");
+                waiting.judge(true, self.peer()).unwrap_or_else(lost).into()
+            }
             None => self.begin(),
         }
+    }
+
+    fn peer(&self) -> Peer<'_> {
+        Peer { host: &self.host, port: self.port }
     }
 
     fn begin(&self) -> Look {
@@ -71,11 +79,11 @@ impl TcpCheck {
         let deadline = begun + self.limit;
         let addresses = match resolve(&self.host, self.port, Lane::Targets, self.allow_link_local, self.limit) {
             Ok(addresses) => addresses,
-            Err(error) => return unresolved(&error).into(),
+            Err(error) => return unresolved(&error, &self.host).into(),
         };
         let mut stream = match dial(&addresses, deadline) {
             Ok(stream) => stream,
-            Err(error) => return not_connected(&error, self.limit).into(),
+            Err(error) => return not_connected(&error, self.limit, self.peer()).into(),
         };
         let took = begun.elapsed();
         if !self.send.is_empty() || !self.expect.is_empty() {
@@ -85,7 +93,7 @@ impl TcpCheck {
                 None => stream = talk.into_inner(),
             }
         }
-        match (Waiting { stream, took }).judge(false) {
+        match (Waiting { stream, took }).judge(false, self.peer()) {
             Ok(verdict) => verdict.into(),
             Err(waiting) => {
                 *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = Some(waiting);
@@ -98,7 +106,8 @@ impl TcpCheck {
     fn talk(&self, stream: &mut Bounded, begun: Instant) -> Option<Verdict> {
         let limit = people(self.limit);
         if let Err(error) = stream.write_all(self.send.as_bytes()) {
-            return Some(Verdict::down(format!("connected, but could not send: {}", words(&error, &limit))));
+            let verdict = Verdict::down(format!("connected, but could not send: {}", words(&error, &limit)));
+            return Some(verdict.because(Trouble::HangsUp(self.peer())));
         }
         if self.expect.is_empty() {
             return None;
@@ -117,29 +126,40 @@ impl TcpCheck {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => words(&error, &limit),
             };
-            let begins =
-                if seen.is_empty() { "nothing came".to_string() } else { format!("it begins: {}", excerpt(&seen)) };
-            return Some(Verdict::down(format!(
-                "the answer lacks \"{}\" ({what}); {begins}",
-                excerpt(missing.as_bytes())
-            )));
+            return Some(self.lacks(missing, &what, &seen));
         }
         Some(Verdict::up(format!("answered in {}", people(begun.elapsed()))))
+    }
+
+    /// The verdict on an answer without the text that it must hold; `what` says why no more of it came.
+    pub fn lacks(&self, missing: &str, what: &str, seen: &[u8]) -> Verdict {
+        let missing = excerpt(missing.as_bytes());
+        if seen.is_empty() {
+            let fact = format!("the answer lacks \"{missing}\" ({what}); nothing came");
+            return Verdict::down(fact).because(Trouble::Mute(self.peer()));
+        }
+        let fact = format!("the answer lacks \"{missing}\" ({what}); it begins: {}", excerpt(seen));
+        Verdict::down(fact).because(Trouble::Unexpected(self.peer()))
     }
 }
 
 impl Waiting {
     /// The verdict, if there is one yet; in the end, silence is well.
-    fn judge(self, is_end: bool) -> Result<Verdict, Waiting> {
+    fn judge(self, is_end: bool, peer: Peer<'_>) -> Result<Verdict, Waiting> {
         match sight(&self.stream) {
             Ok(Sight::Silence) if !is_end => Err(self),
             Ok(Sight::Silence | Sight::Words) => Ok(Verdict::up(format!("connected in {}", people(self.took)))),
-            Ok(Sight::Closed(how)) => Ok(Verdict::down(format!(
-                "the connection was accepted and {how} at once; perhaps nothing listens behind a proxy"
-            ))),
+            Ok(Sight::Closed(how)) => Ok(hung_up(how, peer)),
             Err(error) => Ok(Verdict::unknown(format!("cannot look at the connection: {error}"))),
         }
     }
+}
+
+/// The verdict on a connection that was accepted and `closed` or `reset` at once.
+pub fn hung_up(how: &str, peer: Peer<'_>) -> Verdict {
+    let fact = format!("the connection was accepted and {how} at once; perhaps nothing listens behind a proxy");
+    let trouble = if how == "reset" { Trouble::Resets(peer) } else { Trouble::HangsUp(peer) };
+    Verdict::down(fact).because(trouble)
 }
 
 fn sight(stream: &TcpStream) -> std::io::Result<Sight> {
@@ -161,13 +181,15 @@ fn holds(body: &[u8], needle: &[u8]) -> bool {
 }
 
 /// The verdict on a connection that did not come about.
-pub fn not_connected(error: &DialError, limit: Duration) -> Verdict {
+pub fn not_connected(error: &DialError, limit: Duration, peer: Peer<'_>) -> Verdict {
     match error {
         DialError::Own(_) => Verdict::unknown(error.to_string()),
         DialError::Timeout(address) => {
-            Verdict::down(format!("no answer from {address} within {} (connecting)", people(limit)))
+            let fact = format!("no answer from {address} within {} (connecting)", people(limit));
+            Verdict::down(fact).because(Trouble::Silent(peer))
         }
-        _ => Verdict::down(error.to_string()),
+        DialError::Refused(_) => Verdict::down(error.to_string()).because(Trouble::Refused(peer)),
+        DialError::Unreachable(..) => Verdict::down(error.to_string()).because(Trouble::Unreachable(peer.host)),
     }
 }
 
@@ -240,9 +262,13 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         assert_eq!(look(&check(port, "", "")).reading, Reading::Up);
         let verdict = look(&check(port, "", "hello"));
-        assert!(verdict.fact.contains("no more within 400ms"), "{}", verdict.fact);
+        assert!(verdict.fact.contains("no more within 400 ms"), "{}", verdict.fact);
         drop(listener);
-        assert_eq!(look(&check(port, "", "")), Verdict::down(format!("connection refused by 127.0.0.1:{port}")));
+        let refused = look(&check(port, "", ""));
+        assert_eq!(
+            (refused.reading, refused.fact),
+            (Reading::Down, format!("connection refused by 127.0.0.1:{port}").into())
+        );
     }
 
     #[test]

@@ -13,12 +13,13 @@ use rustls::ClientConnection;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 
+use super::advice::{Peer, Trouble};
 use super::pool::Verdict;
 use super::tcp::not_connected;
 use super::unresolved;
 use crate::client::dial::{Bounded, dial};
 use crate::client::resolve::{Lane, resolve};
-use crate::client::trust::{Kind, Trust, Verified, days, explain};
+use crate::client::trust::{Flaw, Kind, Refusal, Trust, Verified, days, explain};
 use crate::clock::Clock;
 use crate::core::time::people;
 
@@ -50,11 +51,11 @@ impl TlsCheck {
         let deadline = Instant::now() + self.limit;
         let addresses = match resolve(&self.host, self.port, Lane::Targets, self.allow_link_local, self.limit) {
             Ok(addresses) => addresses,
-            Err(error) => return unresolved(&error),
+            Err(error) => return unresolved(&error, &self.host),
         };
         let stream = match dial(&addresses, deadline) {
             Ok(stream) => stream,
-            Err(error) => return not_connected(&error, self.limit),
+            Err(error) => return not_connected(&error, self.limit, self.peer()),
         };
         let (config, seen) = self.trust.watched(Arc::new(OwnTime(self.clock.clone())));
         let mut session = match ClientConnection::new(config, self.server_name.clone()) {
@@ -66,26 +67,29 @@ impl TlsCheck {
             (Ok(_), Some(verified)) => self.judge(&verified),
             (Ok(_), None) => Verdict::unknown("the peer showed no certificate"),
             (Err(error), _) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                Some(tls) => refused(tls),
+                Some(tls) => self.refused(&explain(tls)),
                 None if error.kind() == std::io::ErrorKind::TimedOut => {
-                    Verdict::down(format!("no answer within {} (TLS handshake)", people(self.limit)))
+                    let fact = format!("no answer within {} (TLS handshake)", people(self.limit));
+                    Verdict::down(fact).because(Trouble::Mute(self.peer()))
                 }
                 None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    Verdict::down("the peer ended the connection during the TLS handshake")
+                    Verdict::down("the peer ended the connection during the TLS handshake").because(self.broken())
                 }
-                None => Verdict::down(format!("the connection broke during the TLS handshake: {error}")),
+                None => Verdict::down(format!("the connection broke during the TLS handshake: {error}"))
+                    .because(self.broken()),
             },
         }
     }
 
     /// The verdict on the dates of a chain that was accepted.
-    fn judge(&self, verified: &Verified) -> Verdict {
+    pub fn judge(&self, verified: &Verified) -> Verdict {
         let now = self.clock.now().wall.0.div_euclid(1000);
         let left = verified.ends.saturating_sub(now);
         let first = &verified.first;
         if left < 0 {
             let fact = format!("the {first} expired {} ago", days(left.saturating_neg()));
-            return Verdict::down(fact).certain().since(Some(verified.ends));
+            let trouble = Trouble::Tls { flaw: Flaw::Expired, peer: self.peer(), name: &self.server_name.to_str() };
+            return Verdict::down(fact).because(trouble).certain().since(Some(verified.ends));
         }
         let mut fact = format!("{first} expires in {}", days(left));
         if verified.ends < verified.leaf_ends {
@@ -97,17 +101,27 @@ impl TlsCheck {
             return Verdict::up(fact);
         }
         let since = Some(verified.ends.saturating_sub(least));
-        Verdict::down(format!("{fact}, fewer than {} days", self.min_days)).certain().since(since)
+        let expiring = Trouble::Expiring { peer: self.peer(), name: &self.server_name.to_str() };
+        Verdict::down(format!("{fact}, fewer than {} days", self.min_days)).because(expiring).certain().since(since)
     }
-}
 
-/// The verdict on a peer that was refused, or refused us.
-fn refused(error: &rustls::Error) -> Verdict {
-    let refusal = explain(error);
-    match refusal.kind {
-        Kind::Date { since } => Verdict::down(refusal.words).certain().since(since),
-        Kind::Certificate => Verdict::down(refusal.words),
-        Kind::Talk => Verdict::down(format!("TLS: {}", refusal.words)),
+    /// The verdict on a peer that was refused, or refused us.
+    pub fn refused(&self, refusal: &Refusal) -> Verdict {
+        let name = self.server_name.to_str();
+        let trouble = Trouble::Tls { flaw: refusal.flaw, peer: self.peer(), name: &name };
+        match refusal.kind {
+            Kind::Date { since } => Verdict::down(refusal.words.clone()).because(trouble).certain().since(since),
+            Kind::Certificate => Verdict::down(refusal.words.clone()).because(trouble),
+            Kind::Talk => Verdict::down(format!("TLS: {}", refusal.words)).because(trouble),
+        }
+    }
+
+    fn broken(&self) -> Trouble<'_> {
+        Trouble::Tls { flaw: Flaw::Talk, peer: self.peer(), name: &self.host }
+    }
+
+    fn peer(&self) -> Peer<'_> {
+        Peer { host: &self.host, port: self.port }
     }
 }
 

@@ -1,7 +1,10 @@
 //! What one check of a probe found: a reading, the fact in words, and whether a second look could say anything else.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use super::advice::Trouble;
+use crate::core::about::Details;
 use crate::core::signal::Reading;
 use crate::core::time::Wall;
 
@@ -16,6 +19,8 @@ pub struct Verdict {
     pub certain: bool,
     /// When it happened, where the check knows: the date of a certificate.
     pub since: Option<Wall>,
+    /// What happened, evidence and what to do next; `None` when it is well.
+    pub details: Option<Arc<Details>>,
 }
 
 impl Verdict {
@@ -31,18 +36,30 @@ impl Verdict {
         Verdict { since: second.map(|second| Wall(second.saturating_mul(1_000))), ..self }
     }
 
+    /// The same with what happened and what to do about it.
+    #[must_use]
+    pub fn because(self, trouble: Trouble<'_>) -> Verdict {
+        self.with(trouble.details())
+    }
+
+    /// The same with these details.
+    #[must_use]
+    pub fn with(self, details: Details) -> Verdict {
+        Verdict { details: Some(Arc::new(details)), ..self }
+    }
+
     /// It is well.
     pub fn up(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Up, fact: fact.into(), certain: false, since: None }
+        Verdict { reading: Reading::Up, fact: fact.into(), certain: false, since: None, details: None }
     }
 
     /// It is not well.
     pub fn down(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Down, fact: fact.into(), certain: false, since: None }
+        Verdict { reading: Reading::Down, fact: fact.into(), certain: false, since: None, details: None }
     }
 
     /// It cannot be told.
     pub fn unknown(fact: impl Into<Cow<'static, str>>) -> Verdict {
-        Verdict { reading: Reading::Unknown, fact: fact.into(), certain: false, since: None }
+        Verdict { reading: Reading::Unknown, fact: fact.into(), certain: false, since: None, details: None }
     }
 }

@@ -30,7 +30,10 @@ fn each_failed_job_is_told_and_a_stuck_agent_once() {
             assert_eq!(edges, [], "look {look}");
         }
     }
-    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/agent-stuck/a1", "cpu_ticks is 105")]);
+    assert_eq!(
+        told(&edges),
+        [(EdgeKind::Alert, "app/agent-stuck/a1", "cpu_ticks is 105, unchanged for 10 min (limit 10 min)")]
+    );
     assert_eq!(world.states()["app/agent-stuck/b2"], State::Ok);
 
     // It ends: what was open about it is closed, and the other one goes without a word.
@@ -71,7 +74,7 @@ when = "absent"
     peer.say(page(3, "0.5", "worker_up 0\n"));
     let edges = world.tick();
     let sum = "http_requests_total{code=\"500\",method!=\"GET\"} is 10 (the sum of 2 series) (rose from 8 to 10)";
-    let slow = "latency_seconds{quantile='0.99'} is 0.5";
+    let slow = "latency_seconds{quantile='0.99'} is 0.5, alert at 0.5 or more";
     assert_eq!(told(&edges), [(EdgeKind::Alert, "app/errors", sum), (EdgeKind::Alert, "app/latency", slow)]);
 
     // A restart sets the counter back: what it counts from there is a rise. A quantile of nothing says nothing.
@@ -152,7 +155,7 @@ fn a_clear_value_keeps_it_firing_until_it_is_well_again() {
     let mut world = World::new(&peer.url(), rule);
     // A warm-up look, the first bad one, and thirty seconds of it.
     let edges = world.ticks(4);
-    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/q", "/q is 95")]);
+    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/q", "/q is 95, alert above 90")]);
     assert_eq!(edges[0].severity.as_str(), "warning");
     peer.say(json("{\"q\": 85}"));
     assert_eq!(world.ticks(5), []);
@@ -314,7 +317,7 @@ fn a_rule_may_fire_on_what_is_not_a_number_and_says_where_that_means_nothing() {
     let peer = Peer::new(vec![metrics("a NaN\n")]);
     let mut world = World::new(&peer.url(), &fires);
     let edges = world.ticks(2);
-    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/a", "a is not a number (NaN)")]);
+    assert_eq!(told(&edges), [(EdgeKind::Alert, "app/a", "a is not a number (NaN), alert below 1")]);
 
     for (rest, why) in [
         ("value = \"/a\"\nwhen = \"> 5\"\nnan = \"ignore\"", "JSON has no NaN"),

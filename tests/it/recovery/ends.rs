@@ -30,7 +30,7 @@ fn a_node_whose_key_nobody_holds_is_not_waited_for_beyond_its_time_to_boot() {
     world.beats.insert(Arc::from("n1"), unheld());
     let waited = world.until(MINUTE * 11, |world| world.kept_of("n1").phase != Phase::Waiting);
     assert!(waited >= MINUTE * 9, "{waited:?}");
-    assert_eq!((world.kept_of("n1").phase, world.said("no heartbeat within 10m")), (Phase::Suspect, 1));
+    assert_eq!((world.kept_of("n1").phase, world.said("no heartbeat within 10 min")), (Phase::Suspect, 1));
     assert_eq!(world.forgotten.len(), 1, "the note for other agents goes");
     // It proves no death either: nothing more is done to the machine.
     world.time_passes(HOUR * 5);

@@ -112,7 +112,7 @@ fn a_full_disk_is_worked_without_and_everything_is_carried_back_when_there_is_sp
     assert!(matches!(store.condition(), Condition::Degraded { .. }), "at most one try a minute");
     commit_alert(store, n + 122);
     assert_eq!(store.condition(), Condition::File);
-    assert!(store.take_notes().last().unwrap().contains("works again after 2m 2s"));
+    assert!(store.take_notes().last().unwrap().contains("works again after 2 min 2 s"));
     let expected: Vec<String> = (2..=n).chain([n + 61, n + 100, n + 122]).map(|n| format!("probe/{n}")).collect();
     drop(opened);
     let again = open(&path, n + 200);
