@@ -3,10 +3,15 @@
 //! Plain functions from how a part stands to a [`Fact`]; the pass turns facts into signals like any other. Decides
 //! nothing and asks nobody (`adr/0035-advice-belongs-to-the-verdict.md`).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::client::shortage::Shortage;
 use crate::core::about::{About, Details};
 use crate::core::recovery::facts;
-use crate::core::signal::Severity;
+use crate::core::rule::{Rule, Test};
+use crate::core::signal::{Observation, Reading, Severity, SignalKey, Spec};
+use crate::core::time::Mono;
 use crate::deadman::{Outcome, UNDELIVERED};
 use crate::deliver::{ChannelState, Standing};
 use crate::notifier::Place;
@@ -27,10 +32,28 @@ pub struct Fact {
     pub outcome: Option<Result<(), Wrong>>,
 }
 
+impl Fact {
+    /// The signal that it is about.
+    pub fn spec(&self) -> Spec {
+        let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
+        let spec = Spec::new(SignalKey::new(&self.key), self.title.as_str(), self.severity, rule);
+        spec.about(self.about.clone())
+    }
+
+    /// What it says of that signal.
+    pub fn observed(self, spec: &Arc<Spec>, at: Mono) -> Observation {
+        match self.outcome {
+            Some(Err((what, details))) => Observation::new(spec, at, Reading::Down, what).with(details),
+            Some(Ok(())) => Observation::new(spec, at, Reading::Up, "OK"),
+            None => Observation::new(spec, at, Reading::Unknown, "not tried yet"),
+        }
+    }
+}
+
 /// What is wrong: the fact, what happened, and what to do.
 pub type Wrong = (String, Details);
 
-fn called(name: impl Into<std::sync::Arc<str>>) -> About {
+fn called(name: impl Into<Arc<str>>) -> About {
     About { name: name.into(), ..About::default() }
 }
 

@@ -252,16 +252,11 @@ impl Tick {
         let fact = if notes.is_empty() { Cow::Borrowed("nothing to tell") } else { Cow::Owned(notes.join("; ")) };
         let noted = Observation::new(&self.noted, now.mono, count, fact);
         let observations = facts.into_iter().map(|fact| {
-            let own::Fact { key, title, severity, about, outcome } = fact;
-            let spec = self.specs.entry(key.clone()).or_insert_with(|| {
-                let rule = Rule { unknown_after: Duration::ZERO, ..Rule::at_once(Test::Verdict) };
-                Arc::new(Spec::new(SignalKey::new(&key), title, severity, rule).about(about))
-            });
-            match outcome {
-                Some(Err((what, details))) => Observation::new(spec, now.mono, Reading::Down, what).with(details),
-                Some(Ok(())) => Observation::new(spec, now.mono, Reading::Up, "OK"),
-                None => Observation::new(spec, now.mono, Reading::Unknown, "not tried yet"),
-            }
+            let spec = match self.specs.get(&fact.key) {
+                Some(spec) => Arc::clone(spec),
+                None => Arc::clone(self.specs.entry(fact.key.clone()).or_insert_with(|| Arc::new(fact.spec()))),
+            };
+            fact.observed(&spec, now.mono)
         });
         let observations = observations.chain([noted]).chain(self.hush.digest(now, &self.watch)).collect();
         let report = Report { observations, complete: false, ..Report::default() };

@@ -196,7 +196,7 @@ mod tests {
     fn nothing_takes_longer_or_says_more_than_it_may() {
         let begun = Instant::now();
         let error = sh("sleep 300 & exec sleep 300", 200).unwrap_err();
-        assert_eq!(error.to_string(), "sh did not end within 200ms");
+        assert_eq!(error.to_string(), "sh did not end within 200 ms");
         assert!(begun.elapsed() < Duration::from_secs(10));
         assert_eq!(sh("exec yes", 20_000).unwrap_err(), CommandError::Loud("sh".to_string()));
         // Whoever holds the output open after the end is not waited for.

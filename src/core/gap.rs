@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::about::Details;
 use super::time::{Mono, Now, people};
 
 /// The clocks may drift apart by this much between two passes before it is a step.
@@ -60,6 +61,20 @@ impl Gap {
         matches!(self, Gap::Suspended(_) | Gap::PutBack(_))
     }
 
+    /// What happened to the clock in a few words, and what to do next.
+    pub fn details(self) -> Details {
+        match self {
+            Gap::Suspended(_) => Details::new("stood still: the host slept", "journalctl -k -g 'suspend|resume'"),
+            Gap::PutBack(_) => Details::new("went back: the host was restored", "journalctl -b -e; timedatectl"),
+            Gap::Frozen(_) => Details::new(
+                "shows that the watchdog stood still",
+                "was the host overloaded, or the container paused? vmstat 5 3; docker events --since 1h",
+            ),
+            Gap::Forward(_) => Details::new("was set forward", "who sets it? timedatectl; chronyc tracking"),
+            Gap::Back(_) => Details::new("was set back", "who sets it? timedatectl; chronyc tracking"),
+        }
+    }
+
     /// What happened, for people.
     pub fn fact(self) -> String {
         match self {
@@ -85,13 +100,13 @@ const TELL_EVERY: Duration = Duration::from_mins(10);
 pub struct Gaps {
     calm: u32,
     untold: u32,
-    fact: String,
+    last: Option<Gap>,
     told_at: Option<Mono>,
 }
 
 impl Default for Gaps {
     fn default() -> Self {
-        Gaps { calm: CALM, untold: 0, fact: String::new(), told_at: None }
+        Gaps { calm: CALM, untold: 0, last: None, told_at: None }
     }
 }
 
@@ -105,21 +120,22 @@ impl Gaps {
         let alone = self.calm >= CALM;
         self.calm = 0;
         self.untold = self.untold.saturating_add(1);
-        self.fact = gap.fact();
+        self.last = Some(gap);
         if alone {
             self.told_at = None;
         }
         alone
     }
 
-    /// The gaps to be told now: how many, and the last of them in words.
-    pub fn tell(&mut self, now: Mono) -> Option<(u32, String)> {
+    /// The gaps to be told now: how many, and the last of them.
+    pub fn tell(&mut self, now: Mono) -> Option<(u32, Gap)> {
         let over = self.told_at.is_none_or(|told| now < told || now.since(told) >= TELL_EVERY);
         if self.untold == 0 || !(over || self.calm >= CALM) {
             return None;
         }
+        let last = self.last?;
         self.told_at = Some(now);
-        Some((std::mem::take(&mut self.untold), std::mem::take(&mut self.fact)))
+        Some((std::mem::take(&mut self.untold), last))
     }
 }
 

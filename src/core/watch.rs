@@ -102,7 +102,7 @@ impl Watch {
             name: Arc::from(OWN),
             own: Group::default(),
             groups: BTreeMap::new(),
-            clock: own_spec(SignalKey::new("clock/step"), "clock".to_string(), Severity::Info, rule),
+            clock: own_spec(SignalKey::new("clock/step"), "the clock".to_string(), Severity::Info, rule),
             last: None,
             gaps: Gaps::default(),
             fresh_since: Mono(i64::MIN),
@@ -274,11 +274,12 @@ impl Watch {
             None if self.policy.warm_up => self.cool(now),
             None => {}
         }
-        let (count, fact) = match self.gaps.tell(now.mono) {
-            Some((count, fact)) => (count, Cow::Owned(fact)),
-            None => (0, Cow::Borrowed("the clocks run evenly")),
-        };
-        Observation::new(&self.clock, now.mono, Reading::Happened(count), fact)
+        match self.gaps.tell(now.mono) {
+            Some((count, gap)) => {
+                Observation::new(&self.clock, now.mono, Reading::Happened(count), gap.fact()).with(gap.details())
+            }
+            None => Observation::new(&self.clock, now.mono, Reading::Happened(0), "the clocks run evenly"),
+        }
     }
 
     fn compare(&mut self, last: Now, now: Now) {

@@ -378,7 +378,7 @@ fn is_group(chat: &Chat) -> bool {
 }
 
 /// What an error means, and what a person should do about it.
-fn judge(error: &TelegramError) -> SendError {
+pub fn judge(error: &TelegramError) -> SendError {
     let (class, advice) = match error {
         TelegramError::Refused { code, description, retry_after, .. } => match code {
             429 => {

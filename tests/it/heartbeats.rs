@@ -336,7 +336,7 @@ fn a_planned_stop_holds_for_its_time_whoever_watches_and_is_recalled_then() {
     }
     let planned = |report: &Result<Report, String>| report.as_ref().is_ok_and(|r| state(r) == Reading::Unknown);
     let report = rig.wait("the planned stop", planned).unwrap();
-    assert_eq!(fact(&report), "it said that it stops as planned: maintenance for 10m at most");
+    assert_eq!(fact(&report), "it said that it stops as planned: maintenance for 10 min at most");
     let mut all = BTreeMap::new();
     kept(&report, &mut all);
     // Single passes, one every four minutes: each is another source, and the third finds the time to be over.
@@ -353,6 +353,6 @@ fn a_planned_stop_holds_for_its_time_whoever_watches_and_is_recalled_then() {
         seen.push((state(&report), fact(&report), happened_at(&report, "node/n1")));
     }
     assert_eq!((seen[0].0, seen[1].0, seen[2].0), (Reading::Unknown, Reading::Unknown, Reading::Down), "{seen:?}");
-    assert_eq!(seen[2].1, "it stopped as planned and has not come back within 10m (beacon.planned)");
+    assert_eq!(seen[2].1, "it stopped as planned and has not come back within 10 min (beacon.planned)");
     assert_eq!(seen[2].2, Some(stopped.wall), "since it stopped");
 }

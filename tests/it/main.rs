@@ -27,6 +27,7 @@ mod docs;
 mod docs_env;
 mod doctor;
 mod e2e;
+mod e2e_cause;
 mod e2e_docker;
 mod e2e_planned;
 mod e2e_reload;

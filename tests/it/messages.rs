@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod app;
+mod every;
 mod host;
+mod own;
 mod probe;
 
 use std::fmt::Write as _;
@@ -26,7 +28,7 @@ use watchdog::wake::Waker;
 use crate::world::{World, answer, policy};
 
 /// The chapters in their order.
-const CHAPTERS: &[&str] = &["Probes", "Application", "Host"];
+const CHAPTERS: &[&str] = &["Every signal", "Probes", "Application", "Host", "The watchdog itself"];
 
 const HEAD: &str = "\
 # Messages

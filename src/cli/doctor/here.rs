@@ -251,7 +251,7 @@ mod tests {
         let ahead = finding(&date);
         assert!(
             ahead.mark == super::super::Mark::Wrong
-                && (ahead.fact.starts_with("1m 3") || ahead.fact.starts_with("1m 29s"))
+                && (ahead.fact.starts_with("1 min 3") || ahead.fact.starts_with("1 min 29 s"))
                 && ahead.fact.contains("ahead of"),
             "{ahead:?}"
         );

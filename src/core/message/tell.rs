@@ -40,6 +40,7 @@ pub fn whole(story: &Story, instance: Option<&str>, place: &Place<'_>, lines: &m
     if alone {
         lines.extend(steps.map(|step| vec![Piece::plain(guarded(step))]));
         lines.push(names(last, times(last, place)));
+        advice(last, lines);
         return;
     }
     let closed_at_once = last.kind.closes() && !first.kind.closes();

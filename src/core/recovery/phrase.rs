@@ -67,6 +67,14 @@ impl Deed {
         }))
     }
 
+    /// What happened to the subject, for a first line: "is being repaired", "would be repaired (simulated)".
+    pub fn heads(self, done: &'static str, would: &str) -> Cow<'static, str> {
+        match self {
+            Deed::Done => Cow::Borrowed(done),
+            Deed::Simulated => Cow::Owned(format!("{would} ({SIMULATED})")),
+        }
+    }
+
     /// A few words that name something, without a sentence: "repair of node n1".
     pub fn names(self, what: impl fmt::Display) -> String {
         match self {
@@ -115,6 +123,7 @@ mod tests {
             let deed = Deed::in_mode(mode);
             assert_eq!(deed.says("STOP accepted", "STOP would be accepted").to_string(), says);
             assert_eq!(deed.names("repair of node n1"), names);
+            assert_eq!(deed.heads("is repaired", "would be").contains(SIMULATED), deed.is_simulated());
             assert_eq!(Deed::of(deed.is_simulated()), deed);
         }
         assert_eq!(Phrase::seen("its heartbeat is gone").to_string(), "its heartbeat is gone");

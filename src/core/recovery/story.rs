@@ -3,6 +3,7 @@
 //! Everything about one trouble is told under the incident of its signal `node/<name>`, as edges of
 //! the kind `repair`; what was only simulated says so in each sentence, or there is none (`phrase`).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use super::procedure::Procedure;
 use super::saga::{End, Saga, Stage};
 use super::subject::Seen;
 use super::target::{Change, Kept, Phase};
+use crate::core::about::Details;
 use crate::core::edge::{Edge, EdgeKind, Incident};
 use crate::core::message::clean;
+use crate::core::reach::quoted;
 use crate::core::signal::{Severity, SignalKey};
 use crate::core::time::{Now, Wall, people};
 
@@ -55,6 +58,12 @@ fn edge(member: &Member, deed: Deed, now: Now, fact: Phrase, reason: Phrase) -> 
     }
 }
 
+/// The same with what happened, in the words of its first line, and where to read on.
+fn headed(edge: Edge, happened: Cow<'static, str>) -> Edge {
+    let advice = format!("watchdog why {}", quoted(edge.key.as_str()));
+    Edge { details: Details::new(happened, advice), ..edge }
+}
+
 /// A repair begins: which, why, and on what evidence.
 pub fn acting(member: &Member, way: &Procedure, seen: &Seen, pass: &Pass<'_>) -> Edge {
     let (policy, deed) = (pass.policy, Deed::in_mode(pass.policy.mode));
@@ -67,7 +76,7 @@ pub fn acting(member: &Member, way: &Procedure, seen: &Seen, pass: &Pass<'_>) ->
         let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
     }
     let fact = deed.says(format_args!("repairing: {fact}"), format_args!("would {fact}"));
-    edge(member, deed, pass.now, fact, Phrase::default())
+    headed(edge(member, deed, pass.now, fact, Phrase::default()), deed.heads("is being repaired", "would be repaired"))
 }
 
 /// It is due, and nothing is done.
@@ -90,7 +99,8 @@ pub fn blocked(member: &Member, pass: &Pass<'_>) -> Edge {
     let changes = member.blocked.iter().map(|reason| reason.to_change()).collect::<Vec<_>>().join("; ");
     let deed = Deed::in_mode(pass.policy.mode);
     let fact = deed.says(format_args!("not touched: {fact}"), format_args!("would not be touched: {fact}"));
-    edge(member, deed, pass.now, fact, Phrase::seen(changes))
+    let happened = deed.heads("is not repaired", "would not be repaired");
+    headed(edge(member, deed, pass.now, fact, Phrase::seen(changes)), happened)
 }
 
 /// The program began anew in the middle of a repair.
@@ -102,7 +112,8 @@ pub fn resumed(member: &Member, damaged: bool, now: Now) -> Edge {
     };
     let deed = Deed::of(member.repair.as_ref().is_some_and(|repair| repair.simulated));
     let fact = deed.says(done, "goes on with the repair that is simulated");
-    edge(member, deed, now, fact, Phrase::seen("the watchdog was restarted"))
+    let happened = deed.heads("is still being repaired", "would still be repaired");
+    headed(edge(member, deed, now, fact, Phrase::seen("the watchdog was restarted")), happened)
 }
 
 /// A repair of another agent is taken over.
@@ -110,7 +121,8 @@ pub fn adopted(member: &Member, note: &Note, now: Now) -> Edge {
     // Whoever observes takes nothing over.
     let fact = format!("takes over the repair that agent {} began and did not finish", note.agent);
     let reason = format!("it was about to ask for {}", note.verb);
-    edge(member, Deed::Done, now, Phrase::seen(fact), Phrase::seen(reason))
+    let happened = Deed::Done.heads("is being repaired", "");
+    headed(edge(member, Deed::Done, now, Phrase::seen(fact), Phrase::seen(reason)), happened)
 }
 
 /// A repair of another agent, of a node that is not configured here.
@@ -133,7 +145,8 @@ pub fn ended(member: &Member, end: End, trouble: Option<&str>, deed: Deed, now: 
         End::Gone => "the machine is destroyed; nothing can be done about it".to_string(),
     };
     let would = format_args!("the repair ends without effect{why}");
-    Some(edge(member, deed, now, deed.says(&fact, would), next(member, deed, policy)))
+    let happened = deed.heads("was not repaired", "would not have been repaired");
+    Some(headed(edge(member, deed, now, deed.says(&fact, would), next(member, deed, policy)), happened))
 }
 
 fn next(member: &Member, deed: Deed, policy: &Policy) -> Phrase {
@@ -181,6 +194,11 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
     let kept = &member.target.kept;
     let deed = Deed::of(kept.simulated);
     let attempt = deed.names(format_args!("attempt {} of {}", kept.attempts, policy.max_attempts));
+    let happened = match change {
+        Change::Repaired(_) => deed.heads("was repaired", "is back"),
+        Change::NotBack => deed.heads("did not come back", "did not come back"),
+        _ => Cow::Borrowed("is back by itself"),
+    };
     let (fact, reason) = match change {
         Change::Lost | Change::Forgiven => return None,
         Change::Planned => {
@@ -188,7 +206,8 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
                 "stops as planned: maintenance, nothing is repaired for as long as its beacon said (beacon.planned)",
             );
             let reason = Phrase::seen("its beacon said so");
-            return Some(Edge { severity: Severity::Info, ..edge(member, deed, now, fact, reason) });
+            let edge = headed(edge(member, deed, now, fact, reason), Cow::Borrowed("stops as planned"));
+            return Some(Edge { severity: Severity::Info, ..edge });
         }
         Change::BackByItself(_) if kept.attempts == 0 => return None,
         Change::BackByItself(lasted) => {
@@ -209,7 +228,7 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
             (deed.says(done, would), next(member, deed, policy))
         }
     };
-    Some(edge(member, deed, now, fact, reason))
+    Some(headed(edge(member, deed, now, fact, reason), happened))
 }
 
 fn join(blocked: &[Blocked]) -> String {

@@ -93,7 +93,7 @@ fn a_planned_stop_is_maintenance_for_its_time_over_a_restart_of_the_agent_and_th
     wait("the word maintenance", || {
         let status = agent.status();
         let node = status["signals"].as_array()?.iter().find(|signal| signal["key"] == "node/n1")?.clone();
-        let told = node["detail"].as_str()?.contains("maintenance for 9.0s at most");
+        let told = node["detail"].as_str()?.contains("maintenance for 9 s at most");
         (node["state"] == "unknown" && told).then_some(())
     });
     assert_eq!(target(&agent, "n1")["phase"], "healthy");
