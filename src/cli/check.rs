@@ -1,6 +1,7 @@
 //! `watchdog check`: looks once at everything and prints a table. Sends, repairs and writes nothing.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ use super::paint::{Paint, clean};
 use crate::assemble;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::signal::State;
-use crate::core::time::Mono;
+use crate::core::signal::{SignalKey, State};
+use crate::core::time::{Mono, Now};
+use crate::core::tracked::Remembered;
 use crate::core::watch::{Policy, Standing, Watch};
 use crate::gather::{Gather, Whom};
-use crate::source::Ask;
+use crate::source::{Ask, Kept, Outfit, consul};
+use crate::store::Store;
 use crate::wake::Waker;
 
 /// How to print.
@@ -41,12 +44,16 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     super::run::end_children_on_signals()?;
     let clock = Clock::system();
     let waker = Waker::new();
-    let sources =
-        assemble::sources(config, &assemble::outfit(config, &clock, &waker, None, &std::sync::Arc::default()))?;
+    let outfit = assemble::outfit(config, &clock, &waker, None, &std::sync::Arc::default());
+    let seen = Seen::read(config, clock.now());
+    let sources = assemble::sources(config, &Outfit { kept: seen.kept(), ..outfit })?;
     let mut gather = Gather::start(sources, clock.clone(), &waker)?;
     let root = config.root();
     let policy = Policy { cooldown: config.cooldowns(), tick: root.tick.0, warm_up: false, confirm_at_once: true };
     let mut watch = Watch::new(policy);
+    if gather.names().contains(consul::ENTRY.name) {
+        watch.restore(seen.rows, clock.now(), seen.same_boot, false);
+    }
     let ask = Ask { now: clock.now(), fresh_since: Mono(i64::MIN), hurry_since: Mono(i64::MIN), once: true };
     let answers = gather.gather(&Whom::All, ask, gather.patience() + Duration::from_secs(1));
     let answered: BTreeSet<_> = answers.iter().map(|a| a.source.clone()).collect();
@@ -69,6 +76,33 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let code = ExitCode::from(u8::from(rows.iter().any(|row| row.state != State::Ok)));
     Ok(super::run::unless_interrupted(code))
+}
+
+/// What a daemon, or single passes, remember of nodes: one that nobody configured is missed only by who knows that it was
+/// there. Nothing where no state file can be read.
+#[derive(Default)]
+struct Seen {
+    rows: Vec<(SignalKey, Remembered)>,
+    looked_at: Option<Mono>,
+    same_boot: bool,
+}
+
+impl Seen {
+    fn read(config: &Config, now: Now) -> Seen {
+        let Ok(store) = Store::read(Path::new(&config.root().state)) else { return Seen::default() };
+        let Some((wall, mono)) = store.last() else { return Seen::default() };
+        let nodes = store.signals().unwrap_or_default().into_iter().filter(|row| row.key.as_str().starts_with("node/"));
+        let rows = nodes.filter_map(|row| Some((row.key, serde_json::from_str(&row.body).ok()?)));
+        // On another boot both clocks do not tell the same span.
+        let (ago, apart) = (now.wall.since(wall), now.mono.since(mono));
+        let same_boot = ago.abs_diff(apart) < Duration::from_secs(5);
+        Seen { rows: rows.collect(), looked_at: Some(now.mono.minus(ago)), same_boot }
+    }
+
+    fn kept(&self) -> Kept {
+        let bodies = self.rows.iter().filter_map(|(key, row)| Some((key.clone(), row.for_source.clone()?)));
+        Kept::new(bodies.collect(), self.looked_at, self.same_boot)
+    }
 }
 
 fn row(standing: Standing) -> Row {

@@ -74,6 +74,11 @@ fn a_node_that_nobody_configured_is_told_as_lost_by_the_pass_that_confirms_it() 
     // Since the last pass that saw it, not since the one that told.
     assert!(told[0].text.contains("for 3"), "{told:?}");
     assert_eq!(cron.pass(), 1, "it still fires");
+    // A look that remembers nothing of its own reads who was there.
+    let checked = run(cron.path(), &["check"]);
+    let table = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let row = table.lines().find(|line| line.contains("node/n2")).unwrap_or_default();
+    assert!(row.contains("firing") && checked.status.code() == Some(1), "{table}");
     {
         let mut held = consul.held();
         held.keys.insert("watchdog/nodes/n2".to_string(), ("{}".to_string(), Some("session".to_string())));
