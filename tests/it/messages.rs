@@ -7,6 +7,7 @@
 mod app;
 mod every;
 mod host;
+mod nodes;
 mod own;
 mod probe;
 
@@ -28,7 +29,7 @@ use watchdog::wake::Waker;
 use crate::world::{World, answer, policy};
 
 /// The chapters in their order.
-const CHAPTERS: &[&str] = &["Every signal", "Probes", "Application", "Host", "The watchdog itself"];
+const CHAPTERS: &[&str] = &["Every signal", "Probes", "Application", "Host", "Nodes", "The watchdog itself"];
 
 const HEAD: &str = "\
 # Messages

@@ -4,7 +4,7 @@ mod bounds;
 mod damaged;
 mod ends;
 mod random;
-mod world;
+pub mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
