@@ -33,7 +33,7 @@ crate::settings! {
     pub struct Settings {
         /// observe: everything is decided and told, nothing is touched. active: machines are repaired; needs state.
         mode: ModeWord = ModeWord::Observe,
-        /// Gone for this long, a node may be repaired.
+        /// How long a node must be gone before it may be repaired.
         after: Span = Span::seconds(300),
         /// Repairs at the same time, at least 1.
         max_in_flight: u32 = 1,
@@ -55,10 +55,10 @@ crate::settings! {
         boot_grace: Span = Span::seconds(600),
         /// true: no repair begins; one that is under way is finished.
         paused: bool = false,
-        /// Signals (probe/gateway) of which at least one must be well, or the fault is taken to be ours.
+        /// Signals (probe/gateway) of which at least one must be OK; otherwise the fault is taken to be our own.
         /// None: another node's heartbeat, or with one node Consul and the provider.
         references: Vec<String> = Vec::new(),
-        /// Time between two looks at a machine that is being switched, 100ms to 1m.
+        /// Time between two checks of a machine that is being switched, 100ms to 1m.
         poll: Span = Span::seconds(5),
         /// Where agents keep in Consul who leads and what is under way: <lease>/leader, <lease>/repairs/.
         lease: String = "watchdog".to_string(),

@@ -153,7 +153,7 @@ fn print(all: &[Finding]) {
     say!(
         "{}",
         match wrong {
-            0 => "nothing is in the way".to_string(),
+            0 => "nothing is wrong".to_string(),
             1 => "1 thing to put right".to_string(),
             n => format!("{n} things to put right"),
         }

@@ -101,7 +101,7 @@ fn entries(
     let body = ask::get(config, &path)?;
     let mut answer: Answer = serde_json::from_slice(&body).context("the daemon's answer cannot be read")?;
     if !answer.complete {
-        complain!("watchdog: the daemon remembers no more than these; set `state` to keep older entries");
+        complain!("watchdog: the daemon remembers only these; set `state` to keep older entries");
     }
     answer.entries.reverse();
     Ok(answer.entries)

@@ -66,51 +66,51 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch until told to stop (the default)
+    /// Watch until stopped (the default)
     #[command(
-        after_help = "Examples:\n  watchdog run\n  watchdog run --once   one full pass, for cron; exit code 1 while something fires"
+        after_help = "Examples:\n  watchdog run\n  watchdog run --once   one full pass, for cron; exit code 1 while something is failing"
     )]
     Run(run::Arguments),
-    /// Look once at everything and print a table; sends, repairs and writes nothing
+    /// Check everything once and print a table; sends, repairs and writes nothing
     #[command(
-        after_help = "Exit code 0 when all is well, 1 when something is down or unknown.\n\nExamples:\n  watchdog check\n  watchdog check --json | jq '.[] | select(.state != \"ok\")'"
+        after_help = "Exit code 0 when all is OK, 1 when something is failing or unknown.\n\nExamples:\n  watchdog check\n  watchdog check --json | jq '.[] | select(.state != \"ok\")'"
     )]
     Check(check::Arguments),
-    /// Find out what stands in the way: Docker's socket, /proc, state file, Telegram, clock, Consul, Oracle Cloud
+    /// Check the set-up and say what to type: Docker socket, /proc, state file, Telegram, clock, Consul, Oracle Cloud
     #[command(
-        after_help = "Looks only; says what to type. Exit code 0 when nothing is in the way, 1 otherwise.\n\nExamples:\n  watchdog doctor\n  docker compose run --rm watchdog doctor"
+        after_help = "Changes nothing. Exit code 0 when nothing is wrong, 1 otherwise.\n\nExamples:\n  watchdog doctor\n  docker compose run --rm watchdog doctor"
     )]
     Doctor(doctor::Arguments),
     /// Ask the running daemon how things stand, or read the state file when there is none
     #[command(
-        after_help = "Exit code 0 when all is well, 1 while something fires, 3 without daemon and state file.\n\nExamples:\n  watchdog status        what is not OK\n  watchdog status --all  everything\n  watchdog status --watch"
+        after_help = "Exit code 0 when all is OK, 1 while something is failing, 3 without daemon and state file.\n\nExamples:\n  watchdog status        what is not OK\n  watchdog status --all  everything\n  watchdog status --watch"
     )]
     Status(status::Arguments),
-    /// The audit log: every edge, delivery, start and stop
+    /// Show the audit log: every alert, recovery, delivery, start and stop
     #[command(
         after_help = "Examples:\n  watchdog history\n  watchdog history container/web --since 7d\n  watchdog history '#k3f9'\n  watchdog history --json | jq -r .text"
     )]
     History(history::Arguments),
-    /// Why a signal fires or does not, and what would have to change
+    /// Explain why a signal fires or does not, and what would have to change
     #[command(after_help = "Examples:\n  watchdog why container/web\n  watchdog why sonarr\n  watchdog why '#k3f9'")]
     Why(why::Arguments),
-    /// Do not tell of a signal for a time that must end; it is judged and shown as always
+    /// Mute a signal until a given time; it is still checked and shown
     #[command(
-        after_help = "Kept over restarts. What still fails at the end is told then. Exit code 1 for an unknown signal, 2 without an end.\n\nExamples:\n  watchdog silence container/web --for 2h --reason upgrade\n  watchdog silence 'container/shop-*' --until 07:30"
+        after_help = "Survives restarts. What is still failing at the end is told then. Exit code 1 for an unknown signal, 2 without an end.\n\nExamples:\n  watchdog silence container/web --for 2h --reason upgrade\n  watchdog silence 'container/shop-*' --until 07:30"
     )]
     Silence(silence::Silence),
-    /// End a silence before its time
+    /// End a silence early
     Unsilence(silence::Unsilence),
-    /// Which silences are in force, and which maintenance windows are open or next
+    /// List the active silences, and the maintenance windows that are open or next
     Silences(silence::List),
-    /// Forget a signal whose subject is gone for good; if it is seen again, it is a new one
+    /// Forget a signal whose subject is gone for good; if it appears again, it is new
     #[command(
-        after_help = "Closes its open incident and ends its silence. Exit code 1 for a signal that nobody knows, and for one that is still\nreported: that would come back at once.\n\nExample:\n  watchdog forget node/n3"
+        after_help = "Closes its open incident and ends its silence. Exit code 1 for an unknown signal, and for one that is\nstill reported, because it would come back at once.\n\nExample:\n  watchdog forget node/n3"
     )]
     Forget(silence::Forget),
     /// On a node: hold its key in Consul while it lives, so that an agent elsewhere sees when it does not
     #[command(
-        after_help = "Ends with 0 on SIGTERM or SIGINT, and leaves word that the stop was planned.\n\nExamples:\n  watchdog beacon\n  watchdog --set consul.address=http://consul:8500 beacon --node n1"
+        after_help = "Exit code 0 on SIGTERM or SIGINT; the key then says that the stop was planned.\n\nExamples:\n  watchdog beacon\n  watchdog --set consul.address=http://consul:8500 beacon --node n1"
     )]
     Beacon(beacon::Arguments),
     /// Check, show or explain the configuration
@@ -119,7 +119,7 @@ enum Command {
         after_help = "Examples:\n  watchdog --config new.toml config check\n  watchdog config explain telegram.chat_id"
     )]
     Config(settings::Command),
-    /// Try the ways out
+    /// Test the channels
     #[command(subcommand)]
     Notify(notify::Command),
     /// For a container's HEALTHCHECK: has the loop ticked within three intervals (at least 15 s)?

@@ -38,7 +38,7 @@ pub fn test(config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     if !remote {
-        say!("Only the console is set up. Set telegram.bot_token and telegram.chat_id to be told by Telegram.");
+        say!("Only the console is set up. Set telegram.bot_token and telegram.chat_id to get alerts by Telegram.");
     }
     Ok(ExitCode::from(u8::from(!all_accepted)))
 }
@@ -55,8 +55,8 @@ fn message(instance: &str, at: &str) -> Message {
     let piece = |text: &str, style| Piece { text: text.to_string(), style };
     Message {
         lines: vec![
-            vec![piece(instance, Style::Bold), piece(": a test of the watchdog's voice", Style::Plain)],
-            vec![piece("Alerts will look like this and arrive here. Sent at ", Style::Plain), piece(at, Style::Code)],
+            vec![piece(instance, Style::Bold), piece(": this is a test message", Style::Plain)],
+            vec![piece("Alerts arrive here. Sent at ", Style::Plain), piece(at, Style::Code)],
         ],
         incidents: Vec::new(),
         reply_to: None,

@@ -72,8 +72,8 @@ fn start(layers: &Layers, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let mut program = Program::start_once(&config, &clock, &waker)?;
         if config.root().state.is_empty() {
             tracing::warn!(
-                "without a state file this pass remembers nothing of the ones before: what takes several looks, or a \
-                 look back, cannot be judged; set state"
+                "without a state file this pass knows nothing of earlier ones: what takes several checks, or a \
+                 comparison with the past, cannot be judged; set state"
             );
         }
         let firing = program.once();

@@ -202,7 +202,7 @@ fn to_change(signal: &SignalView) -> &'static str {
         }
         (State::Unknown, true) => "it must be checked again; being unknown neither resolves it nor tells it again",
         (State::Unknown, false) => "it must be checked; that it cannot be checked is told only when it lasts",
-        (State::Pending, _) => "it fires if it stays as it is, and is OK again if the next check passes",
-        (State::Ok, _) => "it fires when it fails often or long enough",
+        (State::Pending, _) => "it alerts if this lasts, and is OK again if the next check passes",
+        (State::Ok, _) => "it alerts when it fails often or long enough",
     }
 }

@@ -46,18 +46,18 @@ use self::value::{MASK, Secret, Span};
 crate::settings! {
     /// The program as a whole.
     pub struct Root {
-        /// false: alive and idle; collects, says and repairs nothing. The health check still passes.
+        /// false: alive and idle; checks, reports and repairs nothing. The health check still passes.
         enabled: bool = true,
         /// The name in every alert. Default: the host name.
         instance: String = host_name(),
-        /// Grid of the loop, at least 100ms.
+        /// How often everything is checked, at least 100ms.
         tick: Span = Span::seconds(15),
         /// Time zone of times in messages, on the page and in the terminal: Europe/Berlin. Default: that of the host.
         time_zone: String = String::new(),
         /// When warnings and infos wait until the end, and then come in one message: 22:00-07:00, in time_zone. Critical
         /// news never wait. Empty = never.
         quiet_hours: String = String::new(),
-        /// Default limit of every outside call.
+        /// Default time limit of every call to another program or host.
         timeout: Span = Span::seconds(5),
         /// SQLite file for what must survive a restart; empty = memory only.
         state: String = String::new(),

@@ -18,9 +18,9 @@ pub const UNKNOWN_AFTER: Duration = Duration::from_mins(10);
 pub struct Rule {
     /// What makes a single reading bad.
     pub test: Test,
-    /// Bad looks in a row before it fires, at least 1.
+    /// Failed checks in a row before the alert, at least 1.
     pub fail_after: u32,
-    /// Good looks in a row before it is over, at least 1.
+    /// Passed checks in a row before the recovery, at least 1.
     pub recover_after: u32,
     /// Time it must have been seen bad before it fires; for [`Test::Stalls`] the time without movement.
     pub hold: Duration,

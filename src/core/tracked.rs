@@ -259,7 +259,7 @@ impl Tracked {
         let mut text = words::standing(self.judgement, &self.spec.rule);
         text.push_str(&words::silence(self.decision, self.alert.is_some()));
         if self.explained {
-            text.push_str("; another signal that fires explains it");
+            text.push_str("; another signal that is failing explains it");
         }
         text
     }

@@ -21,7 +21,7 @@ const MOST: usize = 64;
 const PATTERNS: usize = 64;
 
 crate::settings! {
-    /// Planned work: while the window is open, what it names is judged and shown, but not told and not repaired. What
+    /// Planned work: while the window is open, what it names is checked and shown, but not told and not repaired. What
     /// still fails at its end is told then. Without days and day it opens every day; with dates it is there once.
     pub struct Settings {
         /// Signals, or globs over their keys: container/shop-*, probe/db. Required.
@@ -42,7 +42,7 @@ crate::settings! {
         end: String = String::new(),
         /// Time zone in which the times are meant: Europe/Berlin. Default: the top-level time_zone.
         time_zone: String = String::new(),
-        /// Why, for whoever sees that it is not told; at most 200 characters.
+        /// Why, shown wherever the window is shown; at most 200 characters.
         reason: String = String::new(),
     }
 }

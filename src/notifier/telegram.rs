@@ -68,7 +68,7 @@ crate::settings! {
 pub const ENTRY: Entry = Entry {
     name: "telegram",
     about: "alerts go to the chat of telegram.chat_id",
-    advice: "telegram.bot_token and telegram.chat_id to be told by Telegram",
+    advice: "telegram.bot_token and telegram.chat_id to get alerts by Telegram",
     sections: &[Settings::section("telegram")],
     build,
 };

@@ -159,7 +159,7 @@ pub fn signal(key: &str, state: State, severity: Severity, detail: &str) -> Arc<
         detail: detail.to_string().into(),
         since: Some(Wall(MIDNIGHT + 7_320_000)),
         incident: firing.then(|| Incident("k3f9".into())),
-        reason: "it was said, and the cooldown is not over".into(),
+        reason: "alerted, next reminder in 59 min".into(),
         last_alert_at: firing.then_some(Wall(MIDNIGHT + 7_320_000)),
         silenced: None,
         about: None,

@@ -158,7 +158,7 @@ impl Known {
     fn fact(&self, nodes: usize) -> (Reading, String) {
         if self.troubles.is_empty() && self.asked < nodes {
             // Those that nobody has looked at yet are not found.
-            return (Reading::Unknown, format!("{} of {nodes} instances looked at so far, and found", self.asked));
+            return (Reading::Unknown, format!("{} of {nodes} instances checked so far, and found", self.asked));
         }
         if self.troubles.is_empty() {
             let all = if nodes == 1 { "1 instance".to_string() } else { format!("all {nodes} instances") };
@@ -358,7 +358,7 @@ mod tests {
         // A provider that refused first has shown nothing.
         publish(&weak, &asked(0), &Found::Blind("429".to_string(), None), 0, Mono(1));
         publish(&weak, &asked(0), &Found::Well, 1, Mono(2));
-        assert_eq!(fact(), (Reading::Unknown, "1 of 3 instances looked at so far, and found".to_string()));
+        assert_eq!(fact(), (Reading::Unknown, "1 of 3 instances checked so far, and found".to_string()));
         publish(&weak, &asked(1), &Found::Well, 2, Mono(3));
         assert_eq!(fact().0, Reading::Unknown);
         publish(&weak, &asked(2), &Found::Well, 0, Mono(4));

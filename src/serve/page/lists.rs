@@ -52,7 +52,7 @@ fn sources(out: &mut String, seen: Seen<'_>) {
         out.push_str("<span class=\"more\">");
         match source.last_ok_at {
             Some(at) if source.state != "ok" => {
-                out.push_str("last seen well ");
+                out.push_str("last OK ");
                 ago(out, seen.ago(at));
             }
             Some(_) => plain(out, format_args!("{:.1} ms", source.duration_ms)),

@@ -71,7 +71,7 @@ crate::settings! {
         each: Option<String> = None,
         /// The field that names one object of each: a text or a whole number.
         id: Option<String> = None,
-        /// When it is trouble: "> 5", ">= 5", "< 1", "<= 1", "increases" (each rise is told), "stalls"
+        /// When it is a problem: "> 5", ">= 5", "< 1", "<= 1", "increases" (each rise is told), "stalls"
         /// (does not move for the time in `for`), "absent".
         when: String = String::new(),
         /// How long it must have been so; required with "stalls". Default: no time.
@@ -86,9 +86,9 @@ crate::settings! {
         cooldown: Option<Span> = None,
         /// Hysteresis: once it fires on a threshold, it is good again only at this value.
         clear: Option<f64> = None,
-        /// Bad looks in a row before it fires, at least 1. One is enough: patience is said by `for`.
+        /// Failed checks in a row before the alert, at least 1. The default is 1: use `for` to wait longer.
         fail_after: u32 = 1,
-        /// Good looks in a row before it is over, at least 1.
+        /// Passed checks in a row before the recovery, at least 1.
         recover_after: u32 = 2,
         /// What a metric that is not a number (NaN) means: ignore (nothing was measured, so nothing changes),
         /// unknown, or fire (it is trouble; with thresholds only). Default: ignore for the quantiles of a

@@ -42,7 +42,7 @@ crate::settings! {
         /// How much it matters when a container fails: critical, warning or info. The label watchdog.severity of a
         /// container overrides it.
         severity: Severity = Severity::Critical,
-        /// How much it matters when a command stopped, killed or paused a container: none (not told), info, warning or
+        /// Severity when a command stopped, killed or paused a container: none (no message), info, warning or
         /// critical. Told once, without reminders, and over when the container runs again or is removed.
         planned: Planned = Planned::Info,
         /// Last lines of its log that are told of a container that fails, 0 to 3. 0 reads no log of a container.

@@ -19,7 +19,7 @@ use crate::core::rule::{FAIL_AFTER, RECOVER_AFTER};
 use crate::core::signal::Severity;
 
 crate::settings! {
-    /// One thing to look at from outside, as the signal `probe/<name>`. `deps` is the short form.
+    /// One thing to check from outside, as the signal `probe/<name>`. `deps` is the short form.
     pub struct Settings {
         /// The name in `probe/<name>`: letters, digits, `.`, `_`, `-`, at most 100. Required.
         name: String = String::new(),
@@ -29,13 +29,13 @@ crate::settings! {
         /// A name with a dot is looked up as written, one without through the search list of resolv.conf. Where its
         /// `ndots` is larger than the number of dots, as in Kubernetes, the search domains of the cluster (svc.…) count, too.
         target: String = String::new(),
-        /// How often to look, at least 100ms. Default: the loop's tick.
+        /// How often to check, at least 100ms. Default: `tick`.
         interval: Option<Span> = None,
-        /// Limit of one look, from 10ms to 5m. Default: the program's timeout.
+        /// Time limit of one check, from 10ms to 5m. Default: the top-level `timeout`.
         timeout: Option<Span> = None,
-        /// Bad looks in a row before it fires, at least 1.
+        /// Failed checks in a row before the alert, at least 1.
         fail_after: u32 = FAIL_AFTER,
-        /// Good looks in a row before it is over, at least 1.
+        /// Passed checks in a row before the recovery, at least 1.
         recover_after: u32 = RECOVER_AFTER,
         /// How much it matters: critical, warning or info.
         severity: Severity = Severity::Critical,
@@ -49,7 +49,7 @@ crate::settings! {
         allow_link_local: bool = false,
         /// http: GET or HEAD.
         method: Method = Method::Get,
-        /// http: statuses that are well, single or as ranges. A redirect is not, unless it is listed or followed.
+        /// http: status codes that count as OK, single or as ranges. A redirect counts only if it is listed or followed.
         status: Vec<String> = vec!["200-299".to_string()],
         /// http: text that the body must hold, byte for byte.
         body_contains: Option<String> = None,
@@ -59,7 +59,7 @@ crate::settings! {
         json_pointer: Option<String> = None,
         /// http: what must stand at json_pointer: a text, or JSON.
         json_equals: Option<String> = None,
-        /// http: slower than this is not well.
+        /// http: an answer slower than this counts as failed.
         max_latency: Option<Span> = None,
         /// http: redirects to follow, 0 to 10; each hop's address is checked like the first.
         follow_redirects: u32 = 0,
@@ -104,11 +104,11 @@ crate::settings! {
         expect: Texts = Texts::default(),
         /// dns: the name server to ask, as address, address:port or name, in place of the machine's own resolver.
         server: String = String::new(),
-        /// tls: fewer days left than this are not well.
+        /// tls: fewer days than this until the certificate expires count as failed.
         min_days: u32 = 14,
         /// tls: the name to ask for. Default: the target's host.
         server_name: Option<String> = None,
-        /// exec: program and arguments. Exit code 0 is well. Killed with its whole process group at the limit.
+        /// exec: program and arguments. Exit code 0 is OK. At the time limit it is killed with its whole process group.
         command: Vec<String> = Vec::new(),
         /// exec: the command is one line for sh -c.
         shell: bool = false,

@@ -24,11 +24,11 @@ crate::settings! {
         /// true, false, or auto: on where systemd is process 1, and where anything else in this section is set.
         enabled: Switch = Switch::Auto,
         /// Units that must be active, such as "nginx.service"; without an ending it is a service. One that does not
-        /// exist is down. A oneshot service is well unless it failed.
+        /// exist is down. A oneshot service is OK unless it failed.
         units: Vec<String> = Vec::new(),
-        /// false: of the units that are not named nothing is told, even when they fail.
+        /// false: only the units in `units` are watched, whatever else fails.
         failed: bool = true,
-        /// Units whose failure is not told, * for any text: "session-*.scope".
+        /// Units whose failure is ignored, * for any text: "session-*.scope".
         exclude: Vec<String> = Vec::new(),
         /// A unit that is activating or deactivating for longer than this is down, 1s to 24h.
         start_limit: Span = Span::seconds(300),
