@@ -328,7 +328,7 @@ mod tests {
             "ask Ann first",
             "<a rel=\"noreferrer\" href=\"https://wiki.example.org/web\">",
             "#k3f9",
-            "it was said, and the cooldown is not over",
+            "alerted, next reminder in 59 min",
             "watchdog history &#39;container/web&#39;",
             "<summary>3 deliveries</summary>",
             "last 24 hours: ",
