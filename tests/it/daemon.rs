@@ -111,8 +111,11 @@ impl Daemon {
             let screen = daemon.stdout();
             // Messages about what an earlier run left may come first, with addresses of their own.
             let whole = screen.rsplit_once('\n')?.0;
-            let page = |line: &str| Some(line.trim().strip_prefix("page ")?.trim().strip_suffix('/')?.to_string());
-            whole.lines().find_map(page)
+            let page = |word: &str| {
+                let address = word.strip_prefix("http://")?.strip_suffix('/')?;
+                (!address.contains('/')).then(|| format!("http://{address}"))
+            };
+            whole.split_whitespace().find_map(page)
         });
         daemon
     }
