@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::client::shortage;
 use crate::clock::Clock;
+use crate::core::about::Details;
 use crate::core::signal::{Answer, Report, SignalKey};
 use crate::core::time::{Wall, people};
 use crate::source::{Ask, Source};
@@ -24,6 +26,9 @@ const ARRIVALS: usize = 256;
 
 /// Signals that a source was told to forget and has not yet, at most; a source that hangs takes no more.
 const TO_FORGET: usize = 1_024;
+
+/// A shortage of our own that was seen this lately explains why a source could not look.
+const SHORT: Duration = Duration::from_mins(1);
 
 /// How a source is doing, for views.
 #[derive(Debug, Clone, PartialEq)]
@@ -211,6 +216,13 @@ impl Gather {
     }
 }
 
+/// What to do about a source that could not look because the watchdog itself runs short: nothing that concerns its
+/// subject. `None` where that is not the reason.
+fn own_shortage(why: &str) -> Option<Details> {
+    let lack = shortage::within(SHORT).filter(|lack| why.contains(&lack.what()))?;
+    Some(Details::new("cannot be read", lack.advice()))
+}
+
 /// A source's own thread.
 struct Desk {
     index: usize,
@@ -235,7 +247,7 @@ impl Desk {
                 Err(why) | Ok(Report { blind: Some(why), .. }) => Some(why),
                 Ok(_) => None,
             };
-            let details = why.map(|why| Arc::new(source.advice(why)));
+            let details = why.map(|why| Arc::new(own_shortage(why).unwrap_or_else(|| source.advice(why))));
             let answer = Answer { source: Arc::clone(&self.name), at: self.clock.now().mono, outcome, details };
             let arrival = Arrival { worker: self.index, answer, took: began.elapsed() };
             self.untaken.store(true, Ordering::SeqCst);

@@ -263,6 +263,10 @@ impl Source for Systemd {
         self.look(self.outfit.clock.now())
     }
 
+    fn advice(&self, _: &str) -> Details {
+        Details::new("cannot be read", "systemctl --failed, as the user that the watchdog runs as")
+    }
+
     fn patience(&self) -> Duration {
         // Three questions, and some journals.
         self.limit * 3 + Duration::from_secs(2) * u32::try_from(JOURNALS).unwrap_or(1) + Duration::from_secs(1)
