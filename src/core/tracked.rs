@@ -317,7 +317,8 @@ impl Tracked {
     fn tell_event(&mut self, (count, fact): Kept, at: Option<Wall>, scene: &mut Scene<'_>) {
         let now = scene.now;
         let talk = Talk::open(scene.namer.name(&self.spec.key, now), Began::happened(at, now), now);
-        let reason = if count > 1 { format!("it happened {count} times") } else { "it happened".to_string() };
+        // That it happened is what the fact says.
+        let reason = if count > 1 { format!("it happened {count} times") } else { String::new() };
         let edge = self.edge(EdgeKind::Alert, &talk, now, reason);
         scene.edges.push(Edge { fact, ..edge });
         self.last_alert_at = Some(now.wall);

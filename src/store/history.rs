@@ -28,13 +28,14 @@ const SWEEP_ROWS: i64 = 64;
 
 /// The line for an edge that was decided.
 pub fn decided(edge: &Edge) -> HistoryEntry {
+    let reason = if edge.reason.is_empty() { String::new() } else { format!(" ({})", edge.reason) };
     HistoryEntry {
         at: edge.at,
         kind: edge.kind.as_str().to_string(),
         subject: edge.key.to_string(),
         incident: Some(edge.incident.clone()),
         severity: Some(edge.severity),
-        text: format!("{}: {} ({})", edge.title, edge.fact, edge.reason),
+        text: format!("{}: {}{reason}", edge.title, edge.fact),
     }
 }
 

@@ -10,6 +10,7 @@ mod host;
 mod nodes;
 mod own;
 mod probe;
+mod silence;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,8 @@ use watchdog::wake::Waker;
 use crate::world::{World, answer, policy};
 
 /// The chapters in their order.
-const CHAPTERS: &[&str] = &["Every signal", "Probes", "Application", "Host", "Nodes", "The watchdog itself"];
+const CHAPTERS: &[&str] =
+    &["Every signal", "Probes", "Application", "Host", "Nodes", "The watchdog itself", "Silences"];
 
 const HEAD: &str = "\
 # Messages
