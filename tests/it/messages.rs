@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 mod app;
+mod docker;
 mod every;
 mod host;
 mod nodes;
@@ -31,7 +32,7 @@ use crate::world::{World, answer, policy};
 
 /// The chapters in their order.
 const CHAPTERS: &[&str] =
-    &["Every signal", "Probes", "Application", "Host", "Nodes", "The watchdog itself", "Silences"];
+    &["Every signal", "Probes", "Application", "Containers", "Host", "Nodes", "The watchdog itself", "Silences"];
 
 const HEAD: &str = "\
 # Messages
