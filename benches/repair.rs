@@ -46,7 +46,7 @@ use watchdog::core::recovery::fleet::Fleet;
 use watchdog::core::recovery::heartbeat::{Beat as Look, Heartbeats, Life};
 use watchdog::core::recovery::kind::NODE;
 use watchdog::core::recovery::legacy::STOP_START;
-use watchdog::core::recovery::plan::{Input, Mode, Node, Policy, WhenStopped};
+use watchdog::core::recovery::plan::{Cause, Input, Mode, Node, Policy, WhenStopped};
 use watchdog::core::recovery::target::Times;
 use watchdog::core::time::{Mono, Now, Wall};
 
@@ -368,6 +368,7 @@ fn fleet() {
         references: Vec::new(),
     };
     let node = |n: usize| Node {
+        cause: Cause::Heartbeat,
         kind: &NODE,
         key: NODE.key(&name(n as u64)),
         name: Arc::from(name(n as u64)),

@@ -13,6 +13,7 @@ use crate::config::schema::Section;
 use crate::config::{Config, ConfigError, Problem, Root};
 use crate::core::recovery::plan::{Mode, Place};
 use crate::executor;
+use crate::kind;
 use crate::lease::{Lease, Terms};
 use crate::nodes::Nodes;
 use crate::notifier::{self, NOTIFIERS, Notifier};
@@ -20,8 +21,28 @@ use crate::source::{self, SOURCES, Source};
 use crate::trace::Traces;
 use crate::wake::Waker;
 
+/// Every kind of target.
+pub const KINDS: &[kind::Entry] = &[crate::nodes::ENTRY];
+
+/// The lists that repairs are made of.
+#[derive(Clone, Copy)]
+pub struct Lists {
+    /// What can be ill.
+    pub kinds: &'static [kind::Entry],
+    /// What can repair it.
+    pub executors: &'static [executor::Entry],
+}
+
+/// All that there are.
+pub const LISTS: Lists = Lists { kinds: KINDS, executors: executor::EXECUTORS };
+
 /// Every part of the configuration, in the order in which it is documented: the one list of all lists.
 pub fn schema() -> Vec<Section> {
+    schema_of(LISTS)
+}
+
+/// The same with these kinds and executors.
+pub fn schema_of(lists: Lists) -> Vec<Section> {
     let mut all = vec![Root::section(""), crate::config::COOLDOWN];
     for entry in NOTIFIERS {
         all.extend_from_slice(entry.sections);
@@ -32,8 +53,10 @@ pub fn schema() -> Vec<Section> {
     all.extend_from_slice(crate::hush::SECTIONS);
     all.extend_from_slice(crate::serve::SECTIONS);
     all.extend_from_slice(crate::beacon::SECTIONS);
-    all.extend_from_slice(crate::nodes::SECTIONS);
-    for entry in executor::EXECUTORS {
+    for entry in lists.kinds {
+        all.extend_from_slice(entry.sections);
+    }
+    for entry in lists.executors {
         all.extend_from_slice(entry.sections);
     }
     all
@@ -79,9 +102,9 @@ pub fn reckon(config: &Config, clock: &Clock) -> Reckoning {
     if ["beacon", "consul", "node"].into_iter().any(|key| config.is_set(key)) {
         take(crate::beacon::check(config));
     }
-    take(Nodes::read(config).map(drop));
+    take(Nodes::of(config, KINDS, executor::EXECUTORS).map(drop));
     let switches = crate::nodes::switches(config);
-    take(executor::machines(config, &executor_outfit(config, clock), &switches).map(drop));
+    take(executor::machines(executor::EXECUTORS, config, &executor_outfit(config, clock), &switches).map(drop));
     let news = config.news(problems);
     let mut problems = [config.problems(), &news].concat();
     problems.sort_by_cached_key(reading_order);
@@ -187,13 +210,23 @@ pub fn orphans(config: &Config, clock: &Clock, places: &[(Arc<str>, Place)]) -> 
     machines
 }
 
-/// Everything that repairs need; `None` when no node is configured.
-pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
-    let mut nodes = Nodes::read(config)?;
-    let machines = executor::machines(config, &executor_outfit(config, clock), &nodes.switches)?;
+/// What can be repaired, by these lists, and the machines that switch it.
+///
+/// # Errors
+/// Every problem of every kind, or else of every executor.
+pub fn targets(config: &Config, clock: &Clock, lists: Lists) -> Result<(Nodes, executor::Machines), ConfigError> {
+    let mut nodes = Nodes::of(config, lists.kinds, lists.executors)?;
+    let outfit = executor_outfit(config, clock);
+    let machines = executor::machines(lists.executors, config, &outfit, &nodes.switches)?;
     for node in &mut nodes.nodes {
         node.machine = machines.get(&node.key).map(|machine| (machine.executor(), machine.id()));
     }
+    Ok((nodes, machines))
+}
+
+/// Everything that repairs need; `None` when no node is configured.
+pub fn repairs(config: &Config, clock: &Clock, waker: &Waker) -> anyhow::Result<Option<RepairParts>> {
+    let (nodes, machines) = targets(config, clock, LISTS)?;
     if nodes.nodes.is_empty() {
         return Ok(None);
     }

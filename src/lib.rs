@@ -10,7 +10,8 @@
 //! Arrows point down only: `cli → tick → gather, deliver, repair → act → source, notifier, executor, store, serve → core, client`.
 //! Only `source`, `notifier`, `executor`, `lease`, `store`, `serve`, `client`, `trace` and `cli` do I/O; only `clock`
 //! reads time. A new source is one file and one line in [`source::SOURCES`]; a new channel one file and one line in
-//! [`notifier::NOTIFIERS`]; a new executor one file and one line in [`executor::EXECUTORS`].
+//! [`notifier::NOTIFIERS`]; a new executor one file and one line in [`executor::EXECUTORS`]; a new
+//! kind of target one file and one line in [`assemble::KINDS`].
 
 pub mod act;
 pub mod assemble;
@@ -27,6 +28,7 @@ pub mod doubts;
 pub mod executor;
 pub mod gather;
 pub mod hush;
+pub mod kind;
 pub mod lease;
 pub mod nodes;
 pub mod notifier;

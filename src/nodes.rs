@@ -15,11 +15,12 @@ use crate::config::value::Span;
 use crate::config::{Config, ConfigError, Problem, nearest, one_of};
 use crate::core::recovery::budget::Bounds;
 use crate::core::recovery::kind::NODE;
-use crate::core::recovery::plan::{Mode, Node, Policy, WhenStopped};
+use crate::core::recovery::plan::{Cause, Mode, Node, Policy, WhenStopped};
 use crate::core::recovery::procedure::Procedure;
 use crate::core::recovery::target::Times;
 use crate::core::signal::SignalKey;
 use crate::executor::{EXECUTORS, Entry};
+use crate::kind::{self, Targets};
 
 pub use crate::executor::Switch;
 
@@ -97,6 +98,9 @@ crate::settings! {
 
 /// The parts of the configuration that this file owns.
 pub const SECTIONS: &[Section] = &[Settings::section("recovery"), NodeSettings::sections("node").once(ONCE)];
+
+/// How the program knows nodes.
+pub const ENTRY: kind::Entry = kind::Entry { kind: &NODE, sections: SECTIONS, read: targets };
 
 /// What two nodes must not have in common.
 const ONCE: &[Identity] = &[
@@ -220,21 +224,28 @@ impl Nodes {
     /// # Errors
     /// Every problem, by its key.
     pub fn read(config: &Config) -> Result<Nodes, ConfigError> {
+        Nodes::of(config, &[ENTRY], EXECUTORS)
+    }
+
+    /// The same with the targets of all these kinds, switched by these executors.
+    ///
+    /// # Errors
+    /// Every problem, by its key.
+    pub fn of(config: &Config, kinds: &[kind::Entry], executors: &[Entry]) -> Result<Nodes, ConfigError> {
         let settings: Settings = config.section("recovery")?;
         let mut problems = Vec::new();
         let min_healthy = bounds(config, &settings, &mut problems);
         let lease = settings.lease.trim_matches('/').to_string();
-        let offers = Offers::of(EXECUTORS);
-        let (mut nodes, mut switches) = (Vec::new(), Vec::new());
-        for (index, node) in config.each::<NodeSettings>("node").enumerate() {
-            let node = node?;
-            let read = read_node(config, &settings, (index, &node), &offers, &mut problems);
-            switches.extend(switch(index, &node));
-            nodes.push(read);
-        }
-        if nodes.len() > NODES {
-            let what = format!("there are {}; at most {NODES} can be kept", nodes.len());
-            problems.extend(config.error("node", what).problems);
+        let (mut nodes, mut switches, mut others) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for entry in kinds {
+            match (entry.read)(config, executors) {
+                Ok(mut read) => {
+                    nodes.append(&mut read.targets);
+                    switches.append(&mut read.switches);
+                    others.extend(read.bounds.map(|bounds| (entry.kind.share, bounds)));
+                }
+                Err(error) => problems.extend(error.problems),
+            }
         }
         if !problems.is_empty() {
             return Err(ConfigError { problems });
@@ -251,7 +262,7 @@ impl Nodes {
                 max_per_target: settings.max_per_node,
                 min_healthy,
             },
-            others: BTreeMap::new(),
+            others,
             max_attempts: settings.max_attempts,
             poll: settings.poll.0,
             cooldown: config.cooldowns().critical,
@@ -261,15 +272,32 @@ impl Nodes {
     }
 }
 
+/// The nodes and what switches them.
+fn targets(config: &Config, executors: &[Entry]) -> Result<Targets, ConfigError> {
+    let settings: Settings = config.section("recovery")?;
+    let (offers, mut problems) = (Offers::of(executors), Vec::new());
+    let mut read = Targets::default();
+    for (index, node) in config.each::<NodeSettings>("node").enumerate() {
+        let node = node?;
+        read.targets.push(read_node(config, &settings, (index, &node), &offers, &mut problems));
+        read.switches.extend(switch(index, &node, executors));
+    }
+    if read.targets.len() > NODES {
+        let what = format!("there are {}; at most {NODES} can be kept", read.targets.len());
+        problems.extend(config.error("node", what).problems);
+    }
+    if problems.is_empty() { Ok(read) } else { Err(ConfigError { problems }) }
+}
+
 /// What switches each node, as far as it is written, whatever else is wrong with the nodes.
 pub fn switches(config: &Config) -> Vec<Switch> {
     let nodes = config.each::<NodeSettings>("node").enumerate();
-    nodes.filter_map(|(index, node)| switch(index, &node.ok()?)).collect()
+    nodes.filter_map(|(index, node)| switch(index, &node.ok()?, EXECUTORS)).collect()
 }
 
 /// `None` for a node that nothing switches, or nothing that is known; the latter is a problem of its own.
-fn switch(index: usize, node: &NodeSettings) -> Option<Switch> {
-    let executor = EXECUTORS.iter().map(|entry| entry.name).find(|known| *known == node.executor)?;
+fn switch(index: usize, node: &NodeSettings, executors: &[Entry]) -> Option<Switch> {
+    let executor = executors.iter().map(|entry| entry.name).find(|known| *known == node.executor)?;
     let key = NODE.key(&node.name);
     let (node, instance_id) = (Arc::from(node.name.as_str()), Arc::from(node.instance_id.as_str()));
     Some(Switch { index, node, key, executor, instance_id })
@@ -354,6 +382,7 @@ fn read_node(
     }
     Node {
         kind: &NODE,
+        cause: Cause::Heartbeat,
         key: NODE.key(&name),
         name,
         domain: node.domain.clone(),

@@ -3,7 +3,7 @@
 //! No retries, no policy, no decision: what may be asked is decided in `core::recovery`, and was
 //! written down before it arrives here. An answer that leaves open whether a request counted says so
 //! ([`Reply::Unknown`]) and is never taken for a refusal. To add one: a new file with its settings and
-//! `ENTRY`, its line in [`EXECUTORS`], and its word in `[[node]] executor`.
+//! `ENTRY`, and its line in [`EXECUTORS`].
 
 pub mod oci;
 
@@ -88,10 +88,15 @@ pub trait Machine: Send {
 ///
 /// # Errors
 /// Every problem of every executor.
-pub fn machines(config: &Config, outfit: &Outfit, switches: &[Switch]) -> Result<Machines, ConfigError> {
+pub fn machines(
+    executors: &[Entry],
+    config: &Config,
+    outfit: &Outfit,
+    switches: &[Switch],
+) -> Result<Machines, ConfigError> {
     let mut machines = Machines::new();
     let mut problems = Vec::new();
-    for entry in EXECUTORS {
+    for entry in executors {
         let own: Vec<&Switch> = switches.iter().filter(|switch| switch.executor == entry.name).collect();
         if own.is_empty() {
             continue;

@@ -35,6 +35,7 @@ mod e2e_removed;
 mod ending;
 mod engine;
 mod exposition;
+mod fake;
 mod hard;
 mod heartbeats;
 mod host;

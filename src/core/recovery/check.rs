@@ -13,7 +13,7 @@ use super::heartbeat::Life;
 use super::journal::Event;
 use super::member::{Check, Member, Repair, in_few_words};
 use super::pass::Pass;
-use super::plan::{Looked, Task, WhenStopped};
+use super::plan::{Cause, Looked, Task, WhenStopped};
 use super::procedure::Procedure;
 use super::saga::Saga;
 use super::story;
@@ -57,7 +57,7 @@ impl Member {
             // Those that find no room for their look have it once others are done with theirs.
             Check::Idle(from) if now >= from && pass.pool(&self.node).0.may_check() => {
                 pass.pool_mut(&self.node).check();
-                if self.node.evidence.is_empty() {
+                if self.node.evidence.is_empty() && self.node.has_heartbeat() {
                     self.check = Check::Confirming(now);
                     self.order(Task::Confirm, pass);
                 } else {
@@ -86,7 +86,7 @@ impl Member {
     pub fn decide(&mut self, fresh: &Confirmation<'_>, pass: &mut Pass<'_>) {
         let now = pass.now.mono;
         let blocked = gate(&self.facts(Some(fresh), pass));
-        let gone = fresh.is_gone(&self.node.name);
+        let gone = self.is_gone(fresh, pass);
         self.check_later(pass);
         // It was back meanwhile, if only for a moment: its time begins anew.
         if !self.target.is_due(now, self.node.times) {
@@ -109,13 +109,21 @@ impl Member {
         }
     }
 
+    /// True when it is ill by what was looked at just now.
+    fn is_gone(&self, fresh: &Confirmation<'_>, pass: &Pass<'_>) -> bool {
+        if self.node.has_heartbeat() {
+            fresh.is_gone(&self.node.name)
+        } else {
+            pass.is_ill(&self.node, Some(fresh.since))
+        }
+    }
+
     /// What the look before a repair met with, in words.
     fn explain(&mut self, fresh: &Confirmation<'_>, blocked: &[Blocked]) {
         self.trouble = match (fresh.beats, fresh.seen) {
-            (Err(why), _) | (Ok(_), Err(why)) => Some(in_few_words(why)),
-            (Ok(_), Ok(seen)) if blocked.contains(&Blocked::NotRunning) => {
-                Some(format!("the provider says {}", seen.word))
-            }
+            (Err(why), _) if self.node.has_heartbeat() => Some(in_few_words(why)),
+            (_, Err(why)) => Some(in_few_words(why)),
+            (_, Ok(seen)) if blocked.contains(&Blocked::NotRunning) => Some(format!("the provider says {}", seen.word)),
             _ => None,
         };
     }
@@ -192,17 +200,20 @@ impl Member {
         let (pool, bounds) = pass.pool(&self.node);
         let kept = &self.target.kept;
         let sees = match fresh {
-            None => input.beats.is_some(),
+            None => input.beats.is_some() || !self.node.has_heartbeat(),
             Some(fresh) if now.mono.since(fresh.since) > LOOKED_WITHIN => false,
-            Some(fresh) => fresh.beats.is_ok() && fresh.seen.is_ok() && self.has_reference(fresh, pass),
+            Some(fresh) => {
+                let sees = fresh.beats.is_ok() || !self.node.has_heartbeat();
+                sees && fresh.seen.is_ok() && self.has_reference(fresh, pass)
+            }
         };
         // The look just made must not show more ill than there may be, either.
         let few_are_gone = |fresh: &Confirmation<'_>| fresh.beats.is_err() || fresh.ill <= pool.may_be_ill(bounds);
         let has_budget =
             pool.has_budget(observe, bounds, now) && self.begun_today(pass) < bounds.max_per_target as usize;
         let is_heard = self.silenced_at.is_none_or(|at| now.mono.since(at) >= self.node.times.after);
-        let agrees = self.evidence(fresh.map(|fresh| fresh.since), pass)
-            && fresh.is_none_or(|fresh| fresh.is_gone(&self.node.name));
+        let agrees =
+            self.evidence(fresh.map(|fresh| fresh.since), pass) && fresh.is_none_or(|fresh| self.is_gone(fresh, pass));
         [
             (kept.was_alive, Blocked::NeverSeen),
             (sees, Blocked::ObserverBlind),
@@ -210,7 +221,7 @@ impl Member {
             (pool.has_room(self.node.domain.as_deref(), bounds), Blocked::InFlight),
             (has_budget, Blocked::BudgetSpent),
             (agrees, Blocked::EvidenceDisagrees),
-            (observe || input.holds_lease, Blocked::NotLeader),
+            (observe || input.holds_lease || self.node.is_local(), Blocked::NotLeader),
             (!policy.paused, Blocked::Paused),
             (now.mono.since(input.fresh_since) >= self.node.times.after, Blocked::WarmingUp),
             (observe || input.is_durable, Blocked::NoStateFile),
@@ -233,7 +244,12 @@ impl Member {
 
     fn is_fresh(&self, since: Mono, pass: &Pass<'_>) -> bool {
         let looked = |key: &SignalKey| pass.look(key).and_then(|looked| looked.seen_at).is_some_and(|at| at >= since);
-        self.node.evidence.iter().all(looked)
+        // What shows by a signal is looked at again like its evidence.
+        let cause = match &self.node.cause {
+            Cause::Heartbeat => None,
+            Cause::Signal(key) => Some(key),
+        };
+        self.node.evidence.iter().chain(cause).all(looked)
     }
 
     /// Something else than what is lost must be reachable, or the fault is ours.

@@ -247,7 +247,7 @@ impl Fleet {
         let mut stirred: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut ill: BTreeMap<Share, (usize, usize)> = Share::ALL.map(|share| (share, (0, 0))).into();
         for member in members.values_mut() {
-            if !(is_quiet && member.target.is_steady()) {
+            if !(is_quiet && member.node.has_heartbeat() && member.target.is_steady()) {
                 member.look(own_boot.as_deref(), &mut pass);
             }
             if let Some((ill, of)) = ill.get_mut(&member.node.kind.share).filter(|_| member.target.kept.was_alive) {
@@ -259,7 +259,8 @@ impl Fleet {
             }
         }
         for (share, ill) in ill {
-            pass.pools.of_mut(share).count(ill, input.beats.is_some(), policy.bounds(share), now);
+            let saw = input.beats.is_some() || share != Share::Machines;
+            pass.pools.of_mut(share).count(ill, saw, policy.bounds(share), now);
         }
 
         for answer in answers {
@@ -419,7 +420,7 @@ fn missing(members: &Members, answer: &Answer, input: &Input<'_>) -> usize {
         let target = &member.target;
         member.node.kind.share == about.node.kind.share
             && target.kept.was_alive
-            && (target.is_ill() || is_gone(beats, input.beats, &member.node.name))
+            && (target.is_ill() || (member.node.has_heartbeat() && is_gone(beats, input.beats, &member.node.name)))
     });
     ill.count()
 }

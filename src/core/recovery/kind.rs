@@ -40,6 +40,8 @@ pub struct Kind {
     pub word: &'static str,
     /// What is switched, for people: "machine".
     pub thing: &'static str,
+    /// How it shows that one is ill, for people: "heartbeat gone".
+    pub shows: &'static str,
     /// Whom it shares its bounds with.
     pub share: Share,
     /// It is a whole machine: an agent never takes down the one that it runs on (F79), something else must be
@@ -48,7 +50,8 @@ pub struct Kind {
 }
 
 /// A machine that shows by its heartbeat in Consul that it lives.
-pub const NODE: Kind = Kind { word: "node", thing: "machine", share: Share::Machines, is_machine: true };
+pub const NODE: Kind =
+    Kind { word: "node", thing: "machine", shows: "heartbeat gone", share: Share::Machines, is_machine: true };
 
 impl Kind {
     /// The key of a target of this kind.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::budget::Bounds;
 use super::heartbeat::{Beat, Life};
-use super::plan::{Counts, Input, Looked, Mode, Node, Order, Plan, Policy, Task};
+use super::plan::{Cause, Counts, Input, Looked, Mode, Node, Order, Plan, Policy, Task};
 use super::pool::{Pool, Pools};
 use crate::core::signal::{SignalKey, State};
 use crate::core::time::{Mono, Now};
@@ -66,10 +66,30 @@ impl Pass<'_> {
         self.look(key).map_or(State::Unknown.as_str(), |looked| looked.state.as_str())
     }
 
-    /// What the pass saw of a node's heartbeat, and when; `None` where nobody could see.
-    pub fn glance(&self, node: &str) -> (Option<(Life, Option<&Beat>)>, Mono) {
-        let Some(beats) = self.input.beats else { return (None, self.now.mono) };
-        let beat = beats.nodes.get(node);
-        (Some((beat.map_or(Life::Gone, |beat| beat.life), beat)), beats.at)
+    /// What the pass saw of a target, and when; `None` where nobody could see.
+    pub fn glance(&self, node: &Node) -> (Option<(Life, Option<&Beat>)>, Mono) {
+        match &node.cause {
+            Cause::Heartbeat => {
+                let Some(beats) = self.input.beats else { return (None, self.now.mono) };
+                let beat = beats.nodes.get(&node.name);
+                (Some((beat.map_or(Life::Gone, |beat| beat.life), beat)), beats.at)
+            }
+            Cause::Signal(key) => {
+                let looked = self.look(key);
+                let life = looked.as_ref().and_then(|looked| match looked.state {
+                    State::Firing => Some(Life::Gone),
+                    State::Ok => Some(Life::Alive),
+                    State::Pending | State::Unknown => None,
+                });
+                let at = looked.and_then(|looked| looked.seen_at).unwrap_or(self.now.mono);
+                (life.map(|life| (life, None)), at)
+            }
+        }
+    }
+
+    /// True when the target is ill by what the pass saw, looked at later than `since`.
+    pub fn is_ill(&self, node: &Node, since: Option<Mono>) -> bool {
+        let (glance, at) = self.glance(node);
+        matches!(glance, Some((Life::Gone, _))) && since.is_none_or(|since| at >= since)
     }
 }

@@ -12,7 +12,7 @@ use super::heartbeat::Heartbeats;
 use super::journal::Record;
 use super::kind::{self, Kind, NODE, Share};
 use super::phrase::Phrase;
-use super::procedure::{Procedure, Step};
+use super::procedure::{Guard, Procedure, Step};
 use super::rows;
 use super::subject::{Fence, Reply, Seen, Verb};
 use super::target::{Phase, Times};
@@ -63,9 +63,20 @@ pub enum WhenStopped {
     Start,
 }
 
+/// How illness shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Its heartbeat in Consul is gone.
+    Heartbeat,
+    /// This signal fires. Anything else but OK says nothing.
+    Signal(SignalKey),
+}
+
 /// How one node is repaired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
+    /// How illness shows.
+    pub cause: Cause,
     /// What it is.
     pub kind: &'static Kind,
     /// Its key: `node/n1`.
@@ -93,10 +104,21 @@ pub struct Node {
 }
 
 impl Node {
+    /// True for one that shows by its heartbeat whether it lives.
+    pub fn has_heartbeat(&self) -> bool {
+        self.cause == Cause::Heartbeat
+    }
+
+    /// True when only this machine's own doing can repair it: nobody else has to agree.
+    pub fn is_local(&self) -> bool {
+        !self.ladder.is_empty() && self.ladder.iter().all(|way| way.guard == Guard::Local)
+    }
+
     /// Stands in for a node with a repair under way that is no longer configured.
     pub fn unconfigured(key: Arc<str>) -> Node {
         let hour = Duration::from_hours(1);
         Node {
+            cause: Cause::Heartbeat,
             kind: &NODE,
             name: Arc::from(kind::name(&key)),
             key,

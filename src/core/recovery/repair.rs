@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::heartbeat::Life;
 use super::journal::{Event, adopt};
 use super::member::{Check, Member, Repair, in_few_words};
 use super::pace::{self, Move};
@@ -133,8 +132,9 @@ impl Member {
         if self.target.kept.own || !self.repair.as_deref().is_some_and(ours) {
             return false;
         }
-        let gone = pass.input.beats.is_some_and(|beats| beats.life(&self.node.name) == Life::Gone);
-        gone && pass.input.holds_lease
+        let may_act = pass.input.holds_lease || self.node.is_local();
+        pass.is_ill(&self.node, None)
+            && may_act
             && pass.input.is_durable
             && pass.pool(&self.node).0.few_are_ill
             && !pass.policy.paused

@@ -11,7 +11,7 @@ use crate::core::signal::SignalKey;
 impl Member {
     /// Takes one look at its heartbeat. `ours`: the boot of the machine that we run on.
     pub fn look(&mut self, ours: Option<&str>, pass: &mut Pass<'_>) {
-        let (glance, at) = pass.glance(&self.node.name);
+        let (glance, at) = pass.glance(&self.node);
         let kept = &self.target.kept;
         let before = (kept.was_alive, kept.boot.clone(), kept.healthy.as_secs() / 60);
         let change = self.target.look(glance, at, pass.now, self.node.times);

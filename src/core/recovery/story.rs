@@ -66,12 +66,12 @@ fn headed(edge: Edge, happened: Cow<'static, str>) -> Edge {
 
 /// A repair begins: which, why, and on what evidence.
 pub fn acting(member: &Member, way: &Procedure, seen: &Seen, pass: &Pass<'_>) -> Edge {
-    let (policy, deed) = (pass.policy, Deed::in_mode(pass.policy.mode));
+    let (policy, kind, deed) = (pass.policy, member.node.kind, Deed::in_mode(pass.policy.mode));
     let kept = &member.target.kept;
     let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
     // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
     let mut fact =
-        format!("{}, attempt {attempts} of {most}; heartbeat gone for {gone}; machine {}", way.says, seen.word);
+        format!("{}, attempt {attempts} of {most}; {} for {gone}; {} {}", way.says, kind.shows, kind.thing, seen.word);
     for evidence in &member.node.evidence {
         let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
     }
@@ -299,7 +299,7 @@ pub fn reason(member: &Member, policy: &Policy, now: Now) -> Phrase {
     }
     if member.blocked.is_empty() && kept.phase == Phase::Suspect {
         let (gone, after) = (people(member.target.gone), people(member.node.times.after));
-        return Phrase::seen(format!("heartbeat gone for {gone} of {after}"));
+        return Phrase::seen(format!("{} for {gone} of {after}", member.node.kind.shows));
     }
     if !member.node.repairable {
         return Phrase::seen("it is watched only: nothing is configured that could repair it");

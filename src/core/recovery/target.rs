@@ -213,7 +213,8 @@ impl Target {
             }
             Phase::Waiting => {
                 let lasted = kept.repair_at.as_deref().map_or(Duration::ZERO, |began| now.mono.since(began.mono));
-                let new = kept.is_another_life(boot.as_deref(), session.as_deref());
+                // What shows without a heartbeat has no mark of a new life: its provider's word for that stands.
+                let new = beat.is_none() || kept.is_another_life(boot.as_deref(), session.as_deref());
                 Some(if new { Change::Repaired(lasted) } else { Change::BackByItself(lasted) })
             }
         };

@@ -11,7 +11,8 @@ use super::blocked;
 use super::world::{HOUR, MINUTE, TICK, World, node, policy};
 
 /// Something that runs on a machine, for these tests with a heartbeat of its own.
-static WORKLOAD: Kind = Kind { word: "workload", thing: "workload", share: Share::Workloads, is_machine: false };
+static WORKLOAD: Kind =
+    Kind { word: "workload", thing: "workload", shows: "heartbeat gone", share: Share::Workloads, is_machine: false };
 
 fn stops(world: &World) -> usize {
     world.asked.iter().filter(|asked| asked.1 == Verb::STOP).count()

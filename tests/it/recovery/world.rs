@@ -12,7 +12,7 @@ use watchdog::core::recovery::kind::{self, NODE};
 use watchdog::core::recovery::legacy::{START, STOP_START};
 use watchdog::core::recovery::phrase::Deed;
 use watchdog::core::recovery::plan::{
-    Answer, Input, Looked, Mode, Node, Note, Order, Outcome, Plan, Policy, Task, WhenStopped,
+    Answer, Cause, Input, Looked, Mode, Node, Note, Order, Outcome, Plan, Policy, Task, WhenStopped,
 };
 use watchdog::core::recovery::subject::{Fence, Reply, Seen, State as Power, Verb};
 use watchdog::core::recovery::target::{Kept, Times};
@@ -103,6 +103,7 @@ pub fn policy() -> Policy {
 
 pub fn node(name: &str) -> Node {
     Node {
+        cause: Cause::Heartbeat,
         kind: &NODE,
         key: NODE.key(name),
         name: Arc::from(name),
