@@ -48,7 +48,7 @@ crate::settings! {
         max_per_node: u32 = 2,
         /// Nobody is touched while a smaller share of the nodes than this is healthy; one may always be ill.
         min_healthy: String = "51%".to_string(),
-        /// Repairs of one node before it is given up, at least 1.
+        /// Repairs of one node before it is given up; 0: never, those of an hour and of a day still hold.
         max_attempts: u32 = 3,
         /// Healthy for this long without a break, a node has all its attempts again.
         attempts_reset_after: Span = Span::seconds(3600),
@@ -177,10 +177,12 @@ pub struct Nodes {
     pub lease_ttl: std::time::Duration,
 }
 
+/// By an executor's word: its ways for a ladder, and how it brings a machine up.
+type Offer = (&'static str, Vec<Arc<Procedure>>, Option<Arc<Procedure>>);
+
 /// What the executors offer, each way shared by all nodes that go it.
 struct Offers {
-    /// By the executor's word: its ways for a ladder, and how it brings a machine up.
-    executors: Vec<(&'static str, Vec<Arc<Procedure>>, Option<Arc<Procedure>>)>,
+    executors: Vec<Offer>,
 }
 
 impl Offers {
@@ -309,7 +311,6 @@ fn bounds(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) -> 
         ("recovery.max_in_flight", settings.max_in_flight),
         ("recovery.max_per_domain", settings.max_per_domain),
         ("recovery.max_per_node", settings.max_per_node),
-        ("recovery.max_attempts", settings.max_attempts),
     ] {
         if value == 0 {
             refuse(key, "should be at least 1; to repair nothing write recovery.paused = true".to_string());
@@ -411,12 +412,11 @@ fn ladder(words: &[String], ways: &[Arc<Procedure>], refuse: &mut dyn FnMut(&str
     }
     let mut ladder = Vec::new();
     for word in words {
-        match ways.iter().find(|way| way.name == *word) {
-            Some(way) => ladder.push(Arc::clone(way)),
-            None => {
-                let words: Vec<&str> = ways.iter().map(|way| &*way.name).collect();
-                refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
-            }
+        if let Some(way) = ways.iter().find(|way| way.name == *word) {
+            ladder.push(Arc::clone(way));
+        } else {
+            let words: Vec<&str> = ways.iter().map(|way| &*way.name).collect();
+            refuse("ladder", one_of(&format!("\"{word}\" is not known here"), word, &words));
         }
     }
     ladder
@@ -489,6 +489,11 @@ mod tests {
     }
 
     #[test]
+    fn attempts_may_have_no_limit_of_their_own() {
+        assert_eq!(read("[recovery]\nmax_attempts = 0").unwrap().policy.max_attempts, 0);
+    }
+
+    #[test]
     fn every_mistake_is_named_with_what_would_be_right() {
         let table = [
             ("[[node]]\nexecutor = \"none\"", "`node[0].name`: is missing"),
@@ -503,7 +508,7 @@ mod tests {
             ),
             ("[recovery]\nmin_healthy = \"120%\"", "is not a percentage"),
             ("[recovery]\nmode = \"aktive\"", "did you mean `active`"),
-            ("[recovery]\nmax_attempts = 0", "recovery.paused"),
+            ("[recovery]\nmax_in_flight = 0", "recovery.paused"),
             ("[recovery]\npoll = \"1ms\"", "100ms"),
             ("[recovery]\nmax_attempt = 3", "did you mean `max_attempts`"),
         ];

@@ -225,7 +225,7 @@ impl Member {
             (!policy.paused, Blocked::Paused),
             (now.mono.since(input.fresh_since) >= self.node.times.after, Blocked::WarmingUp),
             (observe || input.is_durable, Blocked::NoStateFile),
-            (kept.attempts < policy.max_attempts && kept.given_up.is_none(), Blocked::AttemptsExhausted),
+            (policy.has_attempts(kept.attempts) && kept.given_up.is_none(), Blocked::AttemptsExhausted),
             (is_heard, Blocked::Silenced),
         ]
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::closed::Closed;
 use super::confirm::is_gone;
 use super::heartbeat::Beat;
 use super::journal::{Event, Record, Told};
@@ -50,7 +51,7 @@ pub struct Fleet {
     /// What they share.
     pub(super) pools: Pools,
     /// The names of repairs that are over.
-    closed: BTreeSet<String>,
+    closed: Closed,
     /// Ends of repairs that were only simulated, until a pass writes them down.
     played: Vec<Record>,
     orders: u64,
@@ -78,7 +79,7 @@ impl Fleet {
             policy,
             members,
             pools: Pools::default(),
-            closed: BTreeSet::new(),
+            closed: Closed::default(),
             played: Vec::new(),
             orders: 0,
             counts: Counts::default(),
@@ -104,7 +105,7 @@ impl Fleet {
         for (share, budget) in restored.others {
             self.pools.of_mut(share).budget = budget.carried(now, same_boot);
         }
-        self.closed = restored.closed;
+        self.closed = restored.closed.into_iter().collect();
         for (name, kept) in restored.targets {
             let kept: Kept = kept.carried(now, same_boot);
             match self.members.get_mut(name.as_str()) {

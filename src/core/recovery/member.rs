@@ -205,7 +205,7 @@ impl Member {
     /// An attempt has failed: the next one after a wait, or none.
     pub fn next_attempt(&mut self, pass: &Pass<'_>) {
         let (now, kept) = (pass.now, &mut self.target.kept);
-        if kept.attempts >= pass.policy.max_attempts {
+        if !pass.policy.has_attempts(kept.attempts) {
             kept.enter(Phase::Exhausted, now);
             return;
         }

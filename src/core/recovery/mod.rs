@@ -14,6 +14,7 @@
 pub mod backoff;
 pub mod budget;
 mod check;
+mod closed;
 mod confirm;
 pub mod facts;
 pub mod fleet;

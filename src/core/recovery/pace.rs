@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::backoff;
-use super::procedure::Again;
+use super::procedure::{Again, Step};
 use super::saga::{End, Saga, Stage};
 use super::subject::{Reply, State};
 use crate::core::time::Mono;
@@ -120,7 +120,7 @@ fn follows(saga: &Saga, pace: &Pace, now: Mono, poll: Duration) -> Option<Move> 
         return None;
     }
     let lasted = now.since(pace.since);
-    let disrupts = saga.step().is_some_and(|step| step.disrupts());
+    let disrupts = saga.step().is_some_and(Step::disrupts);
     match saga.stage {
         Stage::Decided => Some(Move::Close(End::NoEffect)),
         Stage::Next(_) if saga.seen.as_ref().is_some_and(|seen| seen.state == State::Stopped) => Some(Move::Ask),

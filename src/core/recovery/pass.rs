@@ -2,10 +2,10 @@
 //!
 //! So a member owns all that happens to it, and nobody looks a name up that must exist.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::budget::Bounds;
+use super::closed::Closed;
 use super::heartbeat::{Beat, Life};
 use super::plan::{Cause, Counts, Input, Looked, Mode, Node, Order, Plan, Policy, Task};
 use super::pool::{Pool, Pools};
@@ -27,7 +27,7 @@ pub struct Pass<'a> {
     /// What all of one kind share.
     pub pools: &'a mut Pools,
     /// The names of repairs that are over.
-    pub closed: &'a mut BTreeSet<String>,
+    pub closed: &'a mut Closed,
     /// The number of the last order.
     pub orders: &'a mut u64,
 }

@@ -36,7 +36,7 @@ pub struct Policy {
     pub machines: Bounds,
     /// Within which bounds everything else is repaired.
     pub others: BTreeMap<Share, Bounds>,
-    /// Repairs of one node before it is given up.
+    /// Repairs of one node before it is given up; 0 never.
     pub max_attempts: u32,
     /// Time between two looks at a machine on its way.
     pub poll: Duration,
@@ -47,6 +47,19 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// May one that was repaired so often be repaired once more?
+    pub fn has_attempts(&self, attempts: u32) -> bool {
+        self.max_attempts == 0 || attempts < self.max_attempts
+    }
+
+    /// Which attempt this is, for people.
+    pub fn attempt(&self, attempts: u32) -> String {
+        match self.max_attempts {
+            0 => format!("attempt {attempts}"),
+            most => format!("attempt {attempts} of {most}"),
+        }
+    }
+
     /// The bounds of a pool. One that has none of its own keeps to those of machines.
     pub fn bounds(&self, share: Share) -> &Bounds {
         self.others.get(&share).unwrap_or(&self.machines)

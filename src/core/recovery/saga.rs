@@ -311,8 +311,9 @@ impl Saga {
                 Ok(Saga { stage: Stage::Doubt(at), unsure: true, seen: None, ..self.clone() })
             }
             (_, Event::Resumed) => Ok(Saga { seen: None, ..self.clone() }),
-            (Stage::Asking(_), Event::Seen { .. }) => Err(illegal),
-            (_, Event::Seen { seen }) => Ok(Saga { stage: self.sees(seen), seen: Some(seen.clone()), ..self.clone() }),
+            (stage, Event::Seen { seen }) if !matches!(stage, Stage::Asking(_)) => {
+                Ok(Saga { stage: self.sees(seen), seen: Some(seen.clone()), ..self.clone() })
+            }
             (_, Event::Closed { end }) if self.may_close(*end) => {
                 Ok(Saga { stage: Stage::Closed(*end), ..self.clone() })
             }

@@ -15,7 +15,7 @@ use super::phrase::{Deed, Phrase};
 use super::plan::{Line, Note, Policy, Standing};
 use super::procedure::Procedure;
 use super::saga::{End, Saga, Stage};
-use super::subject::Seen;
+use super::subject::{Seen, State};
 use super::target::{Change, Kept, Phase};
 use crate::core::about::Details;
 use crate::core::edge::{Edge, EdgeKind, Incident};
@@ -68,10 +68,9 @@ fn headed(edge: Edge, happened: Cow<'static, str>) -> Edge {
 pub fn acting(member: &Member, way: &Procedure, seen: &Seen, pass: &Pass<'_>) -> Edge {
     let (policy, kind, deed) = (pass.policy, member.node.kind, Deed::in_mode(pass.policy.mode));
     let kept = &member.target.kept;
-    let (attempts, most, gone) = (kept.attempts, policy.max_attempts, people(member.target.gone));
+    let (attempt, gone) = (policy.attempt(kept.attempts), people(member.target.gone));
     // All in the fact: where steps pile up, a message shows a line of each, and no reasons.
-    let mut fact =
-        format!("{}, attempt {attempts} of {most}; {} for {gone}; {} {}", way.says, kind.shows, kind.thing, seen.word);
+    let mut fact = format!("{}, {attempt}; {} for {gone}; {} {}", way.says, kind.shows, kind.thing, seen.word);
     for evidence in &member.node.evidence {
         let _ = write!(fact, "; {evidence} {}", pass.state(evidence));
     }
@@ -155,7 +154,7 @@ fn next(member: &Member, deed: Deed, policy: &Policy) -> Phrase {
         return deed.says("gave up; repair it by hand", "would have given up; repair it by hand");
     }
     let wait = kept.not_before.as_deref().map_or(Duration::ZERO, |until| until.wall.since(kept.since.wall));
-    let attempt = format!("attempt {} of {}", kept.attempts, policy.max_attempts);
+    let attempt = policy.attempt(kept.attempts);
     let next = format!("the next in {} at the earliest", people(wait));
     deed.says(format_args!("{attempt} failed; {next}"), format_args!("{attempt} would have failed; {next}"))
 }
@@ -193,7 +192,7 @@ pub fn changed(member: &Member, change: &Change) -> Line {
 pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) -> Option<Edge> {
     let kept = &member.target.kept;
     let deed = Deed::of(kept.simulated);
-    let attempt = deed.names(format_args!("attempt {} of {}", kept.attempts, policy.max_attempts));
+    let attempt = deed.names(policy.attempt(kept.attempts));
     let happened = match change {
         Change::Repaired(_) => deed.heads("was repaired", "is back"),
         Change::NotBack => deed.heads("did not come back", "did not come back"),
@@ -238,7 +237,7 @@ fn join(blocked: &[Blocked]) -> String {
 /// What a repair is about, in a few words.
 fn going_on(saga: &Saga, deed: Deed) -> Phrase {
     let (verb, goal) = saga.step().map(|step| (step.verb.to_string(), step.goal.shows())).unzip();
-    let (verb, goal) = (verb.unwrap_or_default(), goal.map(|state| state.as_str()).unwrap_or_default());
+    let (verb, goal) = (verb.unwrap_or_default(), goal.map(State::as_str).unwrap_or_default());
     match saga.stage {
         Stage::Decided => deed.says("a repair was decided", "a repair would begin"),
         Stage::Asking(_) => {

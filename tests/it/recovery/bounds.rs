@@ -50,6 +50,16 @@ fn a_machine_that_two_repairs_did_not_help_is_left_for_a_day_and_that_is_told() 
 }
 
 #[test]
+fn without_a_limit_of_attempts_it_is_never_given_up_and_the_limit_of_a_day_holds() {
+    let mut world = hopeless();
+    world.policy.max_attempts = 0;
+    world.reload();
+    world.time_passes(HOUR * 80);
+    assert!((6..=8).contains(&stops(&world)), "{}", stops(&world));
+    assert!(world.said("gave up") == 0 && world.said("attempt 4;") == 1, "{}", world.story());
+}
+
+#[test]
 fn a_day_later_it_is_tried_again() {
     let mut world = hopeless();
     world.time_passes(HOUR * 23);
