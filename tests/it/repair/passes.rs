@@ -44,5 +44,5 @@ fn a_pass_without_a_state_file_says_that_it_cannot_remember() {
     crate::setup::Setup::new("1s").set("log", "info").set("state", "").write(dir.path());
     let pass = run(dir.path(), &["--set", "listen=", "run", "--once"]);
     let said = String::from_utf8_lossy(&pass.stderr).into_owned();
-    assert!(said.contains("remembers nothing of the ones before") && said.contains("set state"), "{said}");
+    assert!(said.contains("knows nothing of earlier ones") && said.contains("set state"), "{said}");
 }
