@@ -214,7 +214,9 @@ fn spawn(directory: &Path) -> Child {
     let place = |name: &str| directory.join(name).display().to_string();
     // The machine's own daemon.json is not for this one.
     std::fs::write(directory.join("daemon.json"), "{}").unwrap();
-    Command::new("dockerd")
+    // In a network of its own: a daemon without a bridge removes docker0, which belongs to the machine's own daemon.
+    Command::new("unshare")
+        .args(["--net", "dockerd"])
         .args(["--host", &format!("unix://{}", place("docker.sock"))])
         .args(["--config-file", &place("daemon.json")])
         .args(["--data-root", &place("data"), "--exec-root", &place("exec"), "--pidfile", &place("pid")])
