@@ -156,7 +156,8 @@ fn a_real_oom_kill_is_named_and_over_after_a_calm() {
         return;
     }
     let engine = Engine::local("oom");
-    let hungry = "sleep 1; [ -e /full ] && sleep 999; touch /full; dd if=/dev/zero of=/dev/null bs=64M";
+    // It outlives the process that was killed: an engine that hears of the kill only after the end does not report it.
+    let hungry = "sleep 1; [ -e /full ] && sleep 999; touch /full; dd if=/dev/zero of=/dev/null bs=64M; code=$?; sleep 1; exit $code";
     let limits = ["--memory", "16m", "--memory-swap", "16m", "--restart", "on-failure"];
     engine.run("eater", &limits, hungry);
     let mut watch = Watch::start(&engine, |_| {});

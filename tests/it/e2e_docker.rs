@@ -150,7 +150,9 @@ fn a_real_oom_kill_is_told_as_that_once_and_its_end_after_the_calm() {
     }
     let world = World::new("oom", "15s", &[("oom_calm", "3s")]);
     let limits = ["--memory", "16m", "--memory-swap", "16m"];
-    let hungry = "[ -e /full ] && sleep 999; while [ ! -e /go ]; do sleep 0.1; done; touch /full; dd if=/dev/zero of=/dev/null bs=64M";
+    // It outlives the process that was killed: an engine that hears of the kill only after the end does not report it.
+    let hungry = "[ -e /full ] && sleep 999; while [ ! -e /go ]; do sleep 0.1; done; touch /full; \
+                  dd if=/dev/zero of=/dev/null bs=64M; code=$?; sleep 1; exit $code";
     world.engine.run("eater", &limits, hungry);
     let daemon = world.daemon("eater");
     world.engine.exec("eater", &["touch", "/go"]);
