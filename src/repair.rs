@@ -309,5 +309,5 @@ pub fn lines(plan: &Plan, at: Wall) -> Vec<HistoryEntry> {
 
 fn look(watch: &Watch, key: &SignalKey) -> Option<Looked> {
     let (state, seen_at, incident) = watch.looked(key)?;
-    Some(Looked { state, seen_at, incident: incident.cloned() })
+    Some(Looked { state, is_bad: watch.is_bad(key), seen_at, incident: incident.cloned() })
 }

@@ -254,6 +254,11 @@ impl Tracked {
         }
     }
 
+    /// True when its last look was bad, and that is settled.
+    pub fn is_bad(&self) -> bool {
+        self.judgement.why == Why::Confirmed
+    }
+
     /// Why it stands as it does and why something is or is not said, in one sentence.
     pub fn reason(&self) -> String {
         let mut text = words::standing(self.judgement, &self.spec.rule);

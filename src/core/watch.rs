@@ -211,6 +211,13 @@ impl Watch {
         Some((tracked.state, tracked.seen_at(), tracked.incident()))
     }
 
+    /// True when the signal `key` fires by its last look, and does not flap: one that is about to recover, or that
+    /// changes all the time, agrees to nothing.
+    pub fn is_bad(&self, key: &SignalKey) -> bool {
+        let tracked = [&self.own].into_iter().chain(self.groups.values()).find_map(|group| group.signals.get(key));
+        tracked.is_some_and(|tracked| tracked.state == State::Firing && tracked.is_bad())
+    }
+
     /// The edge that tells of what is open about the signal `key`, for whoever was not told when it began; `None` when
     /// nothing is.
     pub fn open_edge(&self, key: &SignalKey, now: Now) -> Option<Edge> {

@@ -98,7 +98,12 @@ impl Town {
     fn pass(&mut self) {
         let (state, at) = (if self.is_closed { State::Firing } else { State::Ok }, self.now.mono);
         let look = |key: &SignalKey| {
-            (key.as_str() == "probe/web").then_some(Looked { state, seen_at: Some(at), incident: None })
+            (key.as_str() == "probe/web").then_some(Looked {
+                state,
+                is_bad: state == State::Firing,
+                seen_at: Some(at),
+                incident: None,
+            })
         };
         let input = Input {
             beats: None,

@@ -3,6 +3,7 @@
 mod bounds;
 mod damaged;
 mod ends;
+mod evidence;
 mod random;
 pub mod world;
 
@@ -81,6 +82,17 @@ fn unknown_never_starts_a_recovery() {
         assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::EvidenceDisagrees]), "{state:?}");
         assert_eq!(world.said("evidence-disagrees"), 1);
     }
+}
+
+#[test]
+fn evidence_that_still_fires_and_whose_last_look_was_good_agrees_to_nothing() {
+    let mut world = World::of(3);
+    world.recovering.insert("probe/n1".to_string());
+    world.heartbeat_dies("n1");
+    world.time_passes(HOUR);
+    assert_eq!((world.asked.len(), blocked(&world, "n1")), (0, vec![Blocked::EvidenceDisagrees]));
+    world.recovering.clear();
+    world.until(MINUTE * 12, |world| world.said("repaired") > 0);
 }
 
 #[test]

@@ -236,7 +236,7 @@ impl Member {
         let required = is_small && !self.node.heartbeat_only;
         let is_down = |looked: Looked| {
             let fresh = since.is_none_or(|since| looked.seen_at.is_some_and(|at| at >= since));
-            looked.state == signal::State::Firing && fresh
+            looked.is_bad && fresh
         };
         let agree = self.node.evidence.iter().all(|key| pass.look(key).is_some_and(is_down));
         agree && !(required && self.node.evidence.is_empty())

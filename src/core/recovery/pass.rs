@@ -77,9 +77,9 @@ impl Pass<'_> {
             Cause::Signal(key) => {
                 let looked = self.look(key);
                 let life = looked.as_ref().and_then(|looked| match looked.state {
-                    State::Firing => Some(Life::Gone),
+                    State::Firing if looked.is_bad => Some(Life::Gone),
                     State::Ok => Some(Life::Alive),
-                    State::Pending | State::Unknown => None,
+                    State::Firing | State::Pending | State::Unknown => None,
                 });
                 let at = looked.and_then(|looked| looked.seen_at).unwrap_or(self.now.mono);
                 (life.map(|life| (life, None)), at)

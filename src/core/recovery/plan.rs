@@ -153,6 +153,8 @@ impl Node {
 pub struct Looked {
     /// Its state.
     pub state: State,
+    /// It fires, and its last look was bad.
+    pub is_bad: bool,
     /// When it was looked at last; `None` when never.
     pub seen_at: Option<Mono>,
     /// Its open incident.

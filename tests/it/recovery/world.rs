@@ -48,6 +48,8 @@ pub struct World {
     pub beats: BTreeMap<Arc<str>, Beat>,
     pub sees_consul: bool,
     pub evidence: BTreeMap<String, State>,
+    /// Signals that still fire and whose last look was good.
+    pub recovering: BTreeSet<String>,
     /// Signals that somebody silenced.
     pub silenced: BTreeSet<String>,
     /// Evidence is looked at with each pass.
@@ -145,6 +147,7 @@ impl World {
             beats: BTreeMap::new(),
             sees_consul: true,
             evidence: BTreeMap::new(),
+            recovering: BTreeSet::new(),
             silenced: BTreeSet::new(),
             probes: true,
             holds_lease: true,
@@ -261,10 +264,11 @@ impl World {
             self.seen_at = self.now.mono;
         }
         let beats = Heartbeats { at: self.now.mono, nodes: Arc::new(self.beats.clone()) };
-        let (evidence, seen_at) = (&self.evidence, self.seen_at);
+        let (evidence, recovering, seen_at) = (&self.evidence, &self.recovering, self.seen_at);
         let look = |key: &SignalKey| {
             let state = *evidence.get(key.as_str())?;
-            Some(Looked { state, seen_at: Some(seen_at), incident: None })
+            let is_bad = state == State::Firing && !recovering.contains(key.as_str());
+            Some(Looked { state, is_bad, seen_at: Some(seen_at), incident: None })
         };
         let silenced = |key: &SignalKey| self.silenced.contains(key.as_str());
         let input = Input {
