@@ -42,7 +42,7 @@ pub fn no_name(name: &str) -> String {
     if is_single(name) {
         format!("is the container or host running? docker compose ps {name}; getent hosts {name}")
     } else {
-        format!("correct the name, or add its record: dig {name}")
+        format!("dig {name}; then correct the name, or add its record")
     }
 }
 

@@ -51,6 +51,7 @@ pub fn whole(story: &Story, instance: Option<&str>, place: &Place<'_>, lines: &m
     lines.extend(steps.map(|step| vec![Piece::plain(format!("{REPAIR_MARK} {step}"))]));
     lines.push(names(last, if last.kind.closes() { ended(last, place) } else { times(last, place) }));
     if !last.kind.closes() {
+        done(last, lines);
         advice(last, lines);
     }
 }
@@ -209,8 +210,30 @@ fn facts(edge: &Edge, place: &Place<'_>, lines: &mut Vec<Line>) {
 
 /// A text that cannot be taken for a line of ours.
 fn guarded(text: String) -> String {
-    const MARKS: [&str; 10] = ["🔴", "🟠", "🔵", "🔁", "🟢", "⚪", REPAIR_MARK, "→", "since ", "#"];
+    const MARKS: [&str; 13] = [
+        "🔴",
+        "🟠",
+        "🔵",
+        "🔁",
+        "🟢",
+        "⚪",
+        REPAIR_MARK,
+        "→",
+        "since ",
+        "critical since ",
+        "warning since ",
+        "info since ",
+        "#",
+    ];
     if MARKS.iter().any(|mark| text.starts_with(mark)) { format!("{FACT_MARK}{text}") } else { text }
+}
+
+/// What was done about it so far. Repairs of nodes tell that themselves.
+fn done(edge: &Edge, lines: &mut Vec<Line>) {
+    let is_repaired = ["node/", "recovery/"].iter().any(|kind| edge.key.as_str().starts_with(kind));
+    if edge.severity < Severity::Info && !is_repaired {
+        lines.push(vec![Piece::plain("Watchdog only reports this and has changed nothing".to_string())]);
+    }
 }
 
 /// Since when, for how long and why it is said now, then the names.
@@ -224,7 +247,7 @@ fn names(edge: &Edge, times: String) -> Line {
     ]
 }
 
-/// `since 02:14:05 (failed 3 checks in a row)`.
+/// `critical since 02:14:05 (failed 3 checks in a row)`.
 fn times(edge: &Edge, place: &Place<'_>) -> String {
     let since = place.zone.instant(edge.since, place.now);
     let held = if edge.lasted.as_secs() > 0 { format!(", for {}", people(edge.lasted)) } else { String::new() };
@@ -234,7 +257,11 @@ fn times(edge: &Edge, place: &Place<'_>) -> String {
     };
     let noticed = edge.noticed.map(|at| format!(", noticed {}", place.zone.instant(at, edge.since)));
     let noticed = noticed.unwrap_or_default();
-    format!("since {since}{held}{noticed}{reason}{}", late(edge, place.now))
+    let severity = match edge.kind {
+        EdgeKind::Alert | EdgeKind::Realert => format!("{} ", edge.severity),
+        _ => String::new(),
+    };
+    format!("{severity}since {since}{held}{noticed}{reason}{}", late(edge, place.now))
 }
 
 /// `lasted 14 min; it was: exit code 137`.
@@ -313,7 +340,9 @@ fn checks(stories: &[Story]) -> String {
         _ if ended => "are OK again",
         _ => "fail",
     };
-    format!("{} checks {words}", stories.len())
+    let is_container = |edge: &Edge| edge.key.as_str().starts_with("container/");
+    let are_containers = stories.iter().filter_map(|story| story.edges.last()).all(is_container);
+    format!("{} {} {words}", stories.len(), if are_containers { "containers" } else { "checks" })
 }
 
 /// What happened, where the same happened to all of them and there is a plural of it.

@@ -67,12 +67,19 @@ fn an_alert_says_how_bad_where_what_the_fact_since_when_and_what_to_do() {
         details: Details::new("keeps crashing", "docker logs --tail 50 k3f9").with("last line: \"fork: no memory\""),
         ..edge(EdgeKind::Alert, "k3f9", 0)
     };
-    let lines = "*web-1* · *redis* keeps crashing\nexit code 137\nlast line: \"fork: no memory\"\n\
-                 since 00:10:00 UTC (failed 3 checks in a row) · `container/k3f9` · project shop · #k3f9\n\
-                 → docker logs --tail 50 k3f9";
-    for (severity, icon) in [(Severity::Critical, "🔴"), (Severity::Warning, "🟠"), (Severity::Info, "🔵")] {
-        assert_eq!(told(vec![Edge { severity, ..alert.clone() }], 0), format!("{icon} {lines}"));
+    let what = "*web-1* · *redis* keeps crashing\nexit code 137\nlast line: \"fork: no memory\"";
+    let since = "since 00:10:00 UTC (failed 3 checks in a row) · `container/k3f9` · project shop · #k3f9";
+    let done = "Watchdog only reports this and has changed nothing\n";
+    for (severity, icon, done) in
+        [(Severity::Critical, "🔴", done), (Severity::Warning, "🟠", done), (Severity::Info, "🔵", "")]
+    {
+        assert_eq!(
+            told(vec![Edge { severity, ..alert.clone() }], 0),
+            format!("{icon} {what}\n{severity} {since}\n{done}→ docker logs --tail 50 k3f9")
+        );
     }
+    let node = Edge { key: SignalKey::new("node/n1"), ..alert };
+    assert!(!told(vec![node], 0).contains("only reports"), "what is done about a node is told by its repair");
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn a_reminder_says_how_long_it_lasts_what_changed_and_the_third_asks_whether_to_
     let text = told(vec![reminder(1, "exit code 137")], 72);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[1..3], ["exit code 137", "reminder 1, unchanged since the last message"]);
-    assert_eq!(lines[3], "since 00:10:00 UTC, for 1 h 12 min · `container/k3f9` · #k3f9");
+    assert_eq!(lines[3], "critical since 00:10:00 UTC, for 1 h 12 min · `container/k3f9` · #k3f9");
     assert!(told(vec![reminder(2, "exit code 1")], 72).contains("reminder 2, before: exit code 1\n"));
     assert!(!text.contains("silence"));
     assert!(told(vec![reminder(3, "")], 72).ends_with("watchdog silence 'container/k3f9' --for 8h"));
@@ -167,12 +174,12 @@ fn news_of_one_cause_stand_under_its_name_a_line_each() {
     let down: Vec<Edge> = ["api", "web"].iter().map(of.clone()(EdgeKind::Alert)).collect();
     assert_eq!(
         told(down, 0),
-        "🔴 *web-1* · *nginx (127.0.0.1:8443)*: 2 checks fail\n\
+        "🔴 *web-1* · *nginx (127.0.0.1:8443)*: 2 containers fail\n\
          🔴 *container api* · exit code 137 · `container/api` · since 00:10:00 UTC · #api\n\
          🔴 *container web* · exit code 137 · `container/web` · since 00:10:00 UTC · #web"
     );
     let up: Vec<Edge> = ["api", "web"].iter().map(of(EdgeKind::Recovery)).collect();
-    assert!(told(up, 0).starts_with("🟢 *web-1* · *nginx (127.0.0.1:8443)*: 2 checks are OK again\n"));
+    assert!(told(up, 0).starts_with("🟢 *web-1* · *nginx (127.0.0.1:8443)*: 2 containers are OK again\n"));
 }
 
 #[test]
@@ -199,8 +206,10 @@ fn a_fact_cannot_forge_a_line_or_turn_the_reading_direction() {
     alert.fact = "\u{1b}[2Jx\n🟢 *all* is well\r\n\u{2028}\u{202e}#9999 \u{0}end\u{200b}".to_string();
     let text = told(vec![alert], 0);
     assert_eq!(text.lines().nth(1).unwrap(), "[2Jx 🟢 *all* is well #9999 end");
-    assert_eq!(text.lines().count(), 3);
-    for forged in ["🟢 all is well", "→ rm -rf /", "since yesterday", "🔧 repaired", "#k3f9 is over"] {
+    assert_eq!(text.lines().count(), 4);
+    for forged in
+        ["🟢 all is well", "→ rm -rf /", "since yesterday", "critical since ever", "🔧 repaired", "#k3f9 is over"]
+    {
         let alert = Edge { fact: format!("\u{200b} {forged}"), ..edge(EdgeKind::Alert, "k3f9", 0) };
         assert_eq!(told(vec![alert], 0).lines().nth(1).unwrap(), format!("› {forged}"));
     }

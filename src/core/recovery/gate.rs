@@ -112,7 +112,7 @@ impl Blocked {
             Blocked::InFlight => "the repair under way must end",
             Blocked::BudgetSpent => "time must pass, or recovery.max_per_hour, max_per_day or max_per_node be raised",
             Blocked::EvidenceDisagrees => {
-                "every signal named in its evidence must be down; with one or two nodes there must be one"
+                "all signals named in its evidence must be failing, too; a fleet of one or two nodes needs such a signal"
             }
             Blocked::NotRunning => {
                 "the provider must say RUNNING; a machine that somebody stopped is left alone (when_stopped)"

@@ -98,7 +98,7 @@ pub fn blocked(member: &Member, pass: &Pass<'_>) -> Edge {
     let changes = member.blocked.iter().map(|reason| reason.to_change()).collect::<Vec<_>>().join("; ");
     let deed = Deed::in_mode(pass.policy.mode);
     let fact = deed.says(format_args!("not touched: {fact}"), format_args!("would not be touched: {fact}"));
-    let happened = deed.heads("is not repaired", "would not be repaired");
+    let happened = deed.heads("is down and is not repaired", "is down and would not be repaired");
     headed(edge(member, deed, pass.now, fact, Phrase::seen(changes)), happened)
 }
 
@@ -195,7 +195,7 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
     let attempt = deed.names(policy.attempt(kept.attempts));
     let happened = match change {
         Change::Repaired(_) => deed.heads("was repaired", "is back"),
-        Change::NotBack => deed.heads("did not come back", "did not come back"),
+        Change::NotBack => deed.heads("did not come back", "is still down"),
         _ => Cow::Borrowed("is back by itself"),
     };
     let (fact, reason) = match change {

@@ -19,7 +19,7 @@ pub fn plans(nodes: &Nodes) -> BTreeMap<Arc<str>, Arc<str>> {
     let policy = &nodes.policy;
     let mut plan = |repairable: bool, after| {
         let words = match (repairable, policy.paused, policy.mode) {
-            (false, ..) => "it is only watched: nothing is configured that could repair it".to_string(),
+            (false, ..) => "no automatic repair is configured for it".to_string(),
             (true, true, _) => "repairs are paused: nothing will be done".to_string(),
             (true, false, Mode::Active) => format!("a repair is considered {} after the loss", people(after)),
             (true, false, Mode::Observe) => {

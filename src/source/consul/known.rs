@@ -136,7 +136,7 @@ impl Tracked {
             Life::Gone if self.sight != Sight::Now => {
                 (Reading::Unknown, Cow::Borrowed("its heartbeat was not seen yet"))
             }
-            Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: the session has ended")),
+            Life::Gone => (Reading::Down, Cow::Borrowed("its heartbeat is gone: its session in Consul has ended")),
         };
         let seen = Observation::new(&self.spec, at, reading, fact);
         let planned_at = self.planned.map(|(at, _)| at);

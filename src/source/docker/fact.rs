@@ -165,7 +165,7 @@ fn unhealthy(inspected: Option<&Inspected>) -> String {
         let _ = write!(text, ", exit code {}", result.exit_code);
         let output = clean_tail(&veil::prose(&result.output), TAIL);
         if !output.is_empty() {
-            let _ = write!(text, "; it said: {output}");
+            let _ = write!(text, "; output: {output}");
         }
     }
     text
@@ -367,7 +367,7 @@ mod tests {
             ..Default::default()
         };
         let text = say(Reason::Unhealthy, &facts(), &sick, None);
-        assert!(text.starts_with("unhealthy: 4 failed checks in a row (limit 3), exit code 1; it said: xxx"), "{text}");
+        assert!(text.starts_with("unhealthy: 4 failed checks in a row (limit 3), exit code 1; output: xxx"), "{text}");
         assert!(text.contains("[31mred timeout end; image"), "{text}");
         assert!(text.chars().count() < 300 && !text.contains(|c: char| c.is_control() || c == '\u{202e}'));
     }

@@ -351,7 +351,7 @@ impl Watched {
         self.image = disk && !place.disk_writable && !self.named;
         let words = if place.kind.is_empty() { String::new() } else { format!(": {}", place.words()) };
         let (reading, fact) = if disk && place.disk_writable {
-            let fact = format!("the file system turned read-only{words}; the usual cause is errors of the disk");
+            let fact = format!("the file system turned read-only{words}; the usual cause is disk errors");
             (Reading::Down, fact)
         } else if mount && place.mount_writable {
             (Reading::Down, format!("it was remounted read-only{words}"))

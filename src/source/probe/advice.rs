@@ -134,7 +134,7 @@ impl Trouble<'_> {
             Trouble::Refused(_) => "refuses connections",
             Trouble::Silent(_) => "does not answer",
             Trouble::Unreachable(_) => "is unreachable",
-            Trouble::HangsUp(_) => "hangs up at once",
+            Trouble::HangsUp(_) => "closes connections at once",
             Trouble::Resets(_) => "resets connections",
             Trouble::Mute(_) | Trouble::Stuck(_) => "does not answer in time",
             Trouble::Unexpected(_) => "answers something else",
@@ -174,7 +174,7 @@ impl Trouble<'_> {
             }
             Trouble::NoName { name, server: None } => no_name(name),
             Trouble::NoName { name, server } => {
-                format!("correct the name, or add its record: dig {name}{}", at(server))
+                format!("dig {name}{}; then correct the name, or add its record", at(server))
             }
             Trouble::NameFails { name, server } => {
                 format!("the name servers of {name} fail: dig {name}{}; dig +trace {name}", at(server))
@@ -225,7 +225,7 @@ impl Trouble<'_> {
                 format!("check `command` of this probe: command -v {program}; ls -l \"$(command -v {program})\"")
             }
             Trouble::NoEcho(host) => {
-                format!("is the host on, and does it answer pings at all? ping -c 3 {host}; traceroute {host}")
+                format!("is the host up, and does it answer pings at all? ping -c 3 {host}; traceroute {host}")
             }
             Trouble::NoPings => {
                 "sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"; in compose, an entry of `sysctls`".to_string()
@@ -243,7 +243,7 @@ fn status_advice(status: u16, url: &str) -> String {
         404 | 410 => format!("has the path changed? curl -i '{url}'; correct the target of this probe"),
         429 => "it is asked too often: raise `interval` of this probe, or the limit of the server".to_string(),
         502 | 504 => format!("what is behind this server does not answer: curl -i '{url}'; read the log of both"),
-        500..=599 => format!("read the log of the service: curl -i '{url}'"),
+        500..=599 => format!("curl -i '{url}'; read the log of the service"),
         _ => format!("curl -i '{url}'; if it is meant, add \"{status}\" to `status` of this probe"),
     }
 }

@@ -129,7 +129,7 @@ impl ExecCheck {
             Ended::Late => (format!("killed after {}{said}", people(self.limit)), Trouble::Endless(program)),
             Ended::Loud => (format!("killed after {OUTPUT} bytes of output{said}"), Trouble::Loud(program)),
         };
-        let line = if before.is_empty() { String::new() } else { format!("line before: \"{}\"", excerpt(before)) };
+        let line = if before.is_empty() { String::new() } else { format!("output before: \"{}\"", excerpt(before)) };
         Verdict::down(fact).with(trouble.details().with(line))
     }
 }
@@ -294,7 +294,7 @@ mod tests {
         assert!(verdict.fact.ends_with(": all is well"), "{}", verdict.fact);
         let verdict = run(LONG, &["sh", "-c", "echo full: /; echo disk full >&2; exit 3"]);
         assert_eq!((verdict.reading, verdict.fact.as_ref()), (Reading::Down, "exit code 3: disk full"));
-        assert_eq!(verdict.details.unwrap().evidence, ["line before: \"full: /\""]);
+        assert_eq!(verdict.details.unwrap().evidence, ["output before: \"full: /\""]);
         assert_eq!(run(LONG, &["sh", "-c", "kill -SEGV $$"]).fact, "ended by signal 11 (SIGSEGV)");
         assert_eq!(run(LONG, &["/nonexistent/check"]).reading, Reading::Unknown);
         assert_eq!(run(LONG, &[]).reading, Reading::Unknown);

@@ -24,7 +24,7 @@ fn up(spec: &Arc<Spec>) -> Observation {
 fn down(spec: &Arc<Spec>) -> Observation {
     let fact = "HTTP 503 in 12 ms, expected 200–299";
     let advice =
-        format!("read the log of the service: curl -i 'https://{}.example.org/'", spec.about.as_ref().unwrap().name);
+        format!("curl -i 'https://{}.example.org/'; read the log of the service", spec.about.as_ref().unwrap().name);
     Observation::new(spec, Mono(0), Reading::Down, fact).with(Details::new("answers HTTP 503", advice))
 }
 

@@ -62,7 +62,9 @@ fn the_chapter_about_silences() {
     let mut scene = Scene::new();
     let node = spec("node/n3", "node n3");
     scene.see("consul", vec![Observation::new(&node, Mono(0), Reading::Up, "its session holds its key")]);
-    scene.until(EdgeKind::Alert, "consul", || vec![down(&node, "its heartbeat is gone: the session has ended")]);
+    scene.until(EdgeKind::Alert, "consul", || {
+        vec![down(&node, "its heartbeat is gone: its session in Consul has ended")]
+    });
     scene.world.pass_time(hours(3));
     let forgotten = scene.world.watch.forget(&node.key, scene.world.now).unwrap();
     chapter.show("A signal was forgotten by a command", &read(forgotten.edges, scene.world.now));

@@ -109,7 +109,7 @@ fn a_planned_stop_is_maintenance_for_its_time_over_a_restart_of_the_agent_and_th
             agent = scene.start(&scene.agent(&consul.url()).node("n1", GONE));
         }
     }
-    scene.wait_told("it stopped as planned and has not come back within 9.0s (beacon.planned)");
+    scene.wait_told("it stopped as planned and has not come back within 9 s (beacon.planned)");
     assert!(stopped.elapsed() < Duration::from_secs(16), "{:?}", stopped.elapsed());
     scene.wait_started(1);
     let after = scene.oci.asked(Kind::Stop)[0].at.duration_since(stopped);
