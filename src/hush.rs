@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::command::{Desk, Reply, Waiting};
 use crate::core::edge::Edge;
+use crate::core::glob::matches;
 use crate::core::maintenance::{Span, Window};
 use crate::core::signal::{SignalKey, Spec};
 use crate::core::silence::{Cover, Mute, Silence, Silences};
@@ -48,6 +49,8 @@ pub struct Hush {
     /// Where commands wait; none without a state file and in single passes.
     pub desk: Option<Desk>,
     lines: Vec<HistoryEntry>,
+    /// The patterns of what ended in this pass: whatever of it still fails is told.
+    ended: Vec<String>,
 }
 
 /// A command that was carried out and waits for the commit to be answered.
@@ -82,6 +85,7 @@ impl Hush {
     pub fn look(&mut self, now: Wall) {
         for ended in self.silences.expire(now) {
             self.note(now, "unsilenced", &ended.pattern, "the silence has ended".to_string());
+            self.ended.push(ended.pattern);
         }
         self.open_and_close(now);
     }
@@ -109,7 +113,7 @@ impl Hush {
         let before = std::mem::replace(&mut self.open, open);
         let was = |place: usize| before.iter().any(|(other, _)| *other == place);
         let is = |place: usize| self.open.iter().any(|(other, _)| *other == place);
-        let mut lines = Vec::new();
+        let (mut lines, mut ended) = (Vec::new(), Vec::new());
         for (place, window) in self.windows.iter().enumerate() {
             let until = self.open.iter().find(|(other, _)| *other == place).map(|(_, span)| span.to);
             let because = if window.reason.is_empty() { String::new() } else { format!(": {}", window.reason) };
@@ -118,18 +122,23 @@ impl Hush {
                 (false, Some(until)) => {
                     lines.push(("silenced", patterns, format!("maintenance until {until}{because}")));
                 }
-                (true, None) if !is(place) => lines.push(("unsilenced", patterns, "the maintenance has ended".into())),
+                (true, None) if !is(place) => {
+                    ended.extend(window.patterns.iter().cloned());
+                    lines.push(("unsilenced", patterns, "the maintenance has ended".into()));
+                }
                 _ => {}
             }
         }
         for (kind, patterns, text) in lines {
             self.note(now, kind, &patterns, text);
         }
+        self.ended.append(&mut ended);
     }
 
     /// Takes out of a pass what is not told, and adds what is due because nothing covers it any more. Gives the lines
     /// that the audit log gets for it, those of commands among them.
     pub fn sift(&mut self, edges: &mut Vec<Edge>, watch: &Watch, now: Now) -> Vec<HistoryEntry> {
+        self.owe_what_lasts(edges, watch, now.wall);
         if self.covers_any() || self.silences.owes() {
             let keys = edges.iter().map(|edge| &edge.key).chain(self.silences.untold());
             let covered = keys.filter(|key| self.cover(key, now.wall).is_some()).cloned();
@@ -147,6 +156,23 @@ impl Hush {
             }
         }
         std::mem::take(&mut self.lines)
+    }
+
+    /// What was told before a silence and still lasts at its end is told again: nobody was reminded of it meanwhile.
+    fn owe_what_lasts(&mut self, edges: &[Edge], watch: &Watch, now: Wall) {
+        let ended = std::mem::take(&mut self.ended);
+        if ended.is_empty() {
+            return;
+        }
+        let told_now: BTreeSet<&SignalKey> = edges.iter().map(|edge| &edge.key).collect();
+        let lasting = watch.tracked().filter(|tracked| tracked.is_alerted()).map(|tracked| &tracked.spec.key);
+        for key in lasting.filter(|key| !told_now.contains(key)) {
+            // What another silence covers is told when that ends.
+            let was_covered = ended.iter().any(|pattern| matches(pattern, key.as_str()));
+            if was_covered && self.cover(key, now).is_none() {
+                self.silences.owe(key.clone());
+            }
+        }
     }
 
     /// Remembers what changed. Before the commit of the pass: an alert that is kept back must stay owed after a crash.

@@ -96,7 +96,7 @@ enum Command {
     Why(why::Arguments),
     /// Mute a signal until a given time; it is still checked and shown
     #[command(
-        after_help = "Survives restarts. What is still failing at the end is told then. Exit code 1 for an unknown signal, 2 without an end.\n\nExamples:\n  watchdog silence container/web --for 2h --reason upgrade\n  watchdog silence 'container/shop-*' --until 07:30"
+        after_help = "Survives restarts. What is still failing at the end is told then. Exit code 1 for an unknown signal, 2 without an end.\n\nExamples:\n  watchdog silence container/shop-web-1 --for 2h --reason upgrade\n  watchdog silence 'container/shop-*' --until 07:30"
     )]
     Silence(silence::Silence),
     /// End a silence early

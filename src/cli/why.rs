@@ -197,9 +197,7 @@ impl Answer {
 
 fn to_change(signal: &SignalView) -> &'static str {
     match (signal.state, signal.incident.is_some()) {
-        (State::Firing, _) => {
-            "it recovers when enough checks in a row pass; until then you are reminded after each cooldown"
-        }
+        (State::Firing, _) => "it recovers when enough checks in a row pass",
         (State::Unknown, true) => "it must be checked again; being unknown neither resolves it nor tells it again",
         (State::Unknown, false) => "it must be checked; that it cannot be checked is told only when it lasts",
         (State::Pending, _) => "it alerts if this lasts, and is OK again if the next check passes",

@@ -108,6 +108,11 @@ impl Silences {
         !self.untold.is_empty()
     }
 
+    /// What is open about this signal is told once nothing covers it: a silence of it has ended.
+    pub fn owe(&mut self, key: SignalKey) {
+        self.untold.insert(key);
+    }
+
     /// What was kept back and is not told yet.
     pub fn untold(&self) -> impl Iterator<Item = &SignalKey> {
         self.untold.iter()

@@ -48,6 +48,7 @@ impl Hush {
             0 => Reply::refused(format!("no silence covers {pattern}; `watchdog silences` lists those in force")),
             count => {
                 self.note(now, "unsilenced", pattern, "by a command".to_string());
+                self.ended.push(pattern.to_string());
                 Reply::done(if count == 1 { "1 silence ended".into() } else { format!("{count} silences ended") })
             }
         }

@@ -8,7 +8,8 @@ use watchdog::assemble::schema as sections;
 use watchdog::config::schema::{Field, Kind, Section};
 
 const HEAD: &str = "\
-# Every setting of the watchdog with its default. Copy to .env and uncomment what you change.
+# Every setting of the watchdog with its default. Compose: copy it to .env and uncomment what you change. Without
+# compose the program reads no .env: export the variables, or write watchdog.toml.
 # The same keys stand in watchdog.toml: WATCHDOG_TELEGRAM__CHAT_ID is chat_id in [telegram].
 # Lists may be written [\"a\",\"b\"] or a,b. `watchdog config explain KEY` says where a value comes from.
 ";

@@ -74,6 +74,26 @@ fn what_is_silenced_is_not_told_also_over_a_restart_and_is_told_when_the_silence
 }
 
 #[test]
+fn what_was_told_before_a_silence_and_still_fails_at_its_end_is_told_again() {
+    let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
+    let setup = Setup::new("100ms").set("instance", "web-1").telegram(&telegram);
+    setup.set("deps", ["db=tcp://127.0.0.1:1"].as_slice()).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    telegram.wait_delivered(1, SOON);
+    done(dir.path(), &["silence", "probe/db", "--for", "1h"]);
+    done(dir.path(), &["silence", "probe/*", "--for", "1h"]);
+    done(dir.path(), &["unsilence", "probe/db"]);
+    (0..PASSES).for_each(|_| daemon.wait_pass());
+    assert_eq!(telegram.delivered().len(), 1, "the other one still covers it");
+    done(dir.path(), &["unsilence", "probe/*"]);
+    let told = telegram.wait_delivered(2, SOON);
+    assert!(told[1].text.contains("probe/db") && told[1].text.contains("no longer silenced"), "{told:?}");
+    (0..PASSES).for_each(|_| daemon.wait_pass());
+    daemon.terminate();
+    assert_eq!(telegram.delivered().len(), 2, "{:?}", telegram.delivered());
+}
+
+#[test]
 fn what_begins_and_ends_in_a_silence_is_never_told() {
     let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
     let there = TcpListener::bind("127.0.0.1:0").unwrap();
