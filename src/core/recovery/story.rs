@@ -195,7 +195,8 @@ pub fn told_change(member: &Member, change: &Change, now: Now, policy: &Policy) 
     let attempt = deed.names(policy.attempt(kept.attempts));
     let happened = match change {
         Change::Repaired(_) => deed.heads("was repaired", "is back"),
-        Change::NotBack => deed.heads("did not come back", "is still down"),
+        Change::NotBack if kept.simulated => Cow::Borrowed("is still down, as its repair was only simulated"),
+        Change::NotBack => Cow::Borrowed("did not come back"),
         _ => Cow::Borrowed("is back by itself"),
     };
     let (fact, reason) = match change {

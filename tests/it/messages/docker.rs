@@ -209,7 +209,7 @@ fn ends(chapter: &mut Chapter) {
         "driver failed programming external connectivity: Bind for 0.0.0.0:6379 failed: port is already allocated";
     let cannot = |redis: Box_, now| redis.created(now).set("/State/ExitCode", 128).set("/State/Error", port);
     chapter.show("A container cannot be started", &one(cannot));
-    chapter.show("A container was created and not started", &one(|redis, now| redis.created(now)));
+    chapter.show("A container was created and not started", &one(Box_::created));
     chapter.show("A container is dead", &one(|redis, _| redis.status("dead").set("/State/Error", "device is busy")));
     chapter.show("A container cannot be removed", &one(|redis, _| redis.status("removing")));
     let (web, db) = (Box_::new(1, "web").label("x", "y"), Box_::new(2, "db"));
