@@ -108,7 +108,7 @@ fn an_alert_its_realert_and_its_recovery_reach_the_chat_as_one_thread() {
     let delivered = rig.peer.delivered();
     assert_eq!(delivered.len(), 3);
     assert_eq!(delivered[0].raw.lines().next().unwrap(), "🔴 <b>web-1</b> · <b>probe k3f9</b> is failing");
-    assert!(delivered[0].raw.ends_with("· <code>probe/k3f9</code> · #k3f9"), "{}", delivered[0].raw);
+    assert!(delivered[0].raw.contains("· <code>probe/k3f9</code> · #k3f9\n"), "{}", delivered[0].raw);
     assert!(delivered[0].text.contains("\nconnection <refused> & more"), "{}", delivered[0].text);
     assert!(delivered.iter().all(|message| message.html && message.chat == GROUP && message.thread == Some(42)));
     let replies: Vec<_> = delivered.iter().map(|message| message.reply_to).collect();
