@@ -13,13 +13,14 @@ use crate::peer::telegram::Telegram;
 use crate::setup::Setup;
 
 /// A web server that can be stopped and started again on its port.
-struct Server {
+pub struct Server {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    fn start(listener: TcpListener) -> Server {
+    /// Serves what comes to this listener.
+    pub fn start(listener: TcpListener) -> Server {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         listener.set_nonblocking(true).unwrap();

@@ -32,6 +32,7 @@ mod e2e_docker;
 mod e2e_planned;
 mod e2e_reload;
 mod e2e_removed;
+mod e2e_setups;
 mod ending;
 mod engine;
 mod exposition;

@@ -26,7 +26,8 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn done(dir: &Path, arguments: &[&str]) -> String {
+/// Runs one command to its end in `dir`: what it said, once it has succeeded.
+pub fn done(dir: &Path, arguments: &[&str]) -> String {
     let output = run(dir, arguments);
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     said(&output)
