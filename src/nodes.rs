@@ -436,7 +436,7 @@ fn known_signal(config: &Config, key: &str, signal: &str, problems: &mut Vec<Pro
     let short = config.root().deps.iter().filter_map(|dep| Some(dep.split_once('=')?.0.trim().to_string()));
     let known: Vec<String> = named.chain(short).collect();
     if !known.iter().any(|name| name == probe) {
-        let lead = format!("there is no probe \"{probe}\"");
+        let lead = format!("no probe is called \"{probe}\"");
         let what = nearest(&lead, probe, known.iter().map(String::as_str));
         problems.extend(config.error(key, what).problems);
     }

@@ -40,7 +40,7 @@ fn age_in_file(config: &Config) -> anyhow::Result<Duration> {
     let state = &config.root().state;
     anyhow::ensure!(
         !state.is_empty(),
-        "listen is off and there is no state file; set one of them so that health can be seen"
+        "listen is off and no state file is configured; set one of them so that the health can be checked"
     );
     let (_, last) = Store::read(Path::new(state))?
         .last()

@@ -68,7 +68,7 @@ pub fn run(config: &Config, arguments: &Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if wanted.starts_with('#') {
-        complain!("watchdog: there is no incident {}, and none in the log", clean(wanted));
+        complain!("watchdog: no incident {} is open or in the log", clean(wanted));
         return Ok(ExitCode::from(1));
     }
     let targets = snapshot.targets.iter().map(|target| target.name.as_str());
@@ -107,7 +107,7 @@ impl Answer {
         if snapshot.signals.iter().any(|signal| signal.key.as_str() == subject) {
             self.explain(snapshot, subject);
         } else {
-            self.say("now", "it is no longer watched");
+            self.say("now", "no longer watched");
         }
     }
 

@@ -62,7 +62,7 @@ fn failed(path: &Path, error: &std::io::Error) -> String {
     let is_link = || std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
     match error.kind() {
         ErrorKind::NotFound if is_link() => "is a link to a file that does not exist".to_string(),
-        ErrorKind::NotFound => "cannot be read: there is no such file".to_string(),
+        ErrorKind::NotFound => "cannot be read: no such file".to_string(),
         ErrorKind::PermissionDenied => "cannot be read: permission denied".to_string(),
         ErrorKind::NotADirectory => "cannot be read: a part of its path is not a directory".to_string(),
         _ if is_link() => format!("is a link that leads nowhere: {error}"),

@@ -115,7 +115,7 @@ pub fn orphans(config: &Config, outfit: &Outfit, places: &[(Arc<str>, Place)]) -
     let (mut machines, mut troubles) = (Machines::new(), Vec::new());
     for (name, place) in places {
         let Some(entry) = EXECUTORS.iter().find(|entry| entry.name == place.executor) else {
-            troubles.push(format!("{name}: there is no executor {}", place.executor));
+            troubles.push(format!("{name}: no executor is called {}", place.executor));
             continue;
         };
         let (key, instance_id) = (Arc::clone(name), Arc::clone(&place.machine));

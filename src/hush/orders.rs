@@ -62,7 +62,7 @@ impl Hush {
         let is_name = !pattern.contains(['*', '?']);
         if is_name && watch.looked(&SignalKey::new(&pattern)).is_none() {
             return Reply::refused(format!(
-                "there is no signal {pattern}; `watchdog status --all` lists them; a glob such as \"{}*\" also covers those to come",
+                "no signal is called {pattern}; `watchdog status --all` lists them; a glob such as \"{}*\" also covers those to come",
                 pattern.split_once('/').map_or("container/", |(kind, _)| kind)
             ));
         }
@@ -97,7 +97,7 @@ impl Hush {
             Ok(forgotten) => forgotten,
             Err(Refusal::NoSuchSignal) => {
                 let what = "`watchdog status --all` lists them; a silence ends with `watchdog unsilence`";
-                return Reply::refused(format!("there is no signal {key}; {what}"));
+                return Reply::refused(format!("no signal is called {key}; {what}"));
             }
             Err(Refusal::Own) => {
                 let what = "is the watchdog's own check and stays as long as what it checks is configured";

@@ -128,7 +128,7 @@ pub fn answer(asked: Asked<'_>, access: &Access, snapshot: &Snapshot, now: Now, 
             let page = key.and_then(|key| page::signal::render(snapshot, now, &key, View::parse(query)));
             // Nothing of what was asked is repeated.
             page.map_or_else(
-                || Answer::sentence(StatusCode::NOT_FOUND, "there is no signal of this name; / lists them all"),
+                || Answer::sentence(StatusCode::NOT_FOUND, "no signal has this name; / lists all of them"),
                 |page| Answer::found(HTML, page),
             )
         }

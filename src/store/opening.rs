@@ -145,8 +145,7 @@ fn begin_afresh(
     now: Now,
     notes: &mut Vec<String>,
 ) -> Result<(Connection, usize), String> {
-    let (saved, missing) =
-        save(path, commits).map_err(|error| format!("it {what}, and there is no memory: {error}"))?;
+    let (saved, missing) = save(path, commits).map_err(|error| format!("it {what}, and no memory is left: {error}"))?;
     let fill = |db: &mut Connection| {
         let change = db.transaction()?;
         for table in SAVED {

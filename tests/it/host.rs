@@ -134,7 +134,7 @@ fn what_was_there_and_is_gone_is_unknown() {
     std::fs::write(proc.path().join("meminfo"), "MemTotal: 16 kB\n").unwrap();
     let report = look(&mut *source).unwrap();
     for key in ["host/pressure:io", "host/pressure:memory"] {
-        assert_eq!(readings(&report)[key], (Reading::Unknown, "it is no longer available"), "{key}");
+        assert_eq!(readings(&report)[key], (Reading::Unknown, "no longer available"), "{key}");
     }
     assert_eq!(readings(&report)["host/memory"].0, Reading::Unknown);
 }

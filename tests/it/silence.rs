@@ -125,7 +125,7 @@ fn a_silence_that_cannot_be_is_refused_with_what_to_do() {
         (&["silence", "clock/step"][..], 2, "--for"),
         (&["silence", "clock/step", "--for", "40d"], 1, "30 days at most"),
         (&["silence", "clock/step", "--until", "tomorrow"], 2, "is not a time"),
-        (&["silence", "probe/nothing", "--for", "1h"], 1, "there is no signal probe/nothing"),
+        (&["silence", "probe/nothing", "--for", "1h"], 1, "no signal is called probe/nothing"),
         (&["unsilence", "probe/nothing"], 1, "no silence covers"),
     ] {
         let output = run(dir.path(), arguments);
@@ -268,7 +268,7 @@ fn what_is_still_reported_or_unknown_is_not_forgotten_and_says_what_to_do_instea
     daemon.wait_state("probe/gone", "firing");
     for (key, words) in [
         ("probe/gone", "is still reported (firing) and would come back at once; take it out of [[probe]] or deps"),
-        ("probe/nothing", "there is no signal probe/nothing"),
+        ("probe/nothing", "no signal is called probe/nothing"),
         ("source/probe", "is the watchdog's own check"),
     ] {
         let output = run(dir.path(), &["forget", key]);

@@ -108,7 +108,11 @@ fn a_signal_is_found_by_a_part_of_its_name_and_an_incident_also_when_it_is_over(
         );
     }
     let none = ask(dir.path(), &daemon, &["why", "#zzzzzz"]);
-    assert!(none.status.code() == Some(1) && text(&none).contains("there is no incident #zzzzzz"), "{}", text(&none));
+    assert!(
+        none.status.code() == Some(1) && text(&none).contains("no incident #zzzzzz is open or in the log"),
+        "{}",
+        text(&none)
+    );
     daemon.terminate();
 }
 

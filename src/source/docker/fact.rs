@@ -74,7 +74,7 @@ pub fn fact(reason: Reason, facts: &Facts, limits: &Limits, told: &Told<'_>) -> 
         Reason::NeverStarted => format!("created, but not started for more than {}", people(limits.start_grace)),
         Reason::CannotStart => format!("cannot be started, {}", code(facts.exit_code)),
         Reason::StuckRemoving => format!("being removed for more than {}", people(limits.grace)),
-        Reason::Missing => "missing: there is no such container".to_string(),
+        Reason::Missing => "missing: no such container".to_string(),
     };
     if let Some(inspected) = told.inspected {
         if matches!(reason, Reason::CannotStart | Reason::Dead) && !inspected.state.error.is_empty() {

@@ -97,7 +97,7 @@ impl Gauge {
                 fact.push_str(&self.limit);
                 (reading, fact)
             }
-            Err(Gap::Missing) if self.measured => (Reading::Unknown, "it is no longer available".to_string()),
+            Err(Gap::Missing) if self.measured => (Reading::Unknown, "no longer available".to_string()),
             Err(Gap::Missing) => return None,
             Err(Gap::Broken(why)) => (Reading::Unknown, why),
         };
