@@ -118,7 +118,7 @@ fn out_of_descriptors_nothing_else_is_blamed() {
     );
     // Some more passes without descriptors.
     let told = daemon.stdout().len();
-    thread::sleep(Duration::from_secs(3));
+    wait_switches(&daemon, 60);
     let told = daemon.stdout().len().max(told);
     drop(crowd);
     daemon.wait_state("probe/named", "ok");
@@ -134,6 +134,18 @@ fn out_of_descriptors_nothing_else_is_blamed() {
     }
 }
 
+/// Waits until the loop's thread has gone to sleep `more` times: it does so between any two passes, and within one
+/// while it waits for a source. Nothing else shows that passes go on while no descriptor is left for the page.
+fn wait_switches(daemon: &Daemon, more: u64) {
+    let switches = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let from = switches();
+    wait("passes without descriptors", || (switches() >= from + more).then_some(()));
+}
+
 /// So few that not even the page can be served: it is said on the console.
 #[test]
 fn with_twenty_descriptors_in_all_nothing_else_is_blamed() {
@@ -143,7 +155,7 @@ fn with_twenty_descriptors_in_all_nothing_else_is_blamed() {
         || format!("the shortage to be told: {}{}", daemon.stdout(), daemon.stderr()),
         || daemon.stdout().contains("LimitNOFILE").then_some(()),
     );
-    thread::sleep(Duration::from_secs(3));
+    wait_switches(&daemon, 60);
     let said = daemon.stdout();
     for wrong in WRONG {
         assert!(!said.contains(wrong), "{wrong}: {said}");

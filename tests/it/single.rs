@@ -4,7 +4,6 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::daemon::{Daemon, run, wait};
@@ -43,14 +42,22 @@ impl Cron {
         output.status.code().unwrap_or_else(|| panic!("{output:?}"))
     }
 
+    /// Makes passes until more than `n` messages were told; the exit code of the last one.
+    fn until_told(&self, n: usize) -> i32 {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            let code = self.pass();
+            if self.telegram.delivered().len() > n {
+                return code;
+            }
+            assert!(Instant::now() < deadline, "nothing more was told than {:?}", self.telegram.delivered());
+        }
+    }
+
     /// What was told beyond the first `n` messages.
     fn told_after(&self, n: usize) -> Vec<Delivered> {
         self.telegram.delivered().split_off(n)
     }
-}
-
-fn sleep_until(at: Instant) {
-    thread::sleep(at.saturating_duration_since(Instant::now()));
 }
 
 #[test]
@@ -67,8 +74,8 @@ fn a_node_that_nobody_configured_is_told_as_lost_by_the_pass_that_confirms_it() 
     let lost = Instant::now();
     assert_eq!(cron.pass(), 0, "one look, and Consul may have lost its data");
     assert!(cron.telegram.delivered().is_empty(), "{:?}", cron.telegram.delivered());
-    sleep_until(lost + Duration::from_secs(32));
-    assert_eq!(cron.pass(), 1);
+    assert_eq!(cron.until_told(0), 1);
+    assert!(lost.elapsed() >= Duration::from_secs(31), "told after {:?}", lost.elapsed());
     let told = cron.told_after(0);
     assert!(told.len() == 1 && told[0].text.starts_with("🔴") && told[0].text.contains("node/n2"), "{told:?}");
     // Since the last pass that saw it, not since the one that told.
@@ -115,15 +122,15 @@ fn reminders_keep_their_distance_over_passes_and_are_counted() {
     let alerted = Instant::now();
     assert_eq!(cron.pass(), 1);
     assert_eq!(cron.told_after(0).len(), 1, "{:?}", cron.told_after(0));
-    sleep_until(alerted + Duration::from_secs(5));
-    assert_eq!(cron.pass(), 1);
+    assert_eq!(cron.until_told(1), 1);
+    assert!(alerted.elapsed() >= Duration::from_secs(4), "reminded after {:?}", alerted.elapsed());
     let told = cron.told_after(1);
     assert!(told.len() == 1 && told[0].text.starts_with("🔁") && told[0].text.contains("reminder 1"), "{told:?}");
-    sleep_until(Instant::now() + Duration::from_secs(5));
+    assert_eq!(cron.until_told(2), 1);
     let _there = TcpListener::bind(("127.0.0.1", port)).unwrap();
     assert_eq!(cron.pass(), 1, "one good look of two");
     assert_eq!(cron.pass(), 0);
-    let told = cron.told_after(2);
+    let told = cron.told_after(3);
     assert!(told.last().unwrap().text.starts_with("🟢"), "{told:?}");
     // It began with the first pass that saw it, which told nothing.
     let lasted = began.elapsed().as_secs();
@@ -151,8 +158,8 @@ fn a_silence_of_the_daemon_holds_in_single_passes_and_its_end_is_told() {
     }
     assert!(silenced.elapsed() < Duration::from_secs(11), "too slow to say anything: {:?}", silenced.elapsed());
     assert_eq!(cron.told_after(0).len(), 0, "{:?}", cron.told_after(0));
-    sleep_until(silenced + Duration::from_secs(13));
-    assert_eq!(cron.pass(), 1);
+    assert_eq!(cron.until_told(0), 1);
+    assert!(silenced.elapsed() >= Duration::from_secs(12), "told after {:?}", silenced.elapsed());
     let told = cron.told_after(0);
     assert!(told.len() == 1 && told[0].text.contains("probe/db"), "{told:?}");
 }
