@@ -95,6 +95,27 @@ fn what_was_told_before_a_silence_and_still_fails_at_its_end_is_told_again() {
 }
 
 #[test]
+fn what_was_told_before_a_silence_is_told_as_over_within_another_that_lasts_longer() {
+    let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = there.local_addr().unwrap();
+    let setup = Setup::new("100ms").telegram(&telegram);
+    setup.set("deps", [format!("db=tcp://{address}")].as_slice()).write(dir.path());
+    let daemon = Daemon::start(dir.path());
+    daemon.wait_state("probe/db", "ok");
+    drop(there);
+    telegram.wait_delivered(1, SOON);
+    done(dir.path(), &["silence", "probe/db", "--for", "1h"]);
+    done(dir.path(), &["silence", "probe/*", "--for", "1h"]);
+    done(dir.path(), &["unsilence", "probe/db"]);
+    (0..PASSES).for_each(|_| daemon.wait_pass());
+    let _there = TcpListener::bind(address).unwrap();
+    let told = telegram.wait_delivered(2, SOON);
+    assert!(told[1].text.starts_with("🟢"), "{told:?}");
+    daemon.terminate();
+}
+
+#[test]
 fn what_begins_and_ends_in_a_silence_is_never_told() {
     let (telegram, dir) = (Telegram::start(), tempfile::tempdir().unwrap());
     let there = TcpListener::bind("127.0.0.1:0").unwrap();
